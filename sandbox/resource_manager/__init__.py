@@ -1,0 +1,58 @@
+"""Azure Resource Manager on loopback: scale sets under maintenance, without an account.
+
+    with ManagedIdentity() as identity, ResourceManager(tokens=identity.accepts) as arm:
+        seed_example(arm)
+        ...  # arm.endpoint, identity.environment
+
+What it answers, and what can be ordered of it over HTTP under `/sandbox/`, is described in docs/sandbox.md.
+"""
+
+from sandbox.clock import Clock
+from sandbox.resource_manager.calls import Call, Calls
+from sandbox.resource_manager.faults import Fault, Faults
+from sandbox.resource_manager.happenings import (
+    CallReceived,
+    Happening,
+    InstanceChanged,
+    Observer,
+    OperationEnded,
+    OperationStarted,
+)
+from sandbox.resource_manager.instances import InstanceReport
+from sandbox.resource_manager.seeds import (
+    EXAMPLE_RESOURCE_GROUP,
+    EXAMPLE_SUBSCRIPTION_ID,
+    InstanceSeed,
+    Outcome,
+    ScaleSetSeed,
+    State,
+    seed_example,
+)
+from sandbox.resource_manager.server import ResourceManager, TokenCheck
+from sandbox.resource_manager.throttling import Limits, Rate
+
+__all__ = [
+    "EXAMPLE_RESOURCE_GROUP",
+    "EXAMPLE_SUBSCRIPTION_ID",
+    "Call",
+    "CallReceived",
+    "Calls",
+    "Clock",
+    "Fault",
+    "Faults",
+    "Happening",
+    "InstanceChanged",
+    "InstanceReport",
+    "InstanceSeed",
+    "Limits",
+    "Observer",
+    "OperationEnded",
+    "OperationStarted",
+    "Outcome",
+    "Rate",
+    "ResourceManager",
+    "ScaleSetSeed",
+    "State",
+    "TokenCheck",
+    "seed_example",
+]

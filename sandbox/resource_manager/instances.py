@@ -1,0 +1,154 @@
+"""One instance of a scale set and its maintenance. The time is passed in; nothing here has a clock."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sandbox.resource_manager.seeds import InstanceSeed, Outcome, State
+
+WINDOW = timedelta(days=35)
+"""How long customers may begin a planned maintenance themselves, by Azure's documentation."""
+
+_ENDS_AS: dict[Outcome, State] = {
+    "Succeeded": "completed",
+    "Failed": "aborted",
+    "RetryLater": "retry-later",
+    "Aborted": "aborted",
+}
+
+_MESSAGES: dict[Outcome, str | None] = {
+    "Succeeded": None,
+    "Failed": "Maintenance redeploy failed due to an internal error.",
+    "RetryLater": "Maintenance could not be started at this time. Please retry later.",
+    "Aborted": "Maintenance redeploy was aborted.",
+}
+
+
+@dataclass(eq=False, slots=True)
+class Instance:
+    """The state of one instance. `version` rises with each change, so that a rendered view can be kept."""
+
+    seed: InstanceSeed
+    vm_name: str
+    state: State
+    power_state: str
+    provisioned: datetime
+    window_closes: datetime
+    vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    vm_health: str | None = None
+    message: str | None = None
+    begun: int = 0
+    finished: int = 0
+    last_outcome: Outcome | None = None
+    rendered: str | None = None
+
+    @classmethod
+    def seeded(cls, seed: InstanceSeed, scale_set_name: str, *, flexible: bool, now: datetime) -> Instance:
+        """A new instance. The VM's name is `{set}_{id}` in Uniform sets, the id itself in Flexible ones."""
+        closed = seed.state == "window-closed"
+        return cls(
+            seed=seed,
+            vm_name=seed.instance_id if flexible else f"{scale_set_name}_{seed.instance_id}",
+            state=seed.state,
+            power_state=seed.power_state,
+            provisioned=now - timedelta(days=60),
+            window_closes=now - timedelta(days=1) if closed else now + seed.window_closes_after,
+            vm_health=seed.vm_health,
+            message=_MESSAGES["Aborted"] if seed.state == "aborted" else None,
+        )
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether a customer may begin the maintenance: isCustomerInitiatedMaintenanceAllowed."""
+        return self.state in {"eligible", "retry-later"}
+
+    @property
+    def last_result_code(self) -> str:
+        """lastOperationResultCode."""
+        return {
+            "completed": "MaintenanceCompleted",
+            "aborted": "MaintenanceAborted",
+            "retry-later": "RetryLater",
+        }.get(self.state, "None")
+
+    @property
+    def next_outcome(self) -> Outcome:
+        """How the maintenance that is about to begin, or under way, ends."""
+        outcomes = self.seed.outcome
+        if isinstance(outcomes, str):
+            return outcomes
+        return outcomes[min(self.finished, len(outcomes) - 1)]
+
+    def begin(self, now: datetime) -> None:
+        """Maintenance begins: the VM is redeployed, and is neither running nor healthy meanwhile."""
+        self.state = "in-progress"
+        self.begun += 1
+        self.message = None
+        self.provisioned = now
+        # What the power state is meanwhile is undocumented; that the VM is down is not.
+        self.power_state = "starting"
+        if self.vm_health is not None:
+            self.vm_health = "unhealthy"
+        self.rendered = None
+
+    def finish(self, now: datetime) -> None:
+        """Maintenance ends as the seed ordered it."""
+        outcome = self.next_outcome
+        self.finished += 1
+        self.last_outcome = outcome
+        self.state = _ENDS_AS[outcome]
+        self.message = _MESSAGES[outcome]
+        self.provisioned = now
+        self.power_state = self.seed.power_state_after or self.seed.power_state
+        self.rendered = None
+
+    def recover(self) -> None:
+        """The application is healthy again after maintenance, or as unhealthy as it was seeded."""
+        if self.state != "in-progress":
+            self.vm_health = self.seed.vm_health
+            self.rendered = None
+
+    def close_window(self) -> None:
+        """The time for customers to begin it themselves is over."""
+        if self.may_begin:
+            self.state = "window-closed"
+            self.rendered = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReport:
+    """An instance as tests and `/sandbox/scale-sets` look at it.
+
+    Attributes:
+        maintenance_count: how often maintenance was begun.
+        finished_count: how often it came to an end, well or badly.
+        last_outcome: how it ended the last time.
+    """
+
+    instance_id: str
+    vm_name: str
+    state: State
+    maintenance_count: int
+    finished_count: int
+    last_outcome: Outcome | None
+    update_domain: int
+    fault_domain: int
+    power_state: str
+    vm_health: str | None
+
+    @classmethod
+    def of(cls, instance: Instance) -> InstanceReport:
+        return cls(
+            instance_id=instance.seed.instance_id,
+            vm_name=instance.vm_name,
+            state=instance.state,
+            maintenance_count=instance.begun,
+            finished_count=instance.finished,
+            last_outcome=instance.last_outcome,
+            update_domain=instance.seed.update_domain,
+            fault_domain=instance.seed.fault_domain,
+            power_state=instance.power_state,
+            vm_health=instance.vm_health,
+        )

@@ -1,0 +1,243 @@
+"""The state of all scale sets, their instances and operations, and how it changes with time.
+
+Nothing here does I/O or has a clock: the time is passed in, and `mature(now)` lets everything happen that was
+due, in order, each at its own time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sandbox.resource_manager import refusals
+from sandbox.resource_manager.happenings import Happening, InstanceChanged, OperationEnded, OperationStarted
+from sandbox.resource_manager.instances import Instance
+from sandbox.resource_manager.operations import Operation
+from sandbox.resource_manager.seeds import InstanceSeed, ScaleSetSeed, State
+
+_Key = tuple[str, str, str]
+
+
+def _key(subscription_id: str, resource_group_name: str, name: str) -> _Key:
+    # ARM compares all of these without letter case.
+    return subscription_id.lower(), resource_group_name.lower(), name.lower()
+
+
+@dataclass(eq=False)
+class ScaleSet:
+    """A scale set as it is now; `instances` by id, in the order of the seed."""
+
+    seed: ScaleSetSeed
+    instances: dict[str, Instance] = field(default_factory=dict)
+
+    @property
+    def flexible(self) -> bool:
+        return self.seed.orchestration_mode == "Flexible"
+
+    @property
+    def resource_id(self) -> str:
+        return (
+            f"/subscriptions/{self.seed.subscription_id}/resourceGroups/{self.seed.resource_group_name}"
+            f"/providers/Microsoft.Compute/virtualMachineScaleSets/{self.seed.name}"
+        )
+
+    def instance(self, instance_id: str) -> Instance:
+        """Raises Refusal if there is none."""
+        found = self.instances.get(instance_id)
+        if found is None and self.flexible:
+            # VM names, unlike numbers, have letter case, and ARM does not mind it.
+            found = next((each for name, each in self.instances.items() if name.lower() == instance_id.lower()), None)
+        if found is None:
+            raise refusals.no_instance(instance_id)
+        return found
+
+
+class Estate:
+    """All there is in the sandbox. Not safe for threads: the server holds a lock around each use."""
+
+    def __init__(self, *, duration: timedelta, retention: timedelta) -> None:
+        """`duration` of a maintenance whose instance names none; `retention` of operations that ended."""
+        self._duration = duration
+        self._retention = retention
+        self._sets: dict[_Key, ScaleSet] = {}
+        self._operations: dict[str, Operation] = {}
+        self._due: list[tuple[datetime, int, Callable[[datetime], None]]] = []
+        self._order = itertools.count()
+        self.happenings: list[Happening] = []
+        self.observed = False
+        """Whether anybody wants to know: if not, `happenings` stays empty."""
+
+    # What is there
+
+    @property
+    def scale_sets(self) -> Iterable[ScaleSet]:
+        return self._sets.values()
+
+    @property
+    def operations(self) -> Iterable[Operation]:
+        return self._operations.values()
+
+    def scale_sets_in(self, subscription_id: str, resource_group_name: str | None = None) -> list[ScaleSet]:
+        """Those of a subscription or of a resource group in it. Raises Refusal if there is no such thing."""
+        subscription = subscription_id.lower()
+        found = [each for key, each in self._sets.items() if key[0] == subscription]
+        if not found:
+            raise refusals.no_subscription(subscription_id)
+        if resource_group_name is None:
+            return found
+        found = [each for each in found if each.seed.resource_group_name.lower() == resource_group_name.lower()]
+        if not found:
+            raise refusals.no_resource_group(resource_group_name)
+        return found
+
+    def scale_set(self, subscription_id: str, resource_group_name: str, name: str) -> ScaleSet:
+        """Raises Refusal, naming the first of the three that does not exist."""
+        found = self._sets.get(_key(subscription_id, resource_group_name, name))
+        if found is not None:
+            return found
+        self.scale_sets_in(subscription_id, resource_group_name)
+        raise refusals.no_resource("virtualMachineScaleSets", name, resource_group_name)
+
+    def virtual_machine(self, subscription_id: str, resource_group_name: str, name: str) -> tuple[ScaleSet, Instance]:
+        """A VM of a Flexible scale set. Those of Uniform ones are no VMs of their own. Raises Refusal."""
+        for scale_set in self.scale_sets_in(subscription_id, resource_group_name):
+            if scale_set.flexible:
+                for instance in scale_set.instances.values():
+                    if instance.vm_name.lower() == name.lower():
+                        return scale_set, instance
+        raise refusals.no_resource("virtualMachines", name, resource_group_name)
+
+    def operation(self, operation_id: str) -> Operation:
+        """Raises Refusal if there never was one, or its retention ran out."""
+        found = self._operations.get(operation_id)
+        if found is None:
+            raise refusals.no_operation(operation_id)
+        return found
+
+    # What changes it
+
+    def seed(self, seed: ScaleSetSeed, now: datetime) -> None:
+        """Place a scale set; one of the same name is replaced. Raises ValueError for a seed that can't be."""
+        ids = [each.instance_id for each in seed.instances]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"{seed.name}: an instance id is used twice")
+        scale_set = ScaleSet(seed)
+        for each in seed.instances:
+            self._place(scale_set, each, now)
+        self._sets[_key(seed.subscription_id, seed.resource_group_name, seed.name)] = scale_set
+
+    def place(self, scale_set: ScaleSet, seed: InstanceSeed, now: datetime) -> None:
+        """Add an instance to a scale set, or put a new one in the place of one with the same id."""
+        self._place(scale_set, seed, now)
+
+    def _place(self, scale_set: ScaleSet, seed: InstanceSeed, now: datetime) -> None:
+        if not scale_set.flexible and not seed.instance_id.isdecimal():
+            raise ValueError(f"{scale_set.seed.name}: instance ids of a Uniform set are decimal: {seed.instance_id!r}")
+        instance = Instance.seeded(seed, scale_set.seed.name, flexible=scale_set.flexible, now=now)
+        scale_set.instances[seed.instance_id] = instance
+        if instance.may_begin:
+            self._at(now + seed.window_closes_after, lambda when: self._close_window(scale_set, instance, when))
+        elif instance.state == "in-progress":
+            instance.begin(now)
+            self._finish_later(scale_set, instance, now)
+
+    def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None, now: datetime) -> Operation:
+        """Begin maintenance of the instances, or of all there are for None. All of them, or none.
+
+        Raises:
+            Refusal: an id is unknown, an instance is under maintenance, or may not begin it.
+        """
+        chosen = list(scale_set.instances) if instance_ids is None else list(dict.fromkeys(instance_ids))
+        instances = tuple(scale_set.instance(each) for each in chosen)
+        for instance in instances:
+            if instance.state == "in-progress":
+                raise refusals.in_progress()
+            if not instance.may_begin:
+                raise refusals.not_eligible(instance.vm_name)
+        operation = Operation(
+            operation_id=str(uuid.uuid4()),
+            subscription_id=scale_set.seed.subscription_id,
+            location=scale_set.seed.location,
+            instances=instances,
+            started=now,
+        )
+        self._operations[operation.operation_id] = operation
+        ends = now
+        for instance in instances:
+            before = instance.state
+            instance.begin(now)
+            self._tell_change(scale_set, instance, before, now)
+            ends = max(ends, self._finish_later(scale_set, instance, now))
+        if self.observed:
+            seed = scale_set.seed
+            self.happenings.append(
+                OperationStarted(
+                    now,
+                    operation.operation_id,
+                    seed.subscription_id,
+                    seed.resource_group_name,
+                    seed.name,
+                    tuple(each.seed.instance_id for each in instances),
+                    ends,
+                )
+            )
+        self._at(ends, lambda when: self._end(operation, when))
+        return operation
+
+    def mature(self, now: datetime) -> None:
+        """Let everything happen that is due by now."""
+        while self._due and self._due[0][0] <= now:
+            when, _, happen = heapq.heappop(self._due)
+            happen(when)
+
+    # What time does
+
+    def _at(self, when: datetime, happen: Callable[[datetime], None]) -> None:
+        # The counter keeps what is due at the same moment in the order it was planned.
+        heapq.heappush(self._due, (when, next(self._order), happen))
+
+    def _finish_later(self, scale_set: ScaleSet, instance: Instance, now: datetime) -> datetime:
+        duration = self._duration if instance.seed.duration is None else instance.seed.duration
+        self._at(now + duration, lambda when: self._finish(scale_set, instance, when))
+        return now + duration
+
+    def _finish(self, scale_set: ScaleSet, instance: Instance, when: datetime) -> None:
+        before = instance.state
+        instance.finish(when)
+        self._tell_change(scale_set, instance, before, when)
+        recovers_after = instance.seed.health_recovers_after
+        if recovers_after != timedelta.max:
+            self._at(when + recovers_after, lambda _: instance.recover())
+
+    def _close_window(self, scale_set: ScaleSet, instance: Instance, when: datetime) -> None:
+        before = instance.state
+        instance.close_window()
+        self._tell_change(scale_set, instance, before, when)
+
+    def _end(self, operation: Operation, when: datetime) -> None:
+        operation.end(when)
+        if self.observed:
+            self.happenings.append(OperationEnded(when, operation.operation_id, operation.status))
+        self._at(when + self._retention, lambda _: self._forget(operation))
+
+    def _forget(self, operation: Operation) -> None:
+        self._operations.pop(operation.operation_id, None)
+
+    def _tell_change(self, scale_set: ScaleSet, instance: Instance, before: State, when: datetime) -> None:
+        if self.observed and before != instance.state:
+            seed = scale_set.seed
+            self.happenings.append(
+                InstanceChanged(
+                    when,
+                    seed.subscription_id,
+                    seed.resource_group_name,
+                    seed.name,
+                    instance.seed.instance_id,
+                    before,
+                    instance.state,
+                )
+            )

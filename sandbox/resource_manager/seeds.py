@@ -1,0 +1,137 @@
+"""What the sandbox's estate is made of: scale sets and instances, written down as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, Literal, Protocol
+
+State = Literal["eligible", "in-progress", "completed", "retry-later", "aborted", "window-closed", "not-planned"]
+"""Where an instance stands in its maintenance, and what the instance view says of it:
+
+| state | isCustomerInitiatedMaintenanceAllowed | lastOperationResultCode |
+|---|---|---|
+| eligible | true | None |
+| in-progress | false | None |
+| completed | false | MaintenanceCompleted |
+| retry-later | true | RetryLater |
+| aborted | false | MaintenanceAborted |
+| window-closed | false | None |
+| not-planned | the whole maintenanceRedeployStatus is absent | |
+"""
+
+Outcome = Literal["Succeeded", "Failed", "RetryLater", "Aborted"]
+"""How a maintenance ends: the operation is `Succeeded`, `Failed`, `Failed`, `Canceled`;
+the instance `completed`, `aborted`, `retry-later`, `aborted`."""
+
+OrchestrationMode = Literal["Uniform", "Flexible"]
+
+
+def camel_case(name: str) -> str:
+    """`resource_group_name` → `resourceGroupName`: the names in JSON."""
+    head, *tail = name.split("_")
+    return head + "".join(word.capitalize() for word in tail)
+
+
+# Read by pydantic when a seed arrives as JSON: field names as in the REST API, and none that is not known.
+_AS_JSON: dict[str, Any] = {"alias_generator": camel_case, "extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class InstanceSeed:
+    """One instance of a scale set.
+
+    Attributes:
+        instance_id: decimal digits in a Uniform set; the VM's name in a Flexible one.
+        update_domain: the platform update domain.
+        fault_domain: the platform fault domain.
+        state: see `State`. `in-progress` = begun by other hands when it is seeded, ends after `duration`.
+        duration: how long its maintenance takes; None = the resource manager's default.
+        outcome: how it ends. Several: one for each maintenance in turn, the last one stays.
+        power_state: before and after maintenance: running, stopped, deallocated …
+        power_state_after: the power state after maintenance, if another one.
+        vm_health: what the application health extension says; None = there is none.
+        health_recovers_after: how long after its maintenance the instance is unhealthy, if it has a health;
+            `timedelta.max` = for ever.
+        window_closes_after: how long, from the seeding, customers may begin the maintenance themselves.
+    """
+
+    instance_id: str
+    update_domain: int = 0
+    fault_domain: int = 0
+    state: State = "eligible"
+    duration: timedelta | None = None
+    outcome: Outcome | tuple[Outcome, ...] = "Succeeded"
+    power_state: str = "running"
+    power_state_after: str | None = None
+    vm_health: Literal["healthy", "unhealthy"] | None = None
+    health_recovers_after: timedelta = timedelta(0)
+    window_closes_after: timedelta = timedelta(days=34)
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _AS_JSON
+
+
+@dataclass(frozen=True)
+class ScaleSetSeed:
+    """One scale set with its instances."""
+
+    subscription_id: str
+    resource_group_name: str
+    name: str
+    location: str = "westeurope"
+    orchestration_mode: OrchestrationMode = "Uniform"
+    instances: tuple[InstanceSeed, ...] = ()
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _AS_JSON
+
+
+class TakesSeeds(Protocol):
+    """Whatever scale sets can be placed in."""
+
+    def seed(self, scale_set: ScaleSetSeed) -> None: ...
+
+
+EXAMPLE_SUBSCRIPTION_ID = "11111111-1111-4111-8111-111111111111"
+EXAMPLE_RESOURCE_GROUP = "shop"
+
+
+def seed_example(resource_manager: TakesSeeds, *, duration: timedelta = timedelta(seconds=4)) -> None:
+    """Place the estate that `python -m sandbox up` and the demo use.
+
+    In resource group `shop`: `web` (6 instances over 3 update domains, all eligible, ids not dense), `api` (4,
+    all eligible), `batch` (2 eligible, 1 completed, 1 not planned), `idle` (3, nothing planned), and `flex`
+    (Flexible orchestration, 3 VMs, all eligible). Each maintenance takes about `duration`, a little more for each
+    next instance, so that they are seen to end one after the other.
+    """
+
+    def place(name: str, *instances: InstanceSeed, mode: OrchestrationMode = "Uniform") -> None:
+        resource_manager.seed(
+            ScaleSetSeed(
+                EXAMPLE_SUBSCRIPTION_ID,
+                EXAMPLE_RESOURCE_GROUP,
+                name,
+                orchestration_mode=mode,
+                instances=instances,
+            )
+        )
+
+    def lasting(position: int) -> timedelta:
+        return duration * (1 + 0.15 * position)
+
+    def eligible(instance_ids: list[str], domain: Callable[[int], int]) -> list[InstanceSeed]:
+        return [
+            InstanceSeed(each, update_domain=domain(at), fault_domain=at % 2, duration=lasting(at))
+            for at, each in enumerate(instance_ids)
+        ]
+
+    place("web", *eligible(["0", "1", "3", "4", "6", "7"], lambda at: at // 2))
+    place("api", *eligible(["0", "1", "2", "5"], lambda at: at))
+    place(
+        "batch",
+        *eligible(["0", "2"], lambda at: at),
+        InstanceSeed("3", update_domain=2, state="completed"),
+        InstanceSeed("4", update_domain=3, state="not-planned"),
+    )
+    place("idle", *(InstanceSeed(str(at), update_domain=at, state="not-planned") for at in range(3)))
+    place("flex", *eligible(["flex_a1", "flex_b2", "flex_c3"], lambda _: 0), mode="Flexible")

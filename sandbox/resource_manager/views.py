@@ -1,0 +1,180 @@
+"""Scale sets, instances and operations as the REST API shows them.
+
+JSON comes with CRLF line ends, as Azure's does. Instances are rendered once for each change: a listing of a
+thousand is a join of a thousand strings.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sandbox.resource_manager.instances import WINDOW, Instance
+from sandbox.resource_manager.operations import Operation
+from sandbox.resource_manager.scale_sets import ScaleSet
+
+_SKU = {"name": "Standard_D2s_v3", "tier": "Standard"}
+_COMPACT = json.JSONEncoder(separators=(",\r\n", ": "))
+
+
+def as_json(value: Any) -> bytes:
+    """Small bodies: indented, CRLF."""
+    # Line ends inside of strings are escaped in JSON, so these are only those of the layout.
+    return json.dumps(value, indent=2).replace("\n", "\r\n").encode()
+
+
+def moment(time: datetime) -> str:
+    """RFC 3339 as Compute writes it: seven decimals, and an offset."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "0+00:00"
+
+
+def operation_status(operation: Operation) -> bytes:
+    """`{startTime, endTime?, status, name, error?}`."""
+    body: dict[str, Any] = {"startTime": moment(operation.started)}
+    if operation.ended is not None:
+        body["endTime"] = moment(operation.ended)
+    body["status"] = operation.status
+    if operation.error is not None:
+        body["error"] = operation.error
+    body["name"] = operation.operation_id
+    return as_json(body)
+
+
+def scale_set(found: ScaleSet) -> dict[str, Any]:
+    """`GET …/virtualMachineScaleSets/{name}`."""
+    seed = found.seed
+    return {
+        "name": seed.name,
+        "id": found.resource_id,
+        "type": "Microsoft.Compute/virtualMachineScaleSets",
+        "location": seed.location,
+        "sku": {**_SKU, "capacity": len(found.instances)},
+        "properties": {
+            "orchestrationMode": seed.orchestration_mode,
+            "provisioningState": "Succeeded",
+            "platformFaultDomainCount": 1 + max((i.seed.fault_domain for i in found.instances.values()), default=0),
+            "singlePlacementGroup": not found.flexible,
+            "uniqueId": "00000000-0000-0000-0000-000000000000",
+        },
+    }
+
+
+def scale_set_instance_view(found: ScaleSet) -> dict[str, Any]:
+    """`GET …/virtualMachineScaleSets/{name}/instanceView`: how many instances there are in each state."""
+    codes: dict[str, int] = {}
+    for instance in found.instances.values():
+        for status in instance_view(instance)["statuses"]:
+            codes[status["code"]] = codes.get(status["code"], 0) + 1
+    return {
+        "virtualMachine": {"statusesSummary": [{"code": code, "count": n} for code, n in sorted(codes.items())]},
+        "statuses": [
+            {
+                "code": "ProvisioningState/succeeded",
+                "level": "Info",
+                "displayStatus": "Provisioning succeeded",
+            }
+        ],
+    }
+
+
+def instance_view(instance: Instance) -> dict[str, Any]:
+    """The instance view of a scale-set instance or of a VM."""
+    busy = instance.state == "in-progress"
+    provisioning = "Updating" if busy else "Succeeded"
+    view: dict[str, Any] = {
+        "platformUpdateDomain": instance.seed.update_domain,
+        "platformFaultDomain": instance.seed.fault_domain,
+        "computerName": instance.vm_name,
+    }
+    if instance.state != "not-planned":
+        opens, closes = instance.window_closes - WINDOW, instance.window_closes
+        view["maintenanceRedeployStatus"] = {
+            "isCustomerInitiatedMaintenanceAllowed": instance.may_begin,
+            "preMaintenanceWindowStartTime": opens.isoformat(),
+            "preMaintenanceWindowEndTime": closes.isoformat(),
+            "maintenanceWindowStartTime": closes.isoformat(),
+            "maintenanceWindowEndTime": (closes + WINDOW / 5).isoformat(),
+            "lastOperationResultCode": instance.last_result_code,
+            "lastOperationMessage": instance.message,
+        }
+    if instance.vm_health is not None:
+        view["vmHealth"] = {
+            "status": {
+                "code": f"HealthState/{instance.vm_health}",
+                "level": "Info" if instance.vm_health == "healthy" else "Error",
+                "displayStatus": f"The VM is reporting itself as {instance.vm_health}",
+            }
+        }
+    view["statuses"] = [
+        {
+            "code": f"ProvisioningState/{provisioning.lower()}",
+            "level": "Info",
+            "displayStatus": "Updating" if busy else "Provisioning succeeded",
+            "time": moment(instance.provisioned),
+        },
+        {
+            "code": f"PowerState/{instance.power_state}",
+            "level": "Info",
+            "displayStatus": f"VM {instance.power_state}",
+        },
+    ]
+    return view
+
+
+def instance(found: ScaleSet, each: Instance, *, with_view: bool) -> str:
+    """An instance as JSON: `…/virtualMachineScaleSets/{set}/virtualMachines/{id}`, or in a Flexible set a VM."""
+    if with_view and each.rendered is not None:
+        return each.rendered
+    seed = found.seed
+    # Compute writes the resource group in capitals in the ids of instances, as seen in recorded listings.
+    group = f"/subscriptions/{seed.subscription_id}/resourceGroups/{seed.resource_group_name.upper()}"
+    parent = f"{group}/providers/Microsoft.Compute"
+    properties: dict[str, Any] = {
+        "vmId": each.vm_id,
+        "hardwareProfile": {"vmSize": _SKU["name"]},
+        "provisioningState": "Updating" if each.state == "in-progress" else "Succeeded",
+    }
+    if with_view:
+        properties["instanceView"] = instance_view(each)
+    body: dict[str, Any] = {"name": each.vm_name, "location": seed.location, "properties": properties}
+    if found.flexible:
+        body["id"] = f"{parent}/virtualMachines/{each.vm_name}"
+        body["type"] = "Microsoft.Compute/virtualMachines"
+        properties["virtualMachineScaleSet"] = {"id": found.resource_id}
+    else:
+        body["id"] = f"{parent}/virtualMachineScaleSets/{seed.name}/virtualMachines/{each.seed.instance_id}"
+        body["type"] = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
+        body["instanceId"] = each.seed.instance_id
+        body["sku"] = _SKU
+        properties["latestModelApplied"] = True
+    text = _COMPACT.encode(body)
+    if with_view:
+        each.rendered = text
+    return text
+
+
+def instance_of_flexible_set(found: ScaleSet, each: Instance) -> str:
+    """An instance of a Flexible set in the listing under the set: no instance view, and the VM's id."""
+    seed = found.seed
+    group = f"/subscriptions/{seed.subscription_id}/resourceGroups/{seed.resource_group_name.upper()}"
+    machines = f"{group}/providers/Microsoft.Compute/virtualMachines"
+    return _COMPACT.encode(
+        {
+            "name": each.vm_name,
+            "id": f"{found.resource_id}/virtualMachines/{each.vm_name}",
+            "type": "Microsoft.Compute/virtualMachineScaleSets/virtualMachines",
+            "location": seed.location,
+            "instanceId": each.vm_name,
+            "properties": {
+                "provisioningState": "Updating" if each.state == "in-progress" else "Succeeded",
+                "virtualMachineResourceId": f"{machines}/{each.vm_name}",
+            },
+        }
+    )
+
+
+def page(items: list[str], next_link: str | None) -> bytes:
+    """`{value: […], nextLink?}` of items that are JSON already."""
+    tail = f',\r\n  "nextLink": {json.dumps(next_link)}' if next_link else ""
+    return ('{\r\n  "value": [' + ",\r\n".join(items) + "]" + tail + "\r\n}").encode()
