@@ -14,7 +14,7 @@ from fnmatch import translate
 from typing import Any, ClassVar, Literal
 
 from sandbox.resource_manager.answers import JSON, Answer, Request
-from sandbox.resource_manager.seeds import camel_case
+from sandbox.resource_manager.seeds import AS_JSON
 
 _LARGEST_BODY = 64 * 1024 * 1024
 
@@ -65,11 +65,7 @@ class Fault:
     body_size: int | None = None
     operation_status: str | None = None
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "alias_generator": camel_case,
-        "extra": "forbid",
-        "arbitrary_types_allowed": True,
-    }
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 
     def __post_init__(self) -> None:
         """Raises ValueError for what can't be meant."""
@@ -168,6 +164,8 @@ class FaultReport:
     fault: Fault
     hits: int
     left: int | None
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 
 
 class Faults:

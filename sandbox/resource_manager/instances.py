@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
-from sandbox.resource_manager.seeds import InstanceSeed, Outcome, State
+from sandbox.resource_manager.seeds import AS_JSON, InstanceSeed, Outcome, State
 
 WINDOW = timedelta(days=35)
 """How long customers may begin a planned maintenance themselves, by Azure's documentation."""
@@ -137,6 +138,8 @@ class InstanceReport:
     fault_domain: int
     power_state: str
     vm_health: str | None
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 
     @classmethod
     def of(cls, instance: Instance) -> InstanceReport:

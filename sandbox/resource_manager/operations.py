@@ -34,6 +34,18 @@ class Operation:
     ended: datetime | None = None
     error: dict[str, Any] | None = None
 
+    def report(self) -> dict[str, Any]:
+        """What `/sandbox/operations` shows."""
+        return {
+            "operationId": self.operation_id,
+            "subscriptionId": self.subscription_id,
+            "vmNames": [each.vm_name for each in self.instances],
+            "started": self.started.isoformat(),
+            "ended": self.ended.isoformat() if self.ended else None,
+            "status": self.status,
+            "error": self.error,
+        }
+
     def end(self, now: datetime) -> None:
         """All instances are done: sum up how they ended. The worst outcome is the operation's."""
         self.ended = now

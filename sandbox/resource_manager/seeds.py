@@ -34,8 +34,8 @@ def camel_case(name: str) -> str:
     return head + "".join(word.capitalize() for word in tail)
 
 
-# Read by pydantic when a seed arrives as JSON: field names as in the REST API, and none that is not known.
-_AS_JSON: dict[str, Any] = {"alias_generator": camel_case, "extra": "forbid"}
+# Read by pydantic when a dataclass comes or goes as JSON: field names as in the REST API, and none that is not known.
+AS_JSON: dict[str, Any] = {"alias_generator": camel_case, "extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class InstanceSeed:
     health_recovers_after: timedelta = timedelta(0)
     window_closes_after: timedelta = timedelta(days=34)
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _AS_JSON
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ScaleSetSeed:
     orchestration_mode: OrchestrationMode = "Uniform"
     instances: tuple[InstanceSeed, ...] = ()
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _AS_JSON
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 
 
 class TakesSeeds(Protocol):

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -170,6 +170,12 @@ class ResourceManager:
         with self._lock:
             return [each.seed for each in self._estate.scale_sets]
 
+    def operations(self) -> list[dict[str, Any]]:
+        """The operations that can still be read, oldest first: id, VMs, start, end, status, error, as JSON has them."""
+        with self._lock:
+            self._mature()
+            return [each.report() for each in self._estate.operations]
+
     def reset(self) -> None:
         """As new: no scale sets, operations, faults or calls, all buckets full. Observers stay."""
         with self._lock:
@@ -216,7 +222,7 @@ class ResourceManager:
         body = await http_request.read() if http_request.body_exists else b""
         host = http_request.headers.get("Host") or f"127.0.0.1:{self._port}"
         request = Request(http_request.method, http_request.raw_path, f"http://{host}", body)
-        if request.path.startswith("/sandbox"):
+        if request.path.startswith("/sandbox/"):
             from sandbox.resource_manager.control import control  # noqa: PLC0415 - it needs pydantic, few need it
 
             return _response(control(self, request, http_request.headers))
