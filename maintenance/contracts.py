@@ -1,0 +1,300 @@
+"""What comes in: a maintenance request as JSON, read into a frozen dataclass. The fields: docs/contracts.md.
+
+Unknown fields are refused, since a misspelt `instanceIds` must never become "the whole scale set", and every problem
+is named in one answer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic.alias_generators import to_camel
+
+from maintenance.errors import InvalidRequest, Problem
+from maintenance.operation import Operation
+from maintenance.resources import (
+    ScaleSet,
+    instance_problem,
+    parse_scale_set_id,
+    resource_group_problem,
+    scale_set_problem,
+    subscription_problem,
+)
+from maintenance.rollout import Rollout
+
+# 1,000 instances, the most a scale set holds, with names of the longest kind, and room for the rest.
+MAX_BODY = 100_000
+MAX_SHOWN = 120
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+REQUEST_ID = re.compile(r"[!-~]{1,100}")
+SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """A message of the requests queue, apart from the library that received it.
+
+    `delivery_count` is 1 on the first delivery. `properties` are the application properties with string keys.
+    """
+
+    body: bytes
+    message_id: str | None = None
+    sequence_number: int | None = None
+    delivery_count: int = 1
+    enqueued_at: datetime | None = None
+    correlation_id: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceRequest:
+    """See to it that these instances have had their maintenance. No `instance_ids`: every instance of the set."""
+
+    request_id: str
+    scale_set: ScaleSet
+    instance_ids: tuple[str, ...] | None = None
+    not_before: datetime | None = None
+    deadline: datetime | None = None
+    rollout: Rollout = field(default_factory=Rollout)
+    reject_ineligible: bool = False
+    dry_run: bool = False
+    reason: str | None = None
+
+    def operation(self, *, requested_at: datetime, deadline: datetime, dry_run: bool, envelope: Envelope) -> Operation:
+        """The operation this request starts as."""
+        return Operation(
+            request_id=self.request_id,
+            scale_set=self.scale_set,
+            requested_at=requested_at,
+            deadline=deadline,
+            targets=self.instance_ids,
+            rollout=self.rollout,
+            reject_ineligible=self.reject_ineligible,
+            dry_run=self.dry_run or dry_run,
+            reason=self.reason,
+            correlation_id=envelope.correlation_id,
+            trace=trace_of(envelope.properties),
+        )
+
+
+def trace_of(properties: Mapping[str, Any]) -> dict[str, str]:
+    """The trace context among a message's properties (W3C Trace Context; `Diagnostic-Id` is Azure's older name)."""
+    names = ("traceparent", "tracestate", "Diagnostic-Id")
+    trace = {name: str(properties[name])[:512] for name in names if properties.get(name)}
+    if "traceparent" not in trace and "Diagnostic-Id" in trace:
+        trace["traceparent"] = trace["Diagnostic-Id"]
+    return trace
+
+
+def request_id_of(envelope: Envelope, document: object = None) -> str:
+    """The request's id: its own, else the message's, else one made of the sequence number."""
+    own = document.get("requestId") if isinstance(document, dict) else None
+    for candidate in (own, envelope.message_id):
+        if isinstance(candidate, str) and REQUEST_ID.fullmatch(candidate):
+            return candidate
+    if envelope.message_id:
+        # Ids of ours are made of this one and must stay within the 128 characters of a Service Bus message id.
+        return "message-" + hashlib.sha256(envelope.message_id.encode()).hexdigest()[:32]
+    return f"sequence-{envelope.sequence_number}"
+
+
+def read_document(envelope: Envelope) -> dict[str, Any]:
+    """The JSON object in a message's body.
+
+    Raises InvalidRequest: too large, no UTF-8, no JSON, no object, or a name that stands twice.
+    """
+    body = envelope.body
+    if len(body) > MAX_BODY:
+        _refuse("body", f"must be at most {MAX_BODY:,} bytes", f"{len(body):,} bytes")
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        _refuse("body", f"must be UTF-8; byte {error.start} is not", f"0x{body[error.start]:02x}")
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        document = dict(pairs)
+        if len(document) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice.extend(sorted({name for name in names if names.count(name) > 1}))
+        return document
+
+    try:
+        document = json.loads(text, object_pairs_hook=unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        told = str(error) if isinstance(error, ValueError) else "nested too deeply"
+        _refuse("body", f"must be JSON: {told}", None)
+    if not isinstance(document, dict):
+        _refuse("body", "must be a JSON object", _shown(document))
+    if twice:
+        raise InvalidRequest(tuple(Problem(name[:MAX_SHOWN], "stands more than once") for name in twice))
+    return document
+
+
+def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceRequest:
+    """The request in a document.
+
+    Raises InvalidRequest with every problem found.
+    """
+    try:
+        fields = _Request.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        problems = [_problem(dict(detail)) for detail in error.errors(include_url=False)]
+        raise InvalidRequest(tuple(problems + _target_problems(document))) from None
+    if problems := _target_problems(document):
+        raise InvalidRequest(tuple(problems))
+    if fields.deadline and fields.not_before and fields.deadline <= fields.not_before:
+        _refuse("deadline", "must be after notBefore", fields.deadline.isoformat())
+    scale_set = (
+        parse_scale_set_id(fields.resource_id)
+        if fields.resource_id
+        else ScaleSet(fields.subscription_id or "", fields.resource_group_name or "", fields.vm_scale_set_name or "")
+    )
+    rollout = fields.rollout or _Rollout()
+    return MaintenanceRequest(
+        request_id=request_id_of(envelope, document),
+        scale_set=scale_set,
+        instance_ids=tuple(fields.instance_ids) if fields.instance_ids is not None else None,
+        not_before=fields.not_before,
+        deadline=fields.deadline,
+        rollout=Rollout(
+            max_instances_per_wave=rollout.max_instances_per_wave,
+            by_update_domain=rollout.by_update_domain,
+            pause_between_waves=rollout.pause_between_waves,
+            max_failed_instances=rollout.max_failed_instances,
+        ),
+        reject_ineligible=fields.ineligible == "reject",
+        dry_run=fields.dry_run,
+        reason=fields.reason,
+    )
+
+
+def _checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
+    def check(value: str) -> str:
+        if problem := problem_of(value):
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(check)
+
+
+def _resource_id(value: str) -> str:
+    parse_scale_set_id(value)
+    return value
+
+
+def _request_id(value: str) -> str:
+    if not REQUEST_ID.fullmatch(value):
+        raise ValueError("must be 1 to 100 printable ASCII characters without spaces")
+    return value
+
+
+def _unique(ids: list[str]) -> list[str]:
+    keys = [instance_id.lower() for instance_id in ids]
+    twice = sorted({instance_id for instance_id in ids if keys.count(instance_id.lower()) > 1})
+    if twice:
+        raise ValueError(f"must name each instance once; more than once: {', '.join(twice[:10])}")
+    return ids
+
+
+def _wave_size(value: object) -> object:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    share = isinstance(value, str) and re.fullmatch(r"[1-9][0-9]?%|100%", value, re.ASCII)
+    if not whole and not share:
+        raise ValueError('must be a number of instances from 1, or a percentage from "1%" to "100%"')
+    return value
+
+
+def _time(value: object) -> datetime:
+    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
+        raise ValueError('must be an RFC 3339 time with its offset, as "2026-01-31T22:00:00Z"')
+    return datetime.fromisoformat(value)
+
+
+def _pause(value: object) -> object:
+    if not isinstance(value, str) or not value.startswith("P"):
+        raise ValueError('must be an ISO 8601 duration, as "PT30M"')
+    return value
+
+
+def _instance_ids(value: object) -> object:
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a list of at least one instance id, or left out for the whole scale set")
+    return value
+
+
+_Time = Annotated[datetime, PlainValidator(_time)]
+_Pause = Annotated[timedelta, BeforeValidator(_pause), Field(strict=False, ge=timedelta(0), le=timedelta(days=7))]
+_InstanceId = Annotated[str, _checked(instance_problem)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+class _Rollout(_Strict):
+    max_instances_per_wave: Annotated[int | str | None, BeforeValidator(_wave_size)] = None
+    by_update_domain: bool = False
+    pause_between_waves: _Pause = timedelta(0)
+    max_failed_instances: Annotated[int, Field(ge=0)] = 0
+
+
+class _Request(_Strict):
+    schema_version: Literal[1] = 1
+    request_id: Annotated[str, AfterValidator(_request_id)] | None = None
+    subscription_id: Annotated[str, _checked(subscription_problem)] | None = None
+    resource_group_name: Annotated[str, _checked(resource_group_problem)] | None = None
+    vm_scale_set_name: Annotated[str, _checked(scale_set_problem)] | None = None
+    resource_id: Annotated[str, AfterValidator(_resource_id)] | None = None
+    # Null and an empty list are mistakes of the sender, not other words for "all": _instance_ids refuses both.
+    instance_ids: Annotated[
+        Annotated[list[_InstanceId], Field(max_length=1000), AfterValidator(_unique)] | None,
+        BeforeValidator(_instance_ids),
+    ] = None
+    not_before: _Time | None = None
+    deadline: _Time | None = None
+    rollout: _Rollout | None = None
+    ineligible: Literal["skip", "reject"] = "skip"
+    dry_run: bool = False
+    reason: Annotated[str, Field(max_length=1000)] | None = None
+
+
+def _target_problems(document: Mapping[str, Any]) -> list[Problem]:
+    named = [name for name in SCALE_SET_FIELDS if document.get(name) is not None]
+    if document.get("resourceId") is not None:
+        return [Problem(name, "must be left out where resourceId is given") for name in named]
+    missing = [name for name in SCALE_SET_FIELDS if name not in named]
+    return [Problem(name, "is missing (give all three names, or resourceId)") for name in missing]
+
+
+def _problem(detail: Mapping[str, Any]) -> Problem:
+    where = ".".join(str(part) for part in detail["loc"]) or "body"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        name = str(detail["loc"][-1])
+        model = _Rollout if "rollout" in detail["loc"][:-1] else _Request
+        known = [info.alias or name for info in model.model_fields.values()]
+        close = difflib.get_close_matches(name, known, n=1)
+        message = "is not a field of a maintenance request" + (f"; did you mean {close[0]}?" if close else "")
+    return Problem(where[:MAX_SHOWN], message, _shown(detail.get("input")))
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _refuse(where: str, message: str, value: str | None) -> NoReturn:
+    raise InvalidRequest((Problem(where, message, value),))

@@ -1,0 +1,88 @@
+"""The package's exceptions. What the handler does with each stands in `handler.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from maintenance.observations import ErrorDetail
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input: where, what, and the offending value as text (shortened)."""
+
+    field: str
+    message: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f" (got {self.value})"
+        return f"{self.field}: {self.message}{shown}"
+
+
+class MaintenanceError(Exception):
+    """The root of everything this package raises on purpose."""
+
+
+class ProblemsError(MaintenanceError):
+    """An input that cannot be acted on; carries every problem found, never just the first."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(str(problem) for problem in problems))
+
+
+class InvalidRequest(ProblemsError):
+    """The message is not a maintenance request."""
+
+
+class PolicyViolation(ProblemsError):
+    """The request is well formed, but this app does not allow it."""
+
+
+class SettingsError(ProblemsError):
+    """The app's settings are incomplete or wrong."""
+
+
+class UnreadableRecord(MaintenanceError):
+    """A message in the operations queue that this version cannot read; it belongs in the dead-letter queue."""
+
+    def __init__(self, reason: str, description: str) -> None:
+        self.reason = reason
+        self.description = description
+        super().__init__(f"{reason}: {description}")
+
+
+class ArmError(MaintenanceError):
+    """Azure Resource Manager did not give what was asked of it.
+
+    `status` is the HTTP status, None where no answer came. `error` is ARM's own account of it.
+    """
+
+    def __init__(
+        self,
+        doing: str,
+        error: ErrorDetail,
+        *,
+        status: int | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        self.doing = doing
+        self.error = error
+        self.status = status
+        self.retry_after = retry_after
+        answered = "no answer" if status is None else f"HTTP {status}"
+        super().__init__(f"{doing}: {answered}: {error.code}: {error.message}")
+
+
+class Throttled(ArmError):
+    """Too many calls; none before `retry_after`."""
+
+
+class Transient(ArmError):
+    """Trouble that passes: a time-out, a lost connection, a 5xx."""
+
+
+class Refused(ArmError):
+    """A final no: the same call will be refused again."""

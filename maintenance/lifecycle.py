@@ -1,0 +1,79 @@
+"""What comes next for a request. Pure: (operation, what was seen, now) → one step (see `steps.py`).
+
+`suspect` says that an earlier run of the same message may have called performMaintenance and died before it could
+write that down. The views are then asked, twice if need be, before anything is posted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from maintenance import following, starting
+from maintenance.events import ended
+from maintenance.instances import Instance
+from maintenance.observations import ErrorDetail, Reading, Submission
+from maintenance.operation import Call, Operation, Phase
+from maintenance.steps import End, Look, Poll, Rules, Step, end, time_out, try_later
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The decisions, under one set of rules."""
+
+    rules: Rules = field(default_factory=Rules)
+
+    def resume(self, operation: Operation, now: datetime, *, suspect: bool = False) -> Step:
+        """The first step of a run."""
+        late = now >= operation.deadline
+        match operation.phase:
+            case Phase.FINISHED:
+                return End(operation, (ended(operation),))
+            case Phase.FOLLOWING:
+                running = tuple(call for call in operation.calls if call.ended is None)
+                if not running:
+                    return following.confirm(self.rules, operation, now)
+                # One last poll at the deadline, but none that a Retry-After forbade.
+                return time_out(operation, now) if late and operation.failures else Poll(operation, running)
+            case _ if late:
+                return time_out(operation, now)
+        if self.rules.views:
+            return Look(operation)
+        return starting.post_unseen(self.rules, operation, now, suspect=suspect)
+
+    def after_look(
+        self, operation: Operation, instances: Sequence[Instance], now: datetime, *, suspect: bool = False
+    ) -> Step:
+        """The instance views were read."""
+        match operation.phase:
+            case Phase.PLANNING:
+                return starting.plan_waves(self.rules, operation, instances, now, suspect=suspect)
+            case Phase.POSTING:
+                seen = replace(operation, failures=0, trouble=None)
+                return starting.start_wave(self.rules, seen, instances, now, suspect=suspect)
+            case _:
+                seen = replace(operation, failures=0, trouble=None)
+                return following.judge_wave(self.rules, seen, instances, now)
+
+    def after_unseen(self, operation: Operation, trouble: ErrorDetail, now: datetime, *, due: datetime | None) -> Step:
+        """The instance views could not be read; `due` where ARM said when to come back."""
+        return try_later(self.rules, operation, trouble, now, due=due)
+
+    def after_denied(self, operation: Operation, error: ErrorDetail, now: datetime) -> Step:
+        """The instance views will not be shown: nothing can be started or confirmed."""
+        return end(replace(operation, error=error), now)
+
+    def after_poll(self, operation: Operation, readings: Sequence[tuple[Call, Reading]], now: datetime) -> Step:
+        """The operation URLs were read, each with its call."""
+        return following.after_poll(self.rules, operation, readings, now)
+
+    def after_post(
+        self, operation: Operation, submission: Submission, instance_ids: tuple[str, ...] | None, now: datetime
+    ) -> Step:
+        """performMaintenance answered, or did not."""
+        return starting.after_post(self.rules, operation, submission, instance_ids, now)
+
+    def after_untrusted(self, operation: Operation, error: ErrorDetail, now: datetime) -> Step:
+        """ARM's answer points somewhere that must not be followed: nothing it says can be relied on."""
+        return starting.after_untrusted(operation, error, now)

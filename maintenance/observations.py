@@ -1,0 +1,257 @@
+"""What an answer of Azure Resource Manager means. Pure: from a status, headers and a body to one value.
+
+Sources: the REST reference of Virtual Machine Scale Sets - Perform Maintenance (2024-07-01), and the asynchronous
+operations part of the ARM resource provider contract. Where the two are silent, nothing is called a success.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+MAX_TEXT = 2_000
+MAX_DETAILS = 20
+LONGEST_RETRY_AFTER = timedelta(days=1)
+
+UrlKind = Literal["async-operation", "location"]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDetail:
+    """An error as ARM reports it (`ApiError`), cut to lengths that fit an event. `innererror` is left out: it may
+    hold an exception dump."""
+
+    code: str
+    message: str
+    target: str | None = None
+    details: tuple[ErrorDetail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ArmAnswer:
+    """One HTTP answer: status, headers with lower-case names, the whole body."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """202: ARM works on it. Without a url (headers missing) only the instance views can tell how it goes on."""
+
+    url: str | None
+    kind: UrlKind = "async-operation"
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Not finished; `url` is where to ask next if ARM moved it."""
+
+    status: str
+    retry_after: timedelta | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """ARM says it is done. The instance views are read before anybody else is told so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """ARM says it ended without success; `canceled` where it says it was canceled."""
+
+    error: ErrorDetail
+    canceled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """Nothing was done; not before `retry_after` again."""
+
+    error: ErrorDetail
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was done, and the same call would be refused again."""
+
+    error: ErrorDetail
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """It may have been done or not: only looking at the instances can tell."""
+
+    error: ErrorDetail
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The state of the operation could not be read; the operation itself may be well."""
+
+    error: ErrorDetail
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """404 or 410 on a poll: ARM no longer keeps the operation. Not a failure."""
+
+    error: ErrorDetail
+
+
+Submission = Accepted | Succeeded | Failed | Throttled | Refused | Ambiguous
+Reading = Running | Succeeded | Failed | Throttled | Unreadable | Gone
+
+
+def read_submission(answer: ArmAnswer, now: datetime) -> Submission:
+    """What the answer to `POST …/performMaintenance` means."""
+    retry_after = read_retry_after(answer.headers, now)
+    document = _document(answer.body)
+    if answer.status in (200, 201, 202):
+        kind: UrlKind = "async-operation"
+        url = answer.headers.get("azure-asyncoperation")
+        if url is None and answer.status != 200:
+            kind, url = "location", answer.headers.get("location")
+        status = _operation_status(document)
+        if status in ("failed", "canceled"):
+            return Failed(_operation_error(document, status), canceled=status == "canceled")
+        if answer.status == 200 and (url is None or status == "succeeded"):
+            return Succeeded()
+        return Accepted(url or None, kind, retry_after)
+    error = _error(answer, document)
+    if answer.status == 429 or (answer.status == 409 and (retry_after or _advises_retry(error))):
+        return Throttled(error, retry_after)
+    if answer.status == 408 or answer.status >= 500 or answer.status < 300:
+        return Ambiguous(error, retry_after)
+    return Refused(error, answer.status)
+
+
+def read_operation(answer: ArmAnswer, kind: UrlKind, now: datetime) -> Reading:
+    """What the answer to a poll means, by the kind of URL that was polled."""
+    retry_after = read_retry_after(answer.headers, now)
+    document = _document(answer.body)
+    if 200 <= answer.status < 300:
+        return _read_state(answer, document, kind, retry_after)
+    error = _error(answer, document)
+    if answer.status == 429:
+        return Throttled(error, retry_after)
+    if answer.status in (404, 410):
+        return Gone(error)
+    final = 400 <= answer.status < 500 and answer.status not in (401, 403, 408)
+    if kind == "location" and final and not retry_after:
+        return Failed(error)
+    return Unreadable(error, retry_after)
+
+
+def _read_state(answer: ArmAnswer, document: object, kind: UrlKind, retry_after: timedelta | None) -> Reading:
+    status = _operation_status(document)
+    moved = answer.headers.get("location") if kind == "location" else None
+    if status == "succeeded":
+        return Succeeded()
+    if status in ("failed", "canceled"):
+        return Failed(_operation_error(document, status), canceled=status == "canceled")
+    if status is not None:
+        return Running(status, retry_after, moved)
+    if kind == "location":
+        if answer.status in (201, 202):
+            return Running("inprogress", retry_after, moved)
+        if not answer.body.strip() or isinstance(document, dict):
+            return Succeeded()
+    return Unreadable(
+        ErrorDetail("UnreadableAnswer", f"HTTP {answer.status} without an operation status in its body"),
+        retry_after,
+    )
+
+
+def read_error(answer: ArmAnswer) -> ErrorDetail:
+    """ARM's own account of an error, in either of its two forms (with and without the `error` envelope)."""
+    return _error(answer, _document(answer.body))
+
+
+def read_retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """The pause asked for: `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3), or its millisecond forms.
+
+    Never negative, never more than a day; None where absent or unreadable.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        if text.isascii() and text.isdigit():
+            seconds = int(text[:12]) * unit
+            return min(timedelta(seconds=seconds), LONGEST_RETRY_AFTER)
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(moment - now, timedelta(0)), LONGEST_RETRY_AFTER)
+
+
+def _document(body: bytes) -> object:
+    """The body's JSON; None where it holds none. Azure sends a byte order mark at times."""
+    try:
+        return json.loads(body.decode("utf-8-sig")) if body.strip() else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _operation_status(document: object) -> str | None:
+    if not isinstance(document, dict):
+        return None
+    status = document.get("status")
+    return status.strip().lower() if isinstance(status, str) and status.strip() else None
+
+
+def _operation_error(document: object, status: str) -> ErrorDetail:
+    error = document.get("error") if isinstance(document, dict) else None
+    if isinstance(error, dict):
+        return _detail(error)
+    return ErrorDetail(f"Operation{status.capitalize()}", f"The operation ended as {status}; ARM gave no error.")
+
+
+def _error(answer: ArmAnswer, document: object) -> ErrorDetail:
+    if isinstance(document, dict):
+        inner = document.get("error")
+        if isinstance(inner, dict):
+            return _detail(inner)
+        if "code" in document or "message" in document:
+            return _detail(document)
+    shown = "no body" if not answer.body.strip() else f"a body that is no ARM error ({len(answer.body)} bytes)"
+    return ErrorDetail(f"Http{answer.status}", f"HTTP {answer.status} with {shown}")
+
+
+def _detail(error: Mapping[str, Any], depth: int = 0) -> ErrorDetail:
+    details = error.get("details")
+    inner = details if isinstance(details, list) and depth < 2 else []
+    return ErrorDetail(
+        code=_text(error.get("code")) or "Unknown",
+        message=_text(error.get("message")) or "ARM gave no message.",
+        target=_text(error.get("target")),
+        details=tuple(_detail(item, depth + 1) for item in inner[:MAX_DETAILS] if isinstance(item, dict)),
+    )
+
+
+def _text(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
+
+
+def _advises_retry(error: ErrorDetail) -> bool:
+    text = " ".join([error.message, *(detail.message for detail in error.details)]).lower()
+    return any(advice in text for advice in ("retry", "try again"))

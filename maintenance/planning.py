@@ -1,0 +1,62 @@
+"""What a request comes to, by the instance views: who is maintained in which wave, and who is not and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from maintenance import rollout
+from maintenance.confirmation import changed_since
+from maintenance.errors import Problem
+from maintenance.instances import Instance, InstanceState, select
+from maintenance.operation import Operation, Outcome, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The operation with its waves, and with the outcomes of those that need none; `problems` where the request asks
+    to be rejected rather than to skip instances. `under_way`: some targets are being maintained, or were just now."""
+
+    operation: Operation
+    problems: tuple[Problem, ...] = field(default=())
+    under_way: bool = False
+
+
+def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) -> Plan:
+    """Sort the targets and split the eligible ones into waves.
+
+    Instances that are being updated right now are waited for: in the only wave, or in a wave of their own before the
+    others. `suspect`: an earlier run may have started this request, so what was completed since counts as its work.
+    """
+    found, missing = select(instances, operation.targets)
+    eligible: list[Instance] = []
+    running: list[str] = []
+    outcomes: dict[str, Outcome] = {}
+    problems: list[Problem] = []
+    for target in missing:
+        outcomes[target] = Outcome(Result.NOT_FOUND, "the scale set has no instance with this id")
+        problems.append(Problem("instanceIds", "the scale set has no instance with this id", target))
+    for target, instance in found.items():
+        match instance.state:
+            case InstanceState.ELIGIBLE:
+                eligible.append(replace(instance, instance_id=target))
+            case InstanceState.IN_PROGRESS:
+                running.append(target)
+            case InstanceState.COMPLETED:
+                outcomes[target] = completed_before(operation, instance, suspect=suspect)
+            case _:
+                outcomes[target] = Outcome(Result.SKIPPED, instance.why)
+                problems.append(Problem("instanceIds", instance.why, target))
+    waves = rollout.split(eligible, operation.rollout)
+    if running:
+        waves = (waves[0] + tuple(running),) if len(waves) == 1 else (tuple(running), *waves)
+    planned = replace(operation, waves=waves, outcomes=outcomes)
+    under_way = bool(running) or planned.count(Result.COMPLETED) > 0
+    return Plan(planned, tuple(problems) if operation.reject_ineligible else (), under_way)
+
+
+def completed_before(operation: Operation, instance: Instance, *, suspect: bool) -> Outcome:
+    """The outcome of an instance that is found completed before this run started anything."""
+    if suspect and changed_since(instance, operation.requested_at):
+        return Outcome(Result.COMPLETED, wave=operation.wave)
+    return Outcome(Result.ALREADY_COMPLETED, instance.why)
