@@ -100,9 +100,7 @@ def test_a_timer_trigger_with_a_context() -> None:
 
 def test_an_http_trigger_takes_the_level_of_the_app() -> None:
     def routes(app: func.FunctionApp) -> None:
-        app.function_name("open")(
-            app.route("open/{id}", methods=["post"], auth_level=func.AuthLevel.ANONYMOUS)(status)
-        )
+        app.function_name("open")(app.route("open/{id}", methods=["post"], auth_level=func.AuthLevel.ANONYMOUS)(status))
 
     app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     app.route("status")(status)
@@ -151,9 +149,7 @@ def bad_context(messages: func.ServiceBusMessage, context: str) -> None: ...
 )
 def test_what_the_real_worker_refuses_is_refused(function: Callable[..., None], reason: str) -> None:
     with pytest.raises(IndexingError, match=rf"(?m)^{function.__name__}: .*{reason}"):
-        index(
-            lambda app: app.service_bus_queue_trigger("messages", connection="Bus", queue_name="q")(function)
-        )
+        index(lambda app: app.service_bus_queue_trigger("messages", connection="Bus", queue_name="q")(function))
 
 
 def test_what_the_real_worker_takes_is_taken() -> None:
