@@ -78,6 +78,9 @@ class LoopbackServer:
         if background:
             background.cancel()
         listener.close()
+        # Idle connections end at once this way; `shutdown` alone waits for them as for busy ones.
+        server.pre_shutdown()
+        await asyncio.sleep(0)
         await server.shutdown(timeout=_CLOSING_SECONDS)
         await listener.wait_closed()
 
