@@ -1,0 +1,53 @@
+"""An Azure Service Bus on loopback, in pure Python: an AMQP 1.0 server that the real SDKs talk to.
+
+    with ServiceBus(Topology.read(Path("infra/topology.json"))) as bus:
+        client = ServiceBusClient.from_connection_string(bus.connection_string)
+
+Arrows between the modules: ``wire`` (types to bytes) → ``performatives``, ``messages`` → ``topology``, ``filters`` →
+``queues``, ``broker`` (semantics, no I/O, time passed in) → ``service``, ``management`` (addresses and operations) →
+``links``, ``sessions``, ``connections`` (AMQP) → ``server``.
+"""
+
+from sandbox.servicebus.clock import Clock, HandMovedClock, system_clock
+from sandbox.servicebus.events import (
+    BusEvent,
+    DuplicateDropped,
+    LockLost,
+    MessageAbandoned,
+    MessageCompleted,
+    MessageDeadLettered,
+    MessageDeferred,
+    MessageExpired,
+    MessageReceived,
+    MessageSent,
+    ScheduledMessageCancelled,
+)
+from sandbox.servicebus.faults import DETACH_FORCED, NOT_FOUND, SERVER_BUSY, Faults
+from sandbox.servicebus.server import EntityCounts, PeekedMessage, ServiceBus
+from sandbox.servicebus.topology import Topology, TopologyError
+
+__all__ = [
+    "DETACH_FORCED",
+    "NOT_FOUND",
+    "SERVER_BUSY",
+    "BusEvent",
+    "Clock",
+    "DuplicateDropped",
+    "EntityCounts",
+    "Faults",
+    "HandMovedClock",
+    "LockLost",
+    "MessageAbandoned",
+    "MessageCompleted",
+    "MessageDeadLettered",
+    "MessageDeferred",
+    "MessageExpired",
+    "MessageReceived",
+    "MessageSent",
+    "PeekedMessage",
+    "ScheduledMessageCancelled",
+    "ServiceBus",
+    "Topology",
+    "TopologyError",
+    "system_clock",
+]

@@ -1,0 +1,47 @@
+"""Points in time at which something falls due, most of which never do."""
+
+import heapq
+from collections.abc import Callable
+
+
+class Deadlines:
+    """A heap of (time, number) that forgets what is no longer ``alive`` as it goes.
+
+    Messages are completed long before they expire, so entries are not looked up and removed one by one; when the
+    dead could outnumber the living, the heap is rebuilt. Memory stays in proportion to the messages held.
+    """
+
+    __slots__ = ("_alive", "_heap", "_worth_sweeping")
+
+    def __init__(self, alive: Callable[[int, int], bool]) -> None:
+        self._alive = alive  # told time and number
+        self._heap: list[tuple[int, int]] = []
+        self._worth_sweeping = 64
+
+    def add(self, at: int, number: int) -> None:
+        """Something falls due."""
+        heapq.heappush(self._heap, (at, number))
+        self.sweep()
+
+    def sweep(self) -> None:
+        """To be called as things die: at most once per doubling does it cost anything."""
+        if len(self._heap) >= self._worth_sweeping:
+            self._heap = list({entry for entry in self._heap if self._alive(*entry)})
+            heapq.heapify(self._heap)
+            self._worth_sweeping = 2 * len(self._heap) + 64
+
+    def first(self) -> int | None:
+        """The next time at which something falls due."""
+        while self._heap:
+            at, number = self._heap[0]
+            if self._alive(at, number):
+                return at
+            heapq.heappop(self._heap)
+        return None
+
+    def take(self, now: int) -> int | None:
+        """The number of something due, which is then forgotten."""
+        first = self.first()
+        if first is None or first > now:
+            return None
+        return heapq.heappop(self._heap)[1]

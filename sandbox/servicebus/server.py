@@ -1,0 +1,252 @@
+"""The embedded server: a daemon thread with its own loop, listening on loopback."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Self, TypeVar
+
+from sandbox.servicebus.broker import Broker
+from sandbox.servicebus.clock import Clock, HandMovedClock, milliseconds, moment, system_clock
+from sandbox.servicebus.connections import Connection
+from sandbox.servicebus.events import BusEvent
+from sandbox.servicebus.fault_state import FaultState
+from sandbox.servicebus.faults import Faults
+from sandbox.servicebus.queues import Held, Queue, State
+from sandbox.servicebus.refusals import Refusal
+from sandbox.servicebus.service import Service
+from sandbox.servicebus.topology import Topology
+
+Result = TypeVar("Result")
+MAX_MESSAGE_SIZE: Final = 1024 * 1024 + 64 * 1024  # 1 MB of body and what Azure lets the headers have
+KEY_NAME: Final = "RootManageSharedAccessKey"
+KEY: Final = "SAS_KEY_VALUE"  # as in the emulator's documentation: no secret, nothing is checked
+
+
+@dataclass(frozen=True, slots=True)
+class EntityCounts:
+    """Messages of an entity: ready to be received, not yet due, set aside, locked, and in its dead-letter queue."""
+
+    active: int
+    scheduled: int
+    deferred: int
+    locked: int
+    dead_lettered: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left, not even dead letters."""
+        return not (self.active or self.scheduled or self.deferred or self.locked or self.dead_lettered)
+
+
+@dataclass(frozen=True, slots=True)
+class PeekedMessage:
+    """A message as it lies in an entity. ``state`` is ``active``, ``locked``, ``deferred`` or ``scheduled``."""
+
+    message_id: str
+    body: bytes
+    subject: str | None
+    correlation_id: str | None
+    application_properties: dict[str, object]
+    scheduled_for: datetime | None
+    enqueued_at: datetime
+    state: str
+    delivery_count: int
+    sequence_number: int
+    dead_letter_reason: str | None
+    dead_letter_description: str | None
+
+
+class Observers:
+    """Who is told of each thing that happens. Called on the server's thread, in order; must not block or raise."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def add(self, observer: Callable[[BusEvent], None]) -> None:
+        """Have ``observer`` called with each :class:`BusEvent` from now on."""
+        self._broker.observers = [*self._broker.observers, observer]
+
+    def remove(self, observer: Callable[[BusEvent], None]) -> None:
+        """The opposite of :meth:`add`."""
+        self._broker.observers = [kept for kept in self._broker.observers if kept != observer]
+
+
+class ServiceBus:
+    """An Azure Service Bus namespace on loopback, for any AMQP 1.0 client that takes the connection string.
+
+    Plain TCP: identity-based connections need TLS to a namespace's host name and are not served. All methods may
+    be called from any thread but the server's own (that of observers).
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        clock: Clock = system_clock,
+        max_message_size: int = MAX_MESSAGE_SIZE,
+    ) -> None:
+        self.port = port  # a port of 0 is any free one, and known once started
+        self.host = host
+        self._clock = clock
+        self._max_message_size = max_message_size
+        self._broker = Broker(topology, lambda: milliseconds(clock()))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._service: Service | None = None
+        self._listening: asyncio.Server | None = None
+        self.observers = Observers(self._broker)
+        self.faults = Faults(self._on_service)
+
+    @property
+    def connection_string(self) -> str:
+        """For ``ServiceBusClient.from_connection_string``."""
+        return (
+            f"Endpoint=sb://{self.host}:{self.port};SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY};"
+            "UseDevelopmentEmulator=true"
+        )
+
+    # -------------------------------------------------------------------------------- life and death
+
+    def start(self) -> Self:
+        """Listen. Raises :class:`OSError` if the port is taken."""
+        if self._thread is not None:
+            raise RuntimeError("the server has been started already")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="servicebus", daemon=True)
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        except BaseException:
+            self._stop()
+            raise
+        if isinstance(self._clock, HandMovedClock):
+            self._clock.follow(self.wake)
+        return self
+
+    def close(self) -> None:
+        """Cut all connections and stop listening. A second time does nothing."""
+        if self._thread is None or self._loop is None:
+            return
+        if isinstance(self._clock, HandMovedClock):
+            self._clock.unfollow(self.wake)
+        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
+        self._stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _serve(self) -> None:
+        assert self._loop is not None  # noqa: S101  set before the thread is started
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._service = service = Service(
+            self._broker,
+            FaultState(),
+            loop,
+            max_message_size=self._max_message_size,
+            timed=not isinstance(self._clock, HandMovedClock),
+        )
+        self._listening = await loop.create_server(
+            lambda: Connection(service), self.host, self.port, backlog=256
+        )
+        self.port = self._listening.sockets[0].getsockname()[1]
+
+    async def _shut(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+        if self._service is not None:
+            self._service.close()
+        await asyncio.sleep(0.0)  # one turn, in which the transports close their sockets
+        await asyncio.sleep(0.0)
+
+    def _stop(self) -> None:
+        assert self._loop is not None  # noqa: S101  only called once started
+        assert self._thread is not None  # noqa: S101  only called once started
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._thread = self._loop = None
+
+    # ------------------------------------------------------------------------------------ looking in
+
+    def wake(self) -> None:
+        """Do what has fallen due, and look at the clock anew. A :class:`HandMovedClock` calls it itself."""
+        self._on_service(lambda service: service.wake())
+
+    def counts(self, entity: str) -> EntityCounts:
+        """How many messages an entity holds; of a topic, those that are scheduled. Raises :class:`LookupError`."""
+        return self._on_service(lambda service: _counts(_store(service.broker, entity), service.broker.now()))
+
+    def peek(self, entity: str, max_count: int = 100) -> list[PeekedMessage]:
+        """The first messages of an entity in any state, untouched. Raises :class:`LookupError`."""
+
+        def peek(service: Service) -> list[PeekedMessage]:
+            store = _store(service.broker, entity)
+            return [_peeked(held) for held in store.peek(0, max_count, service.broker.now())]
+
+        return self._on_service(peek)
+
+    def _on_service(self, action: Callable[[Service], Result]) -> Result:
+        """Run ``action`` on the loop and wait for what it gives."""
+        loop, service = self._loop, self._service
+        if loop is None or service is None:
+            raise RuntimeError("the server has not been started")
+
+        async def act() -> Result:
+            return action(service)
+
+        return asyncio.run_coroutine_threadsafe(act(), loop).result()
+
+
+def _store(broker: Broker, entity: str) -> Queue:
+    try:
+        return broker.topics[entity.casefold()].store if entity.casefold() in broker.topics else broker.queue(entity)
+    except Refusal as refusal:
+        raise LookupError(refusal.description) from refusal
+
+
+def _counts(store: Queue, now: int) -> EntityCounts:
+    store.elapse(now)
+    active = scheduled = deferred = locked = 0
+    for held in store.held.values():
+        if held.lock_token is not None:
+            locked += 1
+        elif held.state is State.ACTIVE:
+            active += 1
+        elif held.state is State.DEFERRED:
+            deferred += 1
+        else:
+            scheduled += 1
+    dead = len(store.dead_letters.held) if store.dead_letters is not None else 0
+    return EntityCounts(active, scheduled, deferred, locked, dead)
+
+
+def _peeked(held: Held) -> PeekedMessage:
+    message = held.message
+    user = {str(key): value for key, value in message.user_properties().items()}
+    subject, correlation_id = message.property("subject"), message.property("correlation_id")
+    reason, description = user.get("DeadLetterReason"), user.get("DeadLetterErrorDescription")
+    return PeekedMessage(
+        message_id=str(message.message_id),
+        body=message.payload(),
+        subject=None if subject is None else str(subject),
+        correlation_id=None if correlation_id is None else str(correlation_id),
+        application_properties=user,
+        scheduled_for=None if held.scheduled_for is None else moment(held.scheduled_for),
+        enqueued_at=moment(held.enqueued_at),
+        state="locked" if held.lock_token is not None else held.state.name.lower(),
+        delivery_count=held.delivery_count,
+        sequence_number=held.sequence_number,
+        dead_letter_reason=None if reason is None else str(reason),
+        dead_letter_description=None if description is None else str(description),
+    )
