@@ -1,4 +1,4 @@
-"""The namespace: queues, topics and subscriptions, and the ways of messages between them. No I/O; the clock is injected.
+"""The namespace: queues, topics, subscriptions and the ways between them. No I/O; the clock is injected.
 
 Not thread-safe: one thread owns it. Names of entities are compared without case.
 """
@@ -49,9 +49,7 @@ class MessageFacts:
     def user(self, name: str) -> object:
         """See :class:`sandbox.servicebus.sql.Facts`."""
         if self._user is None:
-            self._user = {
-                str(key).casefold(): value for key, value in self._message.user_properties().items()
-            }
+            self._user = {str(key).casefold(): value for key, value in self._message.user_properties().items()}
         return self._user.get(name.casefold())
 
 
@@ -72,9 +70,7 @@ class Broker:
             subscriptions = {}
             for entry in topic.subscriptions:
                 queue = self._add_queue(f"{topic.name}/Subscriptions/{entry.name}", entry.settings)
-                subscriptions[entry.name.casefold()] = Subscription(
-                    queue, {rule.name: rule for rule in entry.rules}
-                )
+                subscriptions[entry.name.casefold()] = Subscription(queue, {rule.name: rule for rule in entry.rules})
             store = Queue(topic.name, QueueSettings(time_to_live=topic.time_to_live), self)
             self.topics[topic.name.casefold()] = Topic(store, subscriptions)
             self._remember(topic.name, topic.duplicate_window)
@@ -179,14 +175,10 @@ class Broker:
 
     # -------------------------------------------------------------------- what its queues need of it
 
-    def dead_letter(
-        self, queue: Queue, held: Held, reason: str | None, description: str | None, now: int
-    ) -> None:
+    def dead_letter(self, queue: Queue, held: Held, reason: str | None, description: str | None, now: int) -> None:
         """See :class:`sandbox.servicebus.queues.Surroundings`."""
         given = {"DeadLetterReason": reason, "DeadLetterErrorDescription": description}
-        message = held.message.with_user_properties(
-            {key: text for key, text in given.items() if text is not None}
-        )
+        message = held.message.with_user_properties({key: text for key, text in given.items() if text is not None})
         self.tell(MessageDeadLettered, queue, held, now, reason=reason, description=description)
         if queue.settings.forward_dead_letters_to is not None:
             message = message.with_annotations({Symbol("x-opt-deadletter-source"): queue.name})

@@ -14,9 +14,7 @@ def _positive(value: timedelta) -> timedelta:
 
 
 Duration = Annotated[timedelta, AfterValidator(_positive)]
-Name = Annotated[
-    str, Field(min_length=1, max_length=260, pattern=r"^[A-Za-z0-9$](?:[A-Za-z0-9._/$-]*[A-Za-z0-9])?$")
-]
+Name = Annotated[str, Field(min_length=1, max_length=260, pattern=r"^[A-Za-z0-9$](?:[A-Za-z0-9._/$-]*[A-Za-z0-9])?$")]
 
 
 class _Entry(BaseModel):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusEvent:
-    """Something happened to a message in an entity (``queue``, ``topic/Subscriptions/name``, ``…/$DeadLetterQueue``)."""
+    """Something happened to a message. Entities: ``queue``, ``topic/Subscriptions/name``, ``…/$DeadLetterQueue``."""
 
     at: datetime
     entity: str

@@ -85,9 +85,7 @@ class Faults:
 
         return self._count(lose)
 
-    def fail_calls(
-        self, rate: float, *, seed: int = 0, condition: str = SERVER_BUSY, after: bool = False
-    ) -> None:
+    def fail_calls(self, rate: float, *, seed: int = 0, condition: str = SERVER_BUSY, after: bool = False) -> None:
         """Fail a random share (0 to 1) of sends, settlements and management requests.
 
         With ``after`` the work is done and only the answer says otherwise: what a lost answer looks like.

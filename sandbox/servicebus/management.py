@@ -11,7 +11,7 @@ from sandbox.servicebus import rules
 from sandbox.servicebus.broker import Broker
 from sandbox.servicebus.links import marks
 from sandbox.servicebus.messages import SCHEDULED_ENQUEUE_TIME, parse
-from sandbox.servicebus.performatives import AmqpError, Accepted, Composite, Modified, Rejected
+from sandbox.servicebus.performatives import Accepted, AmqpError, Composite, Modified, Rejected
 from sandbox.servicebus.queues import Held, Queue
 from sandbox.servicebus.refusals import Refusal, not_implemented
 from sandbox.servicebus.wire import Array, Long, Symbol, Timestamp, WireError
@@ -21,9 +21,7 @@ Answer = tuple[int, object]  # status and body
 Settle = Callable[[Queue, UUID, Composite | None], Composite]
 
 PEEK_LIMIT: Final = 250  # messages in one answer, as Azure has it
-_SESSIONS: Final = frozenset(
-    ("get-session-state", "set-session-state", "renew-session-lock", "get-message-sessions")
-)
+_SESSIONS: Final = frozenset(("get-session-state", "set-session-state", "renew-session-lock", "get-message-sessions"))
 
 
 class Management:

@@ -5,14 +5,17 @@ Trailing fields may be left out by a sender, so fields have defaults. All fields
 clients index them by position.
 """
 
-from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from dataclasses import dataclass, field, fields
 from types import UnionType
 from typing import ClassVar, Final, Self
 
 from sandbox.servicebus.wire import Described, Symbol, Ubyte, Uint, Ulong, Ushort, WireError, encode
 
 Map = dict[object, object]
+
+# Defaults of the specification.
+_ANY_UINT, _ANY_USHORT = Uint(0xFFFFFFFF), Ushort(0xFFFF)
+_MIXED, _FIRST = Ubyte(2), Ubyte(0)  # settle modes of sender and receiver (section 2.8.2, 2.8.3)
 
 
 class Composite:
@@ -27,7 +30,7 @@ class Composite:
         declared = _declared(cls)
         if not isinstance(values, list) or len(values) > len(declared):
             raise WireError(f"{cls.__name__} is a list of up to {len(declared)} fields")
-        given: dict[str, object] = dict.fromkeys(_nullable(cls))
+        given: dict[str, object] = {}
         for (name, kind), value in zip(declared, values, strict=False):
             if value is None:
                 continue  # absent: the default holds
@@ -53,25 +56,19 @@ def _described(value: object) -> object:
     return value.described() if isinstance(value, Composite) else value
 
 
-@cache
+_known: dict[type[Composite], tuple[tuple[str, type | UnionType], ...]] = {}
+
+
 def _declared(cls: type[Composite]) -> tuple[tuple[str, type | UnionType], ...]:
     """Name and accepted types of each field. The annotations are the wire types: no second list to keep."""
-    kinds: dict[str, type | UnionType] = {}
-    for field in fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
-        kind = field.type
-        assert not isinstance(kind, str)  # noqa: S101  this module has no postponed annotations
-        kinds[field.name] = dict if kind == Map | None else kind
-    return tuple(kinds.items())
-
-
-@cache
-def _nullable(cls: type[Composite]) -> tuple[str, ...]:
-    """The fields that have no default and may be absent all the same: optional ones before mandatory ones."""
-    return tuple(
-        field.name
-        for field in fields(cls)  # type: ignore[arg-type]  # every subclass is a dataclass
-        if field.default is MISSING and isinstance(None, dict(_declared(cls))[field.name])
-    )
+    if cls not in _known:
+        kinds: dict[str, type | UnionType] = {}
+        for declared in fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
+            kind = declared.type
+            assert not isinstance(kind, str)  # noqa: S101  this module has no postponed annotations
+            kinds[declared.name] = dict if kind == Map | None else kind
+        _known[cls] = tuple(kinds.items())
+    return _known[cls]
 
 
 # ------------------------------------------------------------------------------- errors and outcomes
@@ -134,9 +131,7 @@ class Modified(Composite):
 
 
 Outcome = Accepted | Rejected | Released | Modified
-_STATES: Final[dict[int, type[Composite]]] = {
-    c.code: c for c in (Received, Accepted, Rejected, Released, Modified)
-}
+_STATES: Final[dict[int, type[Composite]]] = {c.code: c for c in (Received, Accepted, Rejected, Released, Modified)}
 
 
 def delivery_state(value: object) -> Composite | None:
@@ -169,8 +164,8 @@ class Open(Composite):
     code = 0x10
     container_id: str
     hostname: str | None = None
-    max_frame_size: Uint = Uint(4294967295)
-    channel_max: Ushort = Ushort(65535)
+    max_frame_size: Uint = _ANY_UINT
+    channel_max: Ushort = _ANY_USHORT
     idle_timeout: Uint | None = None
     outgoing_locales: object = None
     incoming_locales: object = None
@@ -184,11 +179,11 @@ class Begin(Composite):
     """Section 2.7.2."""
 
     code = 0x11
-    remote_channel: Ushort | None
+    remote_channel: Ushort | None = field(default=None, kw_only=True)
     next_outgoing_id: Uint
     incoming_window: Uint
     outgoing_window: Uint
-    handle_max: Uint = Uint(4294967295)
+    handle_max: Uint = _ANY_UINT
     offered_capabilities: object = None
     desired_capabilities: object = None
     properties: Map | None = None
@@ -202,8 +197,8 @@ class Attach(Composite):
     name: str
     handle: Uint
     role: bool
-    snd_settle_mode: Ubyte = Ubyte(2)
-    rcv_settle_mode: Ubyte = Ubyte(0)
+    snd_settle_mode: Ubyte = _MIXED
+    rcv_settle_mode: Ubyte = _FIRST
     source: Described | None = None
     target: Described | None = None
     unsettled: Map | None = None
@@ -220,7 +215,7 @@ class Flow(Composite):
     """Section 2.7.4."""
 
     code = 0x13
-    next_incoming_id: Uint | None
+    next_incoming_id: Uint | None = field(default=None, kw_only=True)
     incoming_window: Uint
     next_outgoing_id: Uint
     outgoing_window: Uint
@@ -310,7 +305,7 @@ class SaslInit(Composite):
 
 @dataclass(frozen=True, slots=True)
 class SaslOutcome(Composite):
-    """Section 5.3.3.6. ``code_`` 0 is success, 1 failed authentication."""
+    """Section 5.3.3.6. 0 is success, 1 failed authentication."""
 
     code = 0x44
     outcome: Ubyte
@@ -318,8 +313,7 @@ class SaslOutcome(Composite):
 
 
 _FRAMES: Final[dict[int, type[Composite]]] = {
-    kind.code: kind
-    for kind in (Open, Begin, Attach, Flow, Transfer, Disposition, Detach, End, Close, SaslInit)
+    kind.code: kind for kind in (Open, Begin, Attach, Flow, Transfer, Disposition, Detach, End, Close, SaslInit)
 }
 
 

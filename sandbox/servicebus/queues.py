@@ -48,9 +48,7 @@ class Held:
 class Surroundings(Protocol):
     """What a queue needs of the broker it is in."""
 
-    def dead_letter(
-        self, queue: "Queue", held: Held, reason: str | None, description: str | None, now: int
-    ) -> None:
+    def dead_letter(self, queue: "Queue", held: Held, reason: str | None, description: str | None, now: int) -> None:
         """Take a message that was removed from the queue to where its dead letters go."""
 
     def due(self, queue: "Queue", held: Held, now: int) -> None:
@@ -59,9 +57,7 @@ class Surroundings(Protocol):
     def available(self, queue: "Queue") -> None:
         """There is something to receive."""
 
-    def tell(
-        self, kind: type[events.BusEvent], queue: "Queue", held: Held, now: int, **details: object
-    ) -> None:
+    def tell(self, kind: type[events.BusEvent], queue: "Queue", held: Held, now: int, **details: object) -> None:
         """Something happened."""
 
 
@@ -111,9 +107,7 @@ class Queue:
 
     def bury(self, held: Held, message: Message, now: int) -> None:
         """Add, to a dead-letter queue, what another queue gave up. It keeps its number and does not expire."""
-        buried = Held(
-            held.sequence_number, message, held.enqueued_at, None, delivery_count=held.delivery_count
-        )
+        buried = Held(held.sequence_number, message, held.enqueued_at, None, delivery_count=held.delivery_count)
         self._hold(buried)
 
     def _hold(self, held: Held) -> None:
@@ -280,9 +274,7 @@ class Queue:
             if held.expires_at <= now:
                 self._expire(held, now)
                 return
-            self._expiry.add(
-                held.expires_at, held.sequence_number
-            )  # the entry may have gone while it was locked
+            self._expiry.add(held.expires_at, held.sequence_number)  # the entry may have gone while it was locked
         if held.state is State.ACTIVE:
             heapq.heappush(self._ready, held.sequence_number)
             self._surroundings.available(self)

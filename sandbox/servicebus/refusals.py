@@ -5,7 +5,7 @@ https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-request
 """
 
 
-class Refusal(Exception):  # noqa: N818  it is an answer, not a fault of this program
+class Refusal(Exception):
     """An operation is refused. ``condition`` is the symbol that client libraries map to their exceptions."""
 
     def __init__(self, condition: str, description: str, status: int = 400) -> None:
@@ -24,7 +24,7 @@ def lock_lost() -> Refusal:
     """The lock expired, was taken away, or the message is settled."""
     return Refusal(
         "com.microsoft:message-lock-lost",
-        "The lock supplied is invalid. Either the lock expired, or the message has already been removed from the queue.",
+        "The lock supplied is invalid. Either the lock expired, or the message has been removed from the queue.",
         410,
     )
 

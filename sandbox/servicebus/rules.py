@@ -41,9 +41,7 @@ def _filter(description: dict[object, object]) -> Filter:
         except FilterError as error:
             raise Refusal("com.microsoft:argument-error", str(error)) from error
     if isinstance(correlation, dict):
-        system = {
-            field: correlation[key] for key, field in _FIELDS.items() if correlation.get(key) is not None
-        }
+        system = {field: correlation[key] for key, field in _FIELDS.items() if correlation.get(key) is not None}
         user = correlation.get("properties")
         return CorrelationFilter(system, {str(k): v for k, v in user.items()} if isinstance(user, dict) else {})
     if "true-filter" in description:
@@ -55,9 +53,7 @@ def _filter(description: dict[object, object]) -> Filter:
 
 def described(rule: Rule) -> Described:
     """A rule as an answer lists it: filter, action, name, time of creation (not kept, so the epoch)."""
-    return Described(
-        Ulong(_RULE), [_described(rule.filter), Described(Ulong(_NO_ACTION), []), rule.name, Timestamp(0)]
-    )
+    return Described(Ulong(_RULE), [_described(rule.filter), Described(Ulong(_NO_ACTION), []), rule.name, Timestamp(0)])
 
 
 def _described(kept: Filter) -> Described:

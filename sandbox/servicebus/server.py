@@ -156,9 +156,7 @@ class ServiceBus:
             max_message_size=self._max_message_size,
             timed=not isinstance(self._clock, HandMovedClock),
         )
-        self._listening = await loop.create_server(
-            lambda: Connection(service), self.host, self.port, backlog=256
-        )
+        self._listening = await loop.create_server(lambda: Connection(service), self.host, self.port, backlog=256)
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def _shut(self) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -136,12 +135,7 @@ class Service:
 
     def links(self) -> list[Link]:
         """All links of all connections."""
-        return [
-            link
-            for connection in self.connections
-            for session in connection.sessions
-            for link in session.links
-        ]
+        return [link for connection in self.connections for session in connection.sessions for link in session.links]
 
     # ----------------------------------------------------------------------------------- settling
 
@@ -238,9 +232,10 @@ class ManagementEntrance:
         try:
             service.faults.check(self._entity)
             operation, arguments = request_of(request)
-            call: Callable[[], tuple[int, object]] = lambda: self._management.answer(
-                self._entity, operation, arguments
-            )
+
+            def call() -> tuple[int, object]:
+                return self._management.answer(self._entity, operation, arguments)
+
             # A disposition is counted as a call where it settles.
             settles = operation == "com.microsoft:update-disposition"
             status, body = call() if settles else service.faults.call(call)
@@ -276,4 +271,3 @@ def _address(terminus: Described | None, code: int) -> str:
     if not isinstance(address, str):
         raise Refusal("amqp:invalid-field", "A link needs an address.")
     return re.sub(r"^(?:amqps?|sb)://[^/]*", "", address).strip("/")
-

@@ -53,7 +53,7 @@ class AmqpSession:
         self._outbox: deque[bytes] = deque()  # transfer frames that wait for the client's window
         self._next_delivery = 0
         self._unsettled: dict[int, tuple[Queue, UUID]] = {}
-        self.send(Begin(Ushort(channel), Uint(0), Uint(WINDOW), Uint(WINDOW), Uint(HANDLES)))
+        self.send(Begin(Uint(0), Uint(WINDOW), Uint(WINDOW), Uint(HANDLES), remote_channel=Ushort(channel)))
 
     def on_frame(self, body: Composite, payload: bytes) -> None:
         """A frame of this session. Raises :class:`WireError` for what breaks the protocol."""

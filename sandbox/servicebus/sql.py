@@ -8,7 +8,7 @@ compared (a string with a number) give unknown. Functions other than EXISTS, and
 import operator
 import re
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 
 class FilterError(ValueError):
@@ -49,10 +49,8 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_KEYWORDS: Final = frozenset(
-    ["AND", "OR", "NOT", "IN", "LIKE", "ESCAPE", "IS", "NULL", "EXISTS", "TRUE", "FALSE"]
-)
-_COMPARISONS: Final[dict[str, Callable[[object, object], bool]]] = {
+_KEYWORDS: Final = frozenset(["AND", "OR", "NOT", "IN", "LIKE", "ESCAPE", "IS", "NULL", "EXISTS", "TRUE", "FALSE"])
+_COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {  # of two values of one kind
     "=": operator.eq,
     "<>": operator.ne,
     "!=": operator.ne,
@@ -61,7 +59,7 @@ _COMPARISONS: Final[dict[str, Callable[[object, object], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_ARITHMETIC: Final[dict[str, Callable[[object, object], object]]] = {
+_ARITHMETIC: Final[dict[str, Callable[[Any, Any], object]]] = {  # of two numbers
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -144,9 +142,7 @@ class _Parser:
         if self._take("IS"):
             negative = self._take("NOT")
             self._expect("NULL")
-            return (
-                (lambda facts: left(facts) is not None) if negative else (lambda facts: left(facts) is None)
-            )
+            return (lambda facts: left(facts) is not None) if negative else (lambda facts: left(facts) is None)
         negative = self._take("NOT")
         if self._take("IN"):
             result = self._in(left)
@@ -314,9 +310,7 @@ def _compared(compare: Callable[[object, object], bool], left: Expression, right
     return compared
 
 
-def _calculated(
-    calculate: Callable[[object, object], object], left: Expression, right: Expression
-) -> Expression:
+def _calculated(calculate: Callable[[object, object], object], left: Expression, right: Expression) -> Expression:
     def calculated(facts: Facts) -> object:
         first, second = left(facts), right(facts)
         if _kind(first) is not float or _kind(second) is not float:

@@ -21,9 +21,7 @@ class TopologyError(ValueError):
     """The topology cannot be used. ``problems`` names everything that is wrong, one line each."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__(
-            "The topology cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems)
-        )
+        super().__init__("The topology cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
         self.problems = tuple(problems)
 
 
@@ -109,8 +107,10 @@ class Topology:
         problems = []
         queues, topics = [], []
         for namespace in config.namespaces:
-            for queue in namespace.queues:
-                queues.append(QueueDescription(queue.name, _settings(queue.name, queue.properties, problems)))
+            queues += [
+                QueueDescription(queue.name, _settings(queue.name, queue.properties, problems))
+                for queue in namespace.queues
+            ]
             for topic in namespace.topics:
                 subscriptions = []
                 for entry in topic.subscriptions:
@@ -165,8 +165,8 @@ class Topology:
                     yield f"{where}: {field} names {target!r}, which is neither a queue nor a topic"
                 elif field == "ForwardTo":
                     forwards.setdefault(source.casefold(), set()).add(target.casefold())
-        for start in forwards:
-            reached, ahead = set(), set(forwards[start])
+        for start, targets in forwards.items():
+            reached, ahead = set(), set(targets)
             while ahead:
                 name = ahead.pop()
                 if name not in reached:
