@@ -18,6 +18,9 @@ class Deadlines:
         self._heap: list[tuple[int, int]] = []
         self._worth_sweeping = 64
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def add(self, at: int, number: int) -> None:
         """Something falls due."""
         heapq.heappush(self._heap, (at, number))

@@ -302,6 +302,9 @@ class Queue:
         del self.held[held.sequence_number]
         self._schedule.sweep()
         self._expiry.sweep()
+        if len(self._ready) > 2 * len(self.held) + 64:  # what expired while it was ready is still named here
+            self._ready = [number for number in self._ready if number in self.held]
+            heapq.heapify(self._ready)
 
     # -------------------------------------------------------------------------------------- counting
 
@@ -309,3 +312,8 @@ class Queue:
     def locked(self) -> int:
         """How many messages are locked."""
         return len(self._locks)
+
+    @property
+    def bookkeeping(self) -> int:
+        """How many entries are kept beside the messages: in proportion to those held, not to those that were."""
+        return len(self._ready) + len(self._locks) + len(self._schedule) + len(self._expiry)
