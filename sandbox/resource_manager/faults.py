@@ -41,7 +41,7 @@ class Fault:
         status: answer with this status in place of doing the work. An error comes with a body by default.
         work: do the work all the same, and answer with `status` then.
         headers: set in the answer, in place of what is there; None removes one.
-        body: in place of the answer's.
+        body: in place of the answer's; as HTML, unless `headers` name another Content-Type.
         json: the same, as a value to be sent as JSON.
         body_size: a body of this many bytes (blanks), to see what a client does with 10 MB.
         operation_status: replace the `status` in a JSON answer: for reads of operations.
@@ -90,7 +90,7 @@ class Fault:
         changed = Answer(answer.status, dict(answer.headers), answer.body)
         if self.status is not None:
             changed.status = self.status
-            if self.status >= 400 and not changed.body:
+            if self.status >= 400:
                 changed.body, changed.headers["Content-Type"] = _error(self.status), JSON
         if self.operation_status is not None and changed.body:
             content = json.loads(changed.body)
@@ -99,10 +99,10 @@ class Fault:
             changed.body, changed.headers["Content-Type"] = json.dumps(self.json).encode(), JSON
         elif self.body is not None:
             changed.body = self.body.encode() if isinstance(self.body, str) else self.body
-            changed.headers.setdefault("Content-Type", "text/html; charset=utf-8")
+            changed.headers["Content-Type"] = "text/html; charset=utf-8"
         elif self.body_size is not None:
             changed.body = b" " * self.body_size
-            changed.headers.setdefault("Content-Type", JSON)
+            changed.headers["Content-Type"] = JSON
         for name, value in self.headers.items():
             for present in [each for each in changed.headers if each.lower() == name.lower()]:
                 del changed.headers[present]
