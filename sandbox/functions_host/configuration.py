@@ -46,12 +46,8 @@ class HostConfiguration:
         """
         reader = _Reader(host_json or {})
         configuration = cls(
-            max_concurrent_calls=reader.count(
-                "extensions.serviceBus.maxConcurrentCalls", 16 * (os.cpu_count() or 1)
-            ),
-            lock_renewal=reader.span(
-                "extensions.serviceBus.maxAutoLockRenewalDuration", timedelta(minutes=5)
-            ),
+            max_concurrent_calls=reader.count("extensions.serviceBus.maxConcurrentCalls", 16 * (os.cpu_count() or 1)),
+            lock_renewal=reader.span("extensions.serviceBus.maxAutoLockRenewalDuration", timedelta(minutes=5)),
             auto_complete=reader.flag("extensions.serviceBus.autoCompleteMessages", True),
             function_timeout=reader.timeout("functionTimeout", timedelta(minutes=30)),
             route_prefix=reader.text("extensions.http.routePrefix", "api").strip("/"),

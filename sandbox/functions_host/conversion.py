@@ -67,9 +67,7 @@ def service_bus_message(received: ServiceBusReceivedMessage, *, binary: bool) ->
 def timer_request(*, past_due: bool) -> func.TimerRequest:
     """What a function with a timer trigger is handed. Without a monitor the host sends no schedule status."""
     info = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": past_due}
-    return cast(
-        func.TimerRequest, TimerRequestConverter.decode(Datum(json.dumps(info), "json"), trigger_metadata={})
-    )
+    return cast(func.TimerRequest, TimerRequestConverter.decode(Datum(json.dumps(info), "json"), trigger_metadata={}))
 
 
 def http_request(request: web.Request, body: bytes) -> func.HttpRequest:
@@ -100,9 +98,7 @@ def http_response(result: object) -> web.Response:
     if datum.type == "string":
         return web.Response(text=datum.value)
     headers = {name: value.value for name, value in datum.value["headers"].items()}
-    return web.Response(
-        status=int(datum.value["status_code"].value), headers=headers, body=datum.value["body"].value
-    )
+    return web.Response(status=int(datum.value["status_code"].value), headers=headers, body=datum.value["body"].value)
 
 
 def traceparent(received: ServiceBusReceivedMessage) -> str:
@@ -116,11 +112,7 @@ def _body(received: ServiceBusReceivedMessage, *, binary: bool) -> Datum:
         raw = received.body
         data = raw if isinstance(raw, bytes) else b"".join(raw)
         return Datum(data, "bytes") if binary else Datum(_as_text(data), "string")
-    if (
-        received.body_type == AmqpMessageBodyType.VALUE
-        and isinstance(received.body, bytes | str)
-        and not binary
-    ):
+    if received.body_type == AmqpMessageBodyType.VALUE and isinstance(received.body, bytes | str) and not binary:
         return Datum(received.body.decode() if isinstance(received.body, bytes) else received.body, "string")
     raise NotImplementedError(f"a message body of kind {received.body_type} can't be bound")
 
@@ -154,9 +146,7 @@ def _properties(received: ServiceBusReceivedMessage) -> Datum:
 
 def _decoded(properties: Mapping[Any, Any]) -> dict[str, object]:
     """The SDK hands out keys and texts as bytes."""
-    return {
-        _str(key): _str(value) if isinstance(value, bytes) else value for key, value in properties.items()
-    }
+    return {_str(key): _str(value) if isinstance(value, bytes) else value for key, value in properties.items()}
 
 
 def _str(value: bytes | str) -> str:

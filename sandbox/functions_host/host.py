@@ -68,9 +68,7 @@ class FunctionsHost:
         self._http_port = http_port or 0
         self._invoker = Invoker(self._configuration.function_timeout)
         self._stopping = asyncio.Event()
-        self._listeners = [
-            listener for function in self.functions for listener in self._listeners_of(function)
-        ]
+        self._listeners = [listener for function in self.functions for listener in self._listeners_of(function)]
         self._http: HttpListener | None = None
         self._supervisor: asyncio.Task[None] | None = None
 

@@ -163,6 +163,4 @@ def _wrong_annotation(binding: typing.Any, annotation: object) -> str | None:
         fits = False
     if fits:
         return None
-    return (
-        f'type of {binding.name} binding "{binding.type}" does not match its Python annotation {annotation!r}'
-    )
+    return f'type of {binding.name} binding "{binding.type}" does not match its Python annotation {annotation!r}'

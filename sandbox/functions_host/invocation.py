@@ -62,9 +62,7 @@ class Invoker:
         _log.log(level, "%s %s %s %.0f ms", function.name, about, verdict, took, exc_info=trace)
         return outcome
 
-    async def _outcome(
-        self, function: IndexedFunction, argument: object, traceparent: str
-    ) -> tuple[Outcome, str]:
+    async def _outcome(self, function: IndexedFunction, argument: object, traceparent: str) -> tuple[Outcome, str]:
         try:
             async with asyncio.timeout(self._timeout) as bound:
                 result = await self._call(function, argument, traceparent)
@@ -125,9 +123,7 @@ class InvocationContext(func.Context):
 
     @property
     def retry_context(self) -> RetryContext:
-        raise NotImplementedError(
-            "this host knows no @retry; Service Bus triggers can't have it in Azure either"
-        )
+        raise NotImplementedError("this host knows no @retry; Service Bus triggers can't have it in Azure either")
 
 
 class _TraceContext(TraceContext):

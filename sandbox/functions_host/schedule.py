@@ -52,9 +52,7 @@ def parse_schedule(text: str) -> Schedule:
     fields = text.split()
     if len(fields) not in (5, 6):
         if ":" not in text:
-            raise ValueError(
-                f"{text!r} has {len(fields)} fields; an NCRONTAB expression has 6, or 5 without seconds"
-            )
+            raise ValueError(f"{text!r} has {len(fields)} fields; an NCRONTAB expression has 6, or 5 without seconds")
         length = parse_timespan(text)
         if length <= timedelta(0):
             raise ValueError(f"{text!r} is no interval: it must be longer than nothing")

@@ -58,9 +58,7 @@ class ServiceBusListener:
         self._trigger = trigger
         self._renew_for = configuration.lock_renewal
         self._most_pumps = configuration.max_concurrent_calls
-        self._auto_complete = (
-            configuration.auto_complete if trigger.auto_complete is None else trigger.auto_complete
-        )
+        self._auto_complete = configuration.auto_complete if trigger.auto_complete is None else trigger.auto_complete
         self._invoker = invoker
         self._stopping = stopping
         self._pumps = 0
@@ -108,9 +106,7 @@ class ServiceBusListener:
                 return
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _take_one(
-        self, receiver: ServiceBusReceiver, client: ServiceBusClient, group: asyncio.TaskGroup
-    ) -> None:
+    async def _take_one(self, receiver: ServiceBusReceiver, client: ServiceBusClient, group: asyncio.TaskGroup) -> None:
         async with asyncio.timeout(_RECEIVE_BOUND):
             received = await receiver.receive_messages(max_message_count=1, max_wait_time=_RECEIVE)
         for message in received:

@@ -19,8 +19,6 @@ def parse_timespan(text: str) -> timedelta:
         raise ValueError(f"{text!r} is no time span; write it as hh:mm:ss, for example 00:05:00")
     hours, minutes, seconds = int(match["hours"]), int(match["minutes"]), float(match["seconds"])
     if hours > 23 or minutes > 59 or seconds >= 60:
-        raise ValueError(
-            f"{text!r} is no time span: hours go to 23, minutes and seconds to 59; days: d.hh:mm:ss"
-        )
+        raise ValueError(f"{text!r} is no time span: hours go to 23, minutes and seconds to 59; days: d.hh:mm:ss")
     span = timedelta(days=int(match["days"] or 0), hours=hours, minutes=minutes, seconds=seconds)
     return -span if match["sign"] else span

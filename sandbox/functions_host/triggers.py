@@ -102,9 +102,7 @@ class SettingResolver:
         def value_of(match: re.Match[str]) -> str:
             value = self._environment.get(match[1])
             if not value:  # an empty setting does not resolve in Azure either
-                self.problems.append(
-                    f"{binding_property} names the setting {match[1]}, which is missing or empty"
-                )
+                self.problems.append(f"{binding_property} names the setting {match[1]}, which is missing or empty")
                 return match[0]
             return value
 
@@ -124,8 +122,7 @@ class SettingResolver:
             return ServiceBusConnection(
                 namespace=namespace,
                 client_id=self._environment.get(f"{prefix}__clientId") or None,
-                managed_identity=self._environment.get(f"{prefix}__credential", "").lower()
-                == "managedidentity",
+                managed_identity=self._environment.get(f"{prefix}__credential", "").lower() == "managedidentity",
             )
         self.problems.append(
             f"{binding_property} names {prefix}, but neither the setting {prefix} (a connection string)"
