@@ -94,8 +94,8 @@ class Instance:
             self.vm_health = "unhealthy"
         self.rendered = None
 
-    def finish(self, now: datetime) -> None:
-        """Maintenance ends as the seed ordered it."""
+    def finish(self, now: datetime) -> Outcome:
+        """Maintenance ends as the seed ordered it; answers how."""
         outcome = self.next_outcome
         self.finished += 1
         self.last_outcome = outcome
@@ -104,6 +104,7 @@ class Instance:
         self.provisioned = now
         self.power_state = self.seed.power_state_after or self.seed.power_state
         self.rendered = None
+        return outcome
 
     def recover(self) -> None:
         """The application is healthy again after maintenance, or as unhealthy as it was seeded."""

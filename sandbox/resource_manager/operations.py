@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sandbox.resource_manager.instances import Instance
+from sandbox.resource_manager.seeds import Outcome
 
-_ERRORS = {
+_ERRORS: dict[Outcome, tuple[str, str]] = {
     "Failed": (
         "VMRedeploymentFailed",
         "VM '{}' redeployment failed due to an internal error. Please retry later.",
@@ -33,6 +34,8 @@ class Operation:
     status: str = "InProgress"
     ended: datetime | None = None
     error: dict[str, Any] | None = None
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """By VM name, how its maintenance ended under this operation: it may be under the next one's before this ends."""
 
     def report(self) -> dict[str, Any]:
         """What `/sandbox/operations` shows."""
@@ -49,17 +52,17 @@ class Operation:
     def end(self, now: datetime) -> None:
         """All instances are done: sum up how they ended. The worst outcome is the operation's."""
         self.ended = now
-        gone_wrong = [each for each in self.instances if each.last_outcome not in {"Succeeded", None}]
-        outcomes = {each.last_outcome for each in gone_wrong}
+        gone_wrong = [(vm, outcome) for vm, outcome in self.outcomes.items() if outcome != "Succeeded"]
         if not gone_wrong:
             self.status = "Succeeded"
             return
-        self.status = "Canceled" if outcomes == {"Aborted"} else "Failed"
-        gone_wrong.sort(key=lambda each: list(_ERRORS).index(str(each.last_outcome)))
-        details = [_error(each) for each in gone_wrong]
+        self.status = "Canceled" if {outcome for _, outcome in gone_wrong} == {"Aborted"} else "Failed"
+        worst_first = list(_ERRORS)
+        gone_wrong.sort(key=lambda each: worst_first.index(each[1]))
+        details = [_error(vm_name, outcome) for vm_name, outcome in gone_wrong]
         self.error = details[0] | ({"details": details} if len(details) > 1 else {})
 
 
-def _error(instance: Instance) -> dict[str, Any]:
-    code, message = _ERRORS[str(instance.last_outcome)]
-    return {"code": code, "message": message.format(instance.vm_name), "target": instance.vm_name}
+def _error(vm_name: str, outcome: Outcome) -> dict[str, Any]:
+    code, message = _ERRORS[outcome]
+    return {"code": code, "message": message.format(vm_name), "target": vm_name}

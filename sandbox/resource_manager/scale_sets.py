@@ -143,7 +143,7 @@ class Estate:
             self._at(now + seed.window_closes_after, lambda when: self._close_window(scale_set, instance, when))
         elif instance.state == "in-progress":
             instance.begin(now)
-            self._finish_later(scale_set, instance, now)
+            self._finish_later(scale_set, instance, None, now)
 
     def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None, now: datetime) -> Operation:
         """Begin maintenance of the instances, or of all there are for None. All of them, or none.
@@ -171,7 +171,7 @@ class Estate:
             before = instance.state
             instance.begin(now)
             self._tell_change(scale_set, instance, before, now)
-            ends = max(ends, self._finish_later(scale_set, instance, now))
+            ends = max(ends, self._finish_later(scale_set, instance, operation, now))
         if self.observed:
             seed = scale_set.seed
             self.happenings.append(
@@ -200,14 +200,18 @@ class Estate:
         # The counter keeps what is due at the same moment in the order it was planned.
         heapq.heappush(self._due, (when, next(self._order), happen))
 
-    def _finish_later(self, scale_set: ScaleSet, instance: Instance, now: datetime) -> datetime:
+    def _finish_later(
+        self, scale_set: ScaleSet, instance: Instance, operation: Operation | None, now: datetime
+    ) -> datetime:
         duration = self._duration if instance.seed.duration is None else instance.seed.duration
-        self._at(now + duration, lambda when: self._finish(scale_set, instance, when))
+        self._at(now + duration, lambda when: self._finish(scale_set, instance, operation, when))
         return now + duration
 
-    def _finish(self, scale_set: ScaleSet, instance: Instance, when: datetime) -> None:
+    def _finish(self, scale_set: ScaleSet, instance: Instance, operation: Operation | None, when: datetime) -> None:
         before = instance.state
-        instance.finish(when)
+        outcome = instance.finish(when)
+        if operation is not None:
+            operation.outcomes[instance.vm_name] = outcome
         self._tell_change(scale_set, instance, before, when)
         recovers_after = instance.seed.health_recovers_after
         if recovers_after != timedelta.max:

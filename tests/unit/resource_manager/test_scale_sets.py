@@ -155,6 +155,17 @@ def test_outcomes_come_in_turn_and_the_last_one_stays() -> None:
     assert states(estate, "web") == ["completed"]
 
 
+def test_an_operation_ends_as_its_own_maintenance_did_not_as_the_next() -> None:
+    seeds = [instance("0", outcome=("RetryLater", "Succeeded")), instance("1", duration=after(60))]
+    estate = estate_of(scale_set("web", *seeds))
+    first = estate.perform_maintenance(found(estate, "web"), None, START)
+    estate.mature(START + after(10))
+    second = estate.perform_maintenance(found(estate, "web"), ["0"], START + after(10))
+    estate.mature(START + after(60))
+    assert states(estate, "web") == ["completed", "completed"]
+    assert (first.status, second.status) == ("Failed", "Succeeded")
+
+
 def test_seeded_in_progress_it_ends_by_itself() -> None:
     estate = estate_of(scale_set("web", instance("0", state="in-progress")))
     estate.mature(START + after(10))
@@ -343,11 +354,11 @@ class Maintenance(RuleBasedStateMachine):
             assert each.state != "in-progress" or not each.may_begin
 
     @invariant()
-    def no_instance_is_in_two_running_operations(self) -> None:
-        running = [
-            i.vm_name for op in self.accepted if op.ended is None for i in op.instances if i.state == "in-progress"
-        ]
+    def each_instance_in_progress_is_so_under_one_operation(self) -> None:
+        running = [i.vm_name for op in self.accepted for i in op.instances if i.vm_name not in op.outcomes]
         assert len(running) == len(set(running))
+        in_progress = [i.vm_name for i in found(self.estate, "web").instances.values() if i.state == "in-progress"]
+        assert sorted(running) == sorted(in_progress)
 
     @invariant()
     def errors_and_statuses_agree(self) -> None:
