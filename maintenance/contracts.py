@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.alias_generators import to_camel
 
+from maintenance.durations import parse_duration
 from maintenance.errors import InvalidRequest, Problem
 from maintenance.operation import Operation
 from maintenance.resources import (
@@ -33,6 +34,7 @@ from maintenance.rollout import Rollout
 # 1,000 instances, the most a scale set holds, with names of the longest kind, and room for the rest.
 MAX_BODY = 100_000
 MAX_SHOWN = 120
+LONGEST_PAUSE = timedelta(days=7)
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 REQUEST_ID = re.compile(r"[!-~]{1,100}")
 SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
@@ -219,10 +221,11 @@ def _time(value: object) -> datetime:
     return datetime.fromisoformat(value)
 
 
-def _pause(value: object) -> object:
-    if not isinstance(value, str) or not value.startswith("P"):
-        raise ValueError('must be an ISO 8601 duration, as "PT30M"')
-    return value
+def _pause(value: object) -> timedelta:
+    pause = parse_duration(value if isinstance(value, str) else "")
+    if pause > LONGEST_PAUSE:
+        raise ValueError("must be at most 7 days")
+    return pause
 
 
 def _instance_ids(value: object) -> object:
@@ -232,7 +235,7 @@ def _instance_ids(value: object) -> object:
 
 
 _Time = Annotated[datetime, PlainValidator(_time)]
-_Pause = Annotated[timedelta, BeforeValidator(_pause), Field(strict=False, ge=timedelta(0), le=timedelta(days=7))]
+_Pause = Annotated[timedelta, PlainValidator(_pause)]
 _InstanceId = Annotated[str, _checked(instance_problem)]
 
 

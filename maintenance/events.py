@@ -1,16 +1,12 @@
-"""What subscribers are told: CloudEvents 1.0, one deterministic id each. Pure.
-
-Source of the form: CloudEvents 1.0.2 JSON format, as `azure.core.messaging.CloudEvent` reads and writes it.
-"""
+"""What subscribers are told, each event with a deterministic id. Pure."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from maintenance.cloud_event import MaintenanceEvent
 from maintenance.errors import Problem
 from maintenance.observations import ErrorDetail
 from maintenance.operation import Operation, Result, Status
@@ -18,40 +14,9 @@ from maintenance.redaction import redact
 from maintenance.resources import ScaleSet
 
 TYPE_PREFIX = "vmss.maintenance"
-CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
-# An event must fit a message of 256 KB with its properties, whatever a sender wrote.
 MAX_QUOTED_BODY = 4_096
 MAX_PROBLEMS = 100
 MAX_VALUE = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaintenanceEvent:
-    """One CloudEvent, with the plain properties that subscription filters look at."""
-
-    type: str
-    event_id: str
-    source: str
-    subject: str
-    time: datetime
-    data: Mapping[str, Any]
-    properties: Mapping[str, str]
-    correlation_id: str | None = None
-    trace: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> bytes:
-        document: dict[str, Any] = {
-            "specversion": "1.0",
-            "id": self.event_id,
-            "source": self.source,
-            "type": self.type,
-            "subject": self.subject,
-            "time": self.time.isoformat(),
-            "datacontenttype": "application/json",
-            "data": self.data,
-        }
-        document.update({name: self.trace[name] for name in ("traceparent", "tracestate") if name in self.trace})
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def accepted(operation: Operation, now: datetime) -> MaintenanceEvent:

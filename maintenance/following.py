@@ -12,12 +12,12 @@ from maintenance.instances import Instance, select
 from maintenance.observations import (
     ErrorDetail,
     Failed,
-    Gone,
     Reading,
     Running,
     Succeeded,
     Throttled,
     Unreadable,
+    Untold,
 )
 from maintenance.operation import Call, Operation, Outcome, Phase, Result, Status
 from maintenance.steps import Look, Rules, Step, end, failed, time_out, wait
@@ -38,7 +38,8 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
             case Failed(error=why, canceled=canceled):
                 error = why
                 calls[place] = replace(call, ended="canceled" if canceled else "failed", error=why, url=None)
-            case Gone():
+            case Untold(error=why):
+                trouble = why
                 calls[place] = replace(call, ended="unknown", url=None)
             case Running(retry_after=retry_after, url=url):
                 calls[place] = replace(call, url=url or call.url)
@@ -54,6 +55,7 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
         failures=operation.failures + 1 if trouble else 0,
     )
     if not dues:
+        operation = replace(operation, failures=0)
         return confirm(rules, replace(operation, confirming_since=now), now)
     if now >= operation.deadline:
         return time_out(operation, now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from maintenance import following, starting
 from maintenance.events import ended
@@ -56,9 +56,11 @@ class Lifecycle:
                 seen = replace(operation, failures=0, trouble=None)
                 return following.judge_wave(self.rules, seen, instances, now)
 
-    def after_unseen(self, operation: Operation, trouble: ErrorDetail, now: datetime, *, due: datetime | None) -> Step:
-        """The instance views could not be read; `due` where ARM said when to come back."""
-        return try_later(self.rules, operation, trouble, now, due=due)
+    def after_unseen(
+        self, operation: Operation, trouble: ErrorDetail, now: datetime, *, retry_after: timedelta | None
+    ) -> Step:
+        """The instance views could not be read, for now."""
+        return try_later(self.rules, operation, trouble, now, retry_after=retry_after)
 
     def after_denied(self, operation: Operation, error: ErrorDetail, now: datetime) -> Step:
         """The instance views will not be shown: nothing can be started or confirmed."""

@@ -104,14 +104,15 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """404 or 410 on a poll: ARM no longer keeps the operation. Not a failure."""
+class Untold:
+    """ARM does not tell: it no longer keeps the operation (404, 410), or we may not read it (403). Not a failure: the
+    instance views are left to judge by."""
 
     error: ErrorDetail
 
 
 Submission = Accepted | Succeeded | Failed | Throttled | Refused | Ambiguous
-Reading = Running | Succeeded | Failed | Throttled | Unreadable | Gone
+Reading = Running | Succeeded | Failed | Throttled | Unreadable | Untold
 
 
 def read_submission(answer: ArmAnswer, now: datetime) -> Submission:
@@ -146,9 +147,9 @@ def read_operation(answer: ArmAnswer, kind: UrlKind, now: datetime) -> Reading:
     error = _error(answer, document)
     if answer.status == 429:
         return Throttled(error, retry_after)
-    if answer.status in (404, 410):
-        return Gone(error)
-    final = 400 <= answer.status < 500 and answer.status not in (401, 403, 408)
+    if answer.status in (403, 404, 410):
+        return Untold(error)
+    final = 400 <= answer.status < 500 and answer.status not in (401, 408)
     if kind == "location" and final and not retry_after:
         return Failed(error)
     return Unreadable(error, retry_after)

@@ -11,11 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from maintenance.cloud_event import MaintenanceEvent
 from maintenance.observations import ErrorDetail, UrlKind
 from maintenance.resources import ScaleSet
 from maintenance.rollout import Rollout
-
-SCHEMA_VERSION = 1
 
 
 class Phase(StrEnum):
@@ -86,7 +85,7 @@ class Operation:
     """One request's maintenance. Times are aware.
 
     `poll` numbers the records of the current wave, from 0; -1 before the first. `error` is how ARM says it failed,
-    `trouble` the last that kept us from asking, which passes.
+    `trouble` the last that kept us from asking, which passes. `outbox` holds events that could not be published yet.
     """
 
     request_id: str
@@ -116,6 +115,7 @@ class Operation:
     trouble: ErrorDetail | None = None
     status: Status | None = None
     ended_at: datetime | None = None
+    outbox: tuple[MaintenanceEvent, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -50,7 +50,8 @@ def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) 
     waves = rollout.split(eligible, operation.rollout)
     if running:
         waves = (waves[0] + tuple(running),) if len(waves) == 1 else (tuple(running), *waves)
-    planned = replace(operation, waves=waves, outcomes=outcomes)
+    # From here on the waves and the outcomes name every target.
+    planned = replace(operation, targets=None, waves=waves, outcomes=outcomes)
     under_way = bool(running) or planned.count(Result.COMPLETED) > 0
     return Plan(planned, tuple(problems) if operation.reject_ineligible else (), under_way)
 

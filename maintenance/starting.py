@@ -20,6 +20,7 @@ UNAUTHORIZED_ATTEMPTS = 3
 def plan_waves(
     rules: Rules, operation: Operation, instances: Sequence[Instance], now: datetime, *, suspect: bool
 ) -> Step:
+    suspect = suspect or operation.posted_at is not None
     planned = plan(operation, instances, suspect=suspect)
     operation = planned.operation
     if planned.problems and not (suspect and planned.under_way):

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from maintenance.cloud_event import MaintenanceEvent
 from maintenance.errors import Problem
-from maintenance.events import MaintenanceEvent, accepted, ended
+from maintenance.events import accepted, ended
 from maintenance.observations import ErrorDetail
 from maintenance.operation import Call, Operation, Outcome, Phase, Result, Status
 from maintenance.timing import Timing
@@ -86,13 +87,12 @@ def try_later(
     now: datetime,
     *,
     retry_after: timedelta | None = None,
-    due: datetime | None = None,
 ) -> Step:
     """Trouble that passes: back off, and time out at the deadline."""
     failures = operation.failures + 1
     if now >= operation.deadline:
         return time_out(replace(operation, trouble=trouble), now)
-    later = due or rules.timing.back_off(now, failures, operation.message_id, retry_after)
+    later = rules.timing.back_off(now, failures, operation.message_id, retry_after)
     return wait(replace(operation, trouble=trouble, failures=failures), now, later)
 
 

@@ -1,0 +1,41 @@
+"""The triggers. Each unwraps what the host gives, calls the worker, and returns."""
+
+import os
+
+import azure.functions as func
+
+from maintenance.settings import CONNECTION, read_settings
+
+app = func.FunctionApp()
+
+
+def _setting(name: str, default: str) -> str:
+    # The host resolves %NAME% and stops where the setting is missing, so a default must stand here itself.
+    return f"%{name}%" if os.environ.get(name) else default
+
+
+# An app that is connected but set up wrongly must not take messages: each would be tried ten times and dead-lettered.
+if any(name.startswith(CONNECTION) for name in os.environ):
+    read_settings(os.environ)
+
+
+@app.function_name("receive_request")
+@app.service_bus_queue_trigger(
+    arg_name="message", queue_name=_setting("REQUESTS_QUEUE", "maintenance-requests"), connection=CONNECTION
+)
+async def receive_request(message: func.ServiceBusMessage) -> None:
+    """A maintenance request."""
+    from maintenance.worker import worker  # noqa: PLC0415 - indexing must not wait for the clients' imports
+
+    await worker().receive(message)
+
+
+@app.function_name("poll_operations")
+@app.timer_trigger(
+    arg_name="timer", schedule=_setting("POLL_SCHEDULE", "*/30 * * * * *"), run_on_startup=False, use_monitor=False
+)
+async def poll_operations(timer: func.TimerRequest) -> None:
+    """The operations that are due."""
+    from maintenance.worker import worker  # noqa: PLC0415 - as above
+
+    await worker().poll()

@@ -1,0 +1,247 @@
+"""A request arrives: validate it, check it against policy, start it, keep what follows.
+
+What is done with each kind of trouble stands here. A message that is no request, or not allowed: `rejected`. Trouble
+that passes, before anything was started: a scheduled clone of the request. Later: the operation's own record. Anything
+unforeseen is raised; the host then abandons the message, and Service Bus dead-letters it in the end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from maintenance.bus import BusUnavailable
+from maintenance.cloud_event import MaintenanceEvent
+from maintenance.contracts import Envelope, MaintenanceRequest, read_document, read_request, request_id_of, trace_of
+from maintenance.errors import PolicyViolation, Problem, ProblemsError
+from maintenance.events import rejected
+from maintenance.observations import ErrorDetail
+from maintenance.operation import Operation
+from maintenance.outbox import RETRY_AFTER, dispatch
+from maintenance.records import Record, to_record
+from maintenance.redaction import redact
+from maintenance.runner import Runner
+from maintenance.settings import Settings
+from maintenance.steps import Wait
+
+logger = logging.getLogger(__name__)
+
+# Service Bus carries no more about a message than its properties; the clone of a request remembers with these.
+REQUEST_ID = "maintenance-request-id"
+ATTEMPT = "maintenance-attempt"
+SUSPECT = "maintenance-suspect"
+REQUESTED_AT = "maintenance-requested-at"
+TROUBLE = "maintenance-trouble"
+LONGEST_AHEAD = timedelta(days=35)
+
+
+class RequestBus(Protocol):
+    """What is used of `bus.Bus`."""
+
+    async def enqueue(
+        self,
+        body: bytes,
+        *,
+        message_id: str,
+        due: datetime | None,
+        correlation_id: str | None,
+        properties: Mapping[str, str | int | bool],
+    ) -> None: ...
+
+    async def track(self, records: Sequence[Record]) -> None: ...
+
+    async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """A message with what its earlier lives left on it."""
+
+    envelope: Envelope
+    request_id: str
+    attempt: int
+    suspect: bool
+    requested_at: datetime
+    trouble: str | None
+
+    @property
+    def fresh(self) -> bool:
+        """Nobody has tried to handle it before."""
+        return self.attempt == 0 and self.envelope.delivery_count <= 1
+
+
+class RequestHandler:
+    """The use case behind the queue trigger."""
+
+    def __init__(self, runner: Runner, bus: RequestBus, settings: Settings, *, now: Callable[[], datetime]) -> None:
+        self._runner = runner
+        self._bus = bus
+        self._settings = settings
+        self._now = now
+
+    async def handle(self, envelope: Envelope) -> None:
+        """Handle one message. Returns when all that follows from it is kept; raises what is unforeseen."""
+        try:
+            document = read_document(envelope)
+        except ProblemsError as error:
+            await self._reject(self._read_delivery(envelope, None), error.problems, None)
+            return
+        delivery = self._read_delivery(envelope, document)
+        request = None
+        try:
+            request = replace(read_request(envelope, document), request_id=delivery.request_id)
+            self._check(request, delivery)
+        except ProblemsError as error:
+            await self._reject(delivery, error.problems, request)
+            return
+        await self._start(request, delivery)
+
+    def _check(self, request: MaintenanceRequest, delivery: _Delivery) -> None:
+        """Raises PolicyViolation with everything this app does not allow about the request."""
+        problems = []
+        now = self._now()
+        if not self._settings.allows(request.scale_set):
+            told = "is not within MAINTENANCE_ALLOWED_SCOPES of this app"
+            problems.append(Problem("scale set", told, request.scale_set.resource_id))
+        if request.instance_ids is None and not self._settings.allow_whole_scale_set:
+            problems.append(Problem("instanceIds", "is missing, and this app does not maintain whole scale sets"))
+        rollout = request.rollout
+        if not self._settings.read_instance_views and (rollout.max_instances_per_wave or rollout.by_update_domain):
+            problems.append(Problem("rollout", "needs instance views, and this app does not read them"))
+        if request.deadline is not None and delivery.fresh and request.deadline <= now:
+            problems.append(Problem("deadline", "has passed", request.deadline.isoformat()))
+        for name, moment in (("notBefore", request.not_before), ("deadline", request.deadline)):
+            if moment is not None and moment > now + LONGEST_AHEAD:
+                problems.append(Problem(name, "must be within 35 days", moment.isoformat()))
+        if problems:
+            raise PolicyViolation(tuple(problems))
+
+    async def _start(self, request: MaintenanceRequest, delivery: _Delivery) -> None:
+        now = self._now()
+        waits_until = request.not_before
+        starts_at = max(waits_until, delivery.requested_at) if waits_until else delivery.requested_at
+        operation = request.operation(
+            requested_at=delivery.requested_at,
+            deadline=request.deadline or starts_at + self._settings.default_deadline,
+            dry_run=self._settings.dry_run,
+            envelope=delivery.envelope,
+        )
+        if delivery.suspect:
+            # An earlier run may have started it, and may have left a record of the same id: the poller finds out.
+            await self._bus.track([to_record(replace(operation, poll=0, posted_at=now), now)])
+        elif delivery.envelope.delivery_count > 1:
+            # Whatever successor the earlier run sent, this clone has the same id as the one it may have sent.
+            await self._send_clone(delivery, due=None, suspect=True)
+        elif waits_until and waits_until > now:
+            await self._send_clone(delivery, due=waits_until)
+        else:
+            await self._run(operation, delivery)
+
+    async def _run(self, operation: Operation, delivery: _Delivery) -> None:
+        trouble = ErrorDetail("Trouble", delivery.trouble) if delivery.trouble else None
+        operation = replace(operation, failures=delivery.attempt, trouble=trouble)
+        result = await self._runner.run(operation, self._runner.views(), suspect=False)
+        if isinstance(result, Wait) and not result.operation.may_have_posted:
+            await self._send_clone(delivery, due=result.due, trouble=result.operation.trouble)
+            return
+        outcome = dispatch(result, self._now())
+        told = await self._tell(outcome.events)
+        kept = outcome.keep if told else outcome.keep_if_untold
+        if kept is not None:
+            await self._bus.track([to_record(*kept)])
+        # Should this fail, the poller tells it, from the record just kept.
+        await self._tell(outcome.afterwards)
+        logger.info("Request %s: %s", operation.request_id, describe(result.operation))
+
+    async def _tell(self, events: Sequence[MaintenanceEvent]) -> bool:
+        try:
+            await self._bus.publish(events)
+        except BusUnavailable as error:
+            logger.warning("Events of %s are kept for later: %s", events[0].subject, error)
+            return False
+        return True
+
+    async def _reject(
+        self, delivery: _Delivery, problems: tuple[Problem, ...], request: MaintenanceRequest | None
+    ) -> None:
+        envelope = delivery.envelope
+        event = rejected(
+            request_id=delivery.request_id,
+            problems=problems,
+            body=envelope.body,
+            now=self._now(),
+            source=f"/queues/{self._settings.requests_queue}",
+            correlation_id=envelope.correlation_id,
+            trace=trace_of(envelope.properties),
+            scale_set=request.scale_set if request else None,
+            reason=request.reason if request else None,
+        )
+        try:
+            await self._bus.publish([event])
+        except BusUnavailable:
+            if self._now() > delivery.requested_at + self._settings.default_deadline:
+                raise
+            await self._send_clone(delivery, due=self._now() + RETRY_AFTER)
+            return
+        told = "; ".join(str(problem) for problem in problems)
+        logger.warning("Request %s was rejected: %s", delivery.request_id, redact(told)[:1000])
+
+    async def _send_clone(
+        self,
+        delivery: _Delivery,
+        *,
+        due: datetime | None,
+        suspect: bool = False,
+        trouble: ErrorDetail | None = None,
+    ) -> None:
+        attempt = delivery.attempt + 1
+        properties: dict[str, str | int | bool] = {
+            **trace_of(delivery.envelope.properties),
+            REQUEST_ID: delivery.request_id,
+            ATTEMPT: attempt,
+            REQUESTED_AT: delivery.requested_at.isoformat(),
+        }
+        if suspect:
+            properties[SUSPECT] = True
+        if trouble is not None:
+            properties[TROUBLE] = redact(f"{trouble.code}: {trouble.message}")[:500]
+        await self._bus.enqueue(
+            delivery.envelope.body,
+            message_id=f"{delivery.request_id}:r{attempt}",
+            due=due,
+            correlation_id=delivery.envelope.correlation_id,
+            properties=properties,
+        )
+        logger.info("Request %s: attempt %d follows, due %s", delivery.request_id, attempt, due or "now")
+
+    def _read_delivery(self, envelope: Envelope, document: object) -> _Delivery:
+        properties = envelope.properties
+        told = str(properties.get(REQUEST_ID) or "")
+        attempt = str(properties.get(ATTEMPT) or "0")
+        return _Delivery(
+            envelope=envelope,
+            request_id=told[:100] or request_id_of(envelope, document),
+            attempt=int(attempt) if attempt.isascii() and attempt.isdigit() and len(attempt) < 7 else 0,
+            suspect=str(properties.get(SUSPECT, "")).lower() == "true",
+            requested_at=_moment(properties.get(REQUESTED_AT)) or envelope.enqueued_at or self._now(),
+            trouble=str(properties[TROUBLE])[:500] if properties.get(TROUBLE) else None,
+        )
+
+
+def describe(operation: Operation) -> str:
+    """An operation in a few words, for the log."""
+    if operation.status is not None:
+        return f"ended as {operation.status.value} on {operation.scale_set}"
+    wave = f"wave {operation.wave + 1} of {len(operation.waves)}" if operation.waves else "not planned yet"
+    return f"{operation.phase.value}, {wave}, on {operation.scale_set}"
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None

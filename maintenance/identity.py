@@ -1,0 +1,77 @@
+"""The managed identity as `httpx.Auth`: a bearer token on each request, held until it should be refreshed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+import httpx
+from azure.core.credentials import AccessTokenInfo
+from azure.core.exceptions import AzureError
+
+from maintenance.errors import MaintenanceError
+from maintenance.redaction import redact
+
+TOKEN_TIMEOUT = 30.0
+REFRESH_BEFORE_EXPIRY = 300.0
+
+
+class TokenSource(Protocol):
+    """What is used of `azure.identity.aio.ManagedIdentityCredential`."""
+
+    async def get_token_info(self, *scopes: str) -> AccessTokenInfo: ...
+
+
+class IdentityUnavailable(MaintenanceError):
+    """No token could be had. Nothing was sent."""
+
+
+class ManagedIdentityAuth(httpx.Auth):
+    """Puts the identity's token on requests to ARM.
+
+    `scope`: what the token is for, as `https://management.azure.com/.default`. `now` is epoch seconds. Raises
+    IdentityUnavailable where the token endpoint gives none.
+    """
+
+    def __init__(self, credential: TokenSource, scope: str, *, now: Callable[[], float] = time.time) -> None:
+        self._credential = credential
+        self._scope = scope
+        self._now = now
+        self._held: AccessTokenInfo | None = None
+        self._lock = asyncio.Lock()
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        held = self._fresh() or await self._fetch()
+        request.headers["Authorization"] = f"Bearer {held.token}"
+        response = yield request
+        if response.status_code == 401 and self._held is held:
+            self._held = None
+
+    def _fresh(self) -> AccessTokenInfo | None:
+        held = self._held
+        if held is None:
+            return None
+        refresh_at = held.refresh_on or held.expires_on - REFRESH_BEFORE_EXPIRY
+        return held if self._now() < refresh_at else None
+
+    async def _fetch(self) -> AccessTokenInfo:
+        async with self._lock:
+            if held := self._fresh():
+                return held
+            try:
+                async with asyncio.timeout(TOKEN_TIMEOUT):
+                    fetched = await self._credential.get_token_info(self._scope)
+            except (AzureError, TimeoutError) as error:
+                held = self._held
+                if held is not None and self._now() < held.expires_on:
+                    return held
+                raise IdentityUnavailable(_explain(error)) from None
+            self._held = fetched
+            return fetched
+
+
+def _explain(error: Exception) -> str:
+    told = redact(str(error).partition("\n")[0])[:300] or type(error).__name__
+    return f"The managed identity got no token: {told}"

@@ -1,0 +1,61 @@
+"""Which URLs out of ARM's answers are followed. Pure.
+
+A `Location`, `Azure-AsyncOperation` or `nextLink` that points elsewhere would be handed the managed identity's token.
+So a URL must have exactly the configured origin, and stay below the subscription it belongs to.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urljoin, urlsplit
+
+from maintenance.errors import MaintenanceError
+
+# White space, control characters and back-slashes are read differently by different URL parsers.
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+_DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)", re.IGNORECASE)
+
+
+class UntrustedUrl(MaintenanceError):
+    """A URL that is not followed; names the host, never the query."""
+
+    def __init__(self, host: str, why: str) -> None:
+        self.host = host
+        self.why = why
+        super().__init__(f"ARM's answer points to {host!r}, which is not followed: {why}")
+
+
+def check_operation_url(url: str, *, endpoint: str, subscription_id: str) -> str:
+    """The absolute form of an operation URL, unchanged but for being made absolute. Raises UntrustedUrl."""
+    below = f"/subscriptions/{subscription_id}/providers/microsoft.compute/"
+    return _check(url, endpoint=endpoint, below=below)
+
+
+def check_next_link(url: str, *, endpoint: str, subscription_id: str) -> str:
+    """The absolute form of a page link of a list. Raises UntrustedUrl."""
+    return _check(url, endpoint=endpoint, below=f"/subscriptions/{subscription_id}/")
+
+
+def _check(url: str, *, endpoint: str, below: str) -> str:
+    expected = urlsplit(endpoint)
+    if _UNSAFE.search(url):
+        raise UntrustedUrl("(unreadable)", "it holds white space, control characters or back-slashes")
+    try:
+        # Joining rewrites what it touches, and a signed URL must stay as it is.
+        absolute = url if urlsplit(url).scheme else urljoin(endpoint + "/", url)
+        parts = urlsplit(absolute)
+        host = parts.hostname or ""
+        port = parts.port
+    except ValueError:
+        raise UntrustedUrl("(unreadable)", "it is no URL") from None
+    if "@" in parts.netloc:
+        raise UntrustedUrl(host[:100], "it holds user information")
+    if parts.scheme.lower() != expected.scheme.lower():
+        raise UntrustedUrl(host[:100], f"its scheme is {parts.scheme[:20]!r}, not {expected.scheme!r}")
+    if host.lower() != (expected.hostname or "").lower():
+        raise UntrustedUrl(host[:100], f"only {expected.hostname!r} is trusted")
+    if port != expected.port or parts.netloc.endswith(":"):
+        raise UntrustedUrl(host[:100], "it names a port" if expected.port is None else "it names another port")
+    if not parts.path.lower().startswith(below.lower()) or _DOTS.search(parts.path):
+        raise UntrustedUrl(host[:100], f"its path is not below {below}")
+    return absolute

@@ -1,0 +1,63 @@
+"""What is told and what is kept after a run. Pure.
+
+The order for the shell: publish `events`; send `keep`, or `keep_if_untold` where publishing failed; publish
+`afterwards`; settle the message that was handled. A topic that is gone for a while then costs neither an event nor an
+operation: what could not be told goes into the operation's record, and is tried again with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from maintenance.cloud_event import MaintenanceEvent
+from maintenance.operation import Operation
+from maintenance.steps import End, Wait
+
+RETRY_AFTER = timedelta(minutes=1)
+
+Kept = tuple[Operation, datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatch:
+    """Events, and the operation to keep with its due time, in the order of the fields."""
+
+    events: tuple[MaintenanceEvent, ...]
+    keep: Kept | None
+    keep_if_untold: Kept
+    afterwards: tuple[MaintenanceEvent, ...] = ()
+
+
+def dispatch(result: Wait | End, now: datetime) -> Dispatch:
+    """What becomes of a run's result.
+
+    An end that leaves instances untouched is kept before it is told (`End.commit`): if the process dies in between,
+    the record that is read next says that it has ended, and how.
+    """
+    operation = result.operation
+    events = (*operation.outbox, *result.events)
+    emptied = replace(operation, outbox=())
+    match result:
+        case Wait(due=due):
+            return Dispatch(
+                events=events,
+                keep=(emptied, due),
+                keep_if_untold=(replace(operation, outbox=events), due),
+            )
+        case End(commit=True):
+            *before, last = events
+            return Dispatch(
+                events=tuple(before),
+                keep=(emptied, now),
+                keep_if_untold=(replace(operation, outbox=tuple(before)), now),
+                afterwards=(last,),
+            )
+        case End():
+            untold = replace(operation, outbox=events[:-1])
+            return Dispatch(events=events, keep=None, keep_if_untold=(_later(untold), now + RETRY_AFTER))
+
+
+def _later(operation: Operation) -> Operation:
+    """A further record needs a further id, or duplicate detection takes it for the last one."""
+    return replace(operation, poll=operation.poll + 1)

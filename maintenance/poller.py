@@ -1,0 +1,187 @@
+"""The timer fires: take every operation that is due, see how it goes, keep it for later or tell how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from maintenance.bus import BusUnavailable, Received
+from maintenance.cloud_event import MaintenanceEvent
+from maintenance.errors import UnreadableRecord
+from maintenance.handler import describe
+from maintenance.outbox import Dispatch, dispatch
+from maintenance.records import Record, read_record, to_record
+from maintenance.runner import Runner, Views
+from maintenance.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BATCH = 100
+# An empty queue is noticed after this many seconds; what is due arrives at once.
+EMPTY_AFTER = 1.0
+
+
+class Due(Protocol):
+    """What is used of `bus.DueOperations`."""
+
+    async def receive(self, most: int, *, wait: float) -> list[Received]: ...
+
+    async def complete(self, received: Received) -> None: ...
+
+    async def dead_letter(self, received: Received, reason: str, description: str) -> None: ...
+
+
+class OperationsBus(Protocol):
+    """What is used of `bus.Bus`."""
+
+    def due_operations(self) -> AbstractAsyncContextManager[Due]: ...
+
+    async def track(self, records: Sequence[Record]) -> None: ...
+
+    async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
+
+
+@dataclass(slots=True)
+class Tick:
+    """One run of the timer, and what it did."""
+
+    views: Views
+    stop_at: float
+    permits: asyncio.Semaphore
+    taken: int = 0
+    kept: int = 0
+    ended: int = 0
+    unreadable: int = 0
+    stuck: int = 0
+    receivers: int = field(default=0)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.taken} taken, {self.kept} kept for later, {self.ended} ended, "
+            f"{self.unreadable} unreadable, {self.stuck} stuck"
+        )
+
+
+class _Run:
+    """What one operation's run leads to. Its record is written at once: one that cannot be must not harm others."""
+
+    def __init__(self, outcome: Dispatch) -> None:
+        self.dispatch = outcome
+        self.keep = to_record(*outcome.keep) if outcome.keep else None
+
+    def keep_untold(self) -> Record | None:
+        """The record where the events could not be published; without them where they make it too large."""
+        if not self.dispatch.events:
+            return self.keep
+        try:
+            return to_record(*self.dispatch.keep_if_untold)
+        except ValueError as error:
+            logger.error("Events are lost: %s", error)
+            return self.keep
+
+
+class Poller:
+    """The use case behind the timer trigger."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        bus: OperationsBus,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._runner = runner
+        self._bus = bus
+        self._settings = settings
+        self._now = now
+        self._monotonic = monotonic
+
+    async def tick(self) -> Tick:
+        """Work until nothing is due or the time budget is used up; what is left then waits for the next tick.
+
+        Trouble with Service Bus ends the tick early and is logged: every operation that was not settled comes again.
+        """
+        tick = Tick(
+            views=self._runner.views(),
+            stop_at=self._monotonic() + self._settings.tick_budget.total_seconds(),
+            permits=asyncio.Semaphore(self._settings.poll_concurrency),
+        )
+        async with asyncio.TaskGroup() as group:
+            self._add_receiver(group, tick)
+        if tick.taken:
+            logger.info("Tick: %s", tick)
+        return tick
+
+    def _add_receiver(self, group: asyncio.TaskGroup, tick: Tick) -> None:
+        tick.receivers += 1
+        group.create_task(self._drain(group, tick))
+
+    async def _drain(self, group: asyncio.TaskGroup, tick: Tick) -> None:
+        try:
+            async with self._bus.due_operations() as due:
+                while self._monotonic() < tick.stop_at:
+                    batch = await due.receive(BATCH, wait=EMPTY_AFTER)
+                    if not batch:
+                        return
+                    if len(batch) == BATCH and tick.receivers < self._settings.poll_receivers:
+                        self._add_receiver(group, tick)
+                    tick.taken += len(batch)
+                    await self._work(due, batch, tick)
+        except BusUnavailable as error:
+            logger.error("The tick ends early, what it held comes again: %s", error)
+
+    async def _work(self, due: Due, batch: Sequence[Received], tick: Tick) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._proceed(received, tick)) for received in batch]
+        outcomes = [(received, task.result()) for received, task in zip(batch, tasks, strict=True)]
+        runs = [outcome for _, outcome in outcomes if isinstance(outcome, _Run)]
+        told = await self._tell([event for run in runs for event in run.dispatch.events])
+        records = [record for run in runs if (record := run.keep if told else run.keep_untold())]
+        await self._bus.track(records)
+        tick.kept += len(records)
+        for received, outcome in outcomes:
+            match outcome:
+                case _Run():
+                    await due.complete(received)
+                case UnreadableRecord(reason=reason, description=description):
+                    tick.unreadable += 1
+                    logger.error("Dead-lettered %s: %s: %s", received.message_id, reason, description)
+                    await due.dead_letter(received, reason, description)
+                case None:
+                    tick.stuck += 1
+
+    async def _proceed(self, received: Received, tick: Tick) -> _Run | UnreadableRecord | None:
+        """One operation's run. None where something unforeseen happened: the message is left to its lock, comes again
+        after it, and ends in the dead-letter queue if that does not help; the other operations go on."""
+        try:
+            operation = read_record(received.body)
+        except UnreadableRecord as error:
+            return error
+        async with tick.permits:
+            try:
+                result = await self._runner.run(operation, tick.views, suspect=received.delivery_count > 1)
+                run = _Run(dispatch(result, self._now()))
+            except Exception as error:
+                # No text and no trace: what is unforeseen may hold anything.
+                logger.error("Operation %s is stuck: %s", received.message_id, type(error).__name__)
+                return None
+        if result.operation.status is not None:
+            tick.ended += 1
+            logger.info("Request %s: %s", operation.request_id, describe(result.operation))
+        return run
+
+    async def _tell(self, events: Sequence[MaintenanceEvent]) -> bool:
+        try:
+            await self._bus.publish(events)
+        except BusUnavailable as error:
+            logger.error("%d events are kept for later: %s", len(events), error)
+            return False
+        return True

@@ -1,0 +1,89 @@
+"""Operations as they stand in the queue: JSON with a schema version.
+
+A newer version of this app may add fields; an older one carries them through untouched, so that both can run side by
+side during a deployment. Another `schemaVersion` means another meaning, and is never guessed at.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+
+from pydantic import TypeAdapter, ValidationError
+
+from maintenance.errors import UnreadableRecord
+from maintenance.operation import Operation
+
+SCHEMA_VERSION = 1
+# Under the 256 KB that a message may have in the Standard tier, with room for its properties.
+MAX_RECORD = 200_000
+_OPERATION = TypeAdapter(Operation)
+_KNOWN = {"schemaVersion", *(field.name for field in fields(Operation))} - {"extra"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An operation as a message for the operations queue, to be delivered at `due`."""
+
+    message_id: str
+    body: bytes
+    due: datetime
+    phase: str
+    correlation_id: str
+
+
+def to_record(operation: Operation, due: datetime) -> Record:
+    """Raises ValueError where the operation is too large for a message."""
+    return Record(
+        message_id=operation.message_id,
+        body=write_record(operation),
+        due=due,
+        phase=operation.phase.value,
+        correlation_id=operation.correlation_id or operation.request_id,
+    )
+
+
+def write_record(operation: Operation) -> bytes:
+    """The operation as JSON of at most `MAX_RECORD` bytes; what instances were told is left out first.
+
+    Raises ValueError where that does not suffice.
+    """
+    body = _write(operation)
+    if len(body) > MAX_RECORD:
+        short = {name: replace(outcome, message=None) for name, outcome in operation.outcomes.items()}
+        body = _write(replace(operation, outcomes=short))
+    if len(body) > MAX_RECORD:
+        raise ValueError(f"the record of {operation.message_id} has {len(body):,} bytes; at most {MAX_RECORD:,} fit")
+    return body
+
+
+def _write(operation: Operation) -> bytes:
+    document = _OPERATION.dump_python(operation, mode="json", exclude={"extra"}, exclude_defaults=True)
+    return json.dumps({**operation.extra, "schemaVersion": SCHEMA_VERSION, **document}, separators=(",", ":")).encode()
+
+
+def read_record(body: bytes) -> Operation:
+    """The operation in a message's body. Raises UnreadableRecord, with a reason for the dead-letter queue."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        told = type(error).__name__ if isinstance(error, RecursionError) else str(error)
+        raise UnreadableRecord("NotJson", f"The record is no JSON: {told}") from None
+    if not isinstance(document, dict):
+        raise UnreadableRecord("NotARecord", f"The record is a JSON {type(document).__name__}, not an object.")
+    version = document.get("schemaVersion")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise UnreadableRecord(
+            "UnknownSchemaVersion",
+            f"The record has schemaVersion {json.dumps(version)[:40]}; this app reads {SCHEMA_VERSION}.",
+        )
+    try:
+        operation = _OPERATION.validate_python({name: value for name, value in document.items() if name in _KNOWN})
+    except ValidationError as error:
+        places = "; ".join(
+            f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
+            for detail in error.errors(include_url=False, include_input=False, include_context=False)[:10]
+        )
+        raise UnreadableRecord("InvalidRecord", f"The record is incomplete or wrong: {places}") from None
+    return replace(operation, extra={name: value for name, value in document.items() if name not in _KNOWN})

@@ -1,0 +1,214 @@
+"""The app's settings, read from the environment; the README lists them in one table."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from maintenance.durations import parse_duration
+from maintenance.errors import Problem, SettingsError
+from maintenance.resources import ScaleSet, Scope, parse_scope
+from maintenance.timing import Timing
+
+T = TypeVar("T")
+CONNECTION = "ServiceBusConnection"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Where a cloud's ARM is, and what tokens for it are asked for."""
+
+    endpoint: str
+    token_scope: str
+
+
+CLOUDS = {
+    "AzureCloud": Cloud("https://management.azure.com", "https://management.azure.com/.default"),
+    "AzureUSGovernment": Cloud(
+        "https://management.usgovcloudapi.net", "https://management.core.usgovcloudapi.net/.default"
+    ),
+    "AzureChinaCloud": Cloud("https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/.default"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceBusConnection:
+    """How Service Bus is reached: by namespace and identity, or by connection string (kept out of every repr)."""
+
+    namespace: str | None = None
+    client_id: str | None = None
+    connection_string: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set."""
+
+    service_bus: ServiceBusConnection
+    allowed_scopes: tuple[Scope, ...]
+    requests_queue: str = "maintenance-requests"
+    operations_queue: str = "maintenance-operations"
+    events_topic: str = "maintenance-events"
+    arm_endpoint: str = CLOUDS["AzureCloud"].endpoint
+    token_scope: str = CLOUDS["AzureCloud"].token_scope
+    identity_client_id: str | None = None
+    default_deadline: timedelta = timedelta(hours=6)
+    dry_run: bool = False
+    allow_whole_scale_set: bool = True
+    read_instance_views: bool = True
+    timing: Timing = field(default_factory=Timing)
+    tick_budget: timedelta = timedelta(minutes=4)
+    poll_concurrency: int = 64
+    poll_receivers: int = 4
+
+    def allows(self, scale_set: ScaleSet) -> bool:
+        """Whether requests may name this scale set."""
+        return any(scope.contains(scale_set) for scope in self.allowed_scopes)
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsError that names every setting that is missing or wrong."""
+    reader = _Reader(environment)
+    cloud_name = reader.text("AZURE_CLOUD", "AzureCloud")
+    cloud = {name.lower(): cloud for name, cloud in CLOUDS.items()}.get(cloud_name.lower())
+    if cloud is None:
+        reader.problems.append(Problem("AZURE_CLOUD", f"must be one of {', '.join(CLOUDS)}", cloud_name))
+        cloud = CLOUDS["AzureCloud"]
+    defaults = Timing()
+    timing = Timing(
+        min_poll=reader.duration("MAINTENANCE_MIN_POLL_INTERVAL", defaults.min_poll),
+        default_poll=reader.duration("MAINTENANCE_DEFAULT_POLL_INTERVAL", defaults.default_poll),
+        max_poll=reader.duration("MAINTENANCE_MAX_POLL_INTERVAL", defaults.max_poll),
+        settle=reader.duration("MAINTENANCE_SETTLE_TIME", defaults.settle),
+        confirm=reader.duration("MAINTENANCE_CONFIRM_TIME", defaults.confirm),
+    )
+    if not timing.min_poll <= timing.default_poll <= timing.max_poll:
+        told = "the minimum, default and maximum poll interval must not decrease in this order"
+        reader.problems.append(Problem("MAINTENANCE_DEFAULT_POLL_INTERVAL", told))
+    settings = Settings(
+        service_bus=reader.service_bus(),
+        allowed_scopes=reader.scopes("MAINTENANCE_ALLOWED_SCOPES"),
+        requests_queue=reader.text("REQUESTS_QUEUE", "maintenance-requests"),
+        operations_queue=reader.text("OPERATIONS_QUEUE", "maintenance-operations"),
+        events_topic=reader.text("EVENTS_TOPIC", "maintenance-events"),
+        arm_endpoint=reader.parsed("ARM_ENDPOINT", cloud.endpoint, _endpoint),
+        token_scope=reader.text("ARM_TOKEN_SCOPE", cloud.token_scope),
+        identity_client_id=reader.text("MAINTENANCE_IDENTITY_CLIENT_ID", "") or None,
+        default_deadline=reader.duration("MAINTENANCE_DEFAULT_DEADLINE", timedelta(hours=6)),
+        dry_run=reader.flag("MAINTENANCE_DRY_RUN", default=False),
+        allow_whole_scale_set=reader.flag("MAINTENANCE_ALLOW_WHOLE_SCALE_SET", default=True),
+        read_instance_views=reader.flag("MAINTENANCE_READ_INSTANCE_VIEWS", default=True),
+        timing=timing,
+        tick_budget=reader.duration("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4)),
+        poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 64),
+        poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
+    )
+    if reader.problems:
+        raise SettingsError(tuple(reader.problems))
+    return settings
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[Problem] = []
+
+    def text(self, name: str, default: str) -> str:
+        return self._environment.get(name, "").strip() or default
+
+    def parsed(self, name: str, default: str, parse: Callable[[str], str]) -> str:
+        return self._read(name, default, parse)
+
+    def duration(self, name: str, default: timedelta) -> timedelta:
+        return self._read(name, default, parse_duration)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        return self._read(name, default, _flag)
+
+    def number(self, name: str, default: int) -> int:
+        return self._read(name, default, _number)
+
+    def _read(self, name: str, default: T, parse: Callable[[str], T]) -> T:
+        text = self.text(name, "")
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.problems.append(Problem(name, str(error), text[:100]))
+            return default
+
+    def scopes(self, name: str) -> tuple[Scope, ...]:
+        texts = self.text(name, "").replace(",", " ").replace(";", " ").split()
+        if not texts:
+            told = "is missing: list the subscriptions, resource groups or scale sets that requests may name"
+            self.problems.append(Problem(name, told))
+        scopes = []
+        for text in texts:
+            try:
+                scopes.append(parse_scope(text))
+            except ValueError as error:
+                self.problems.append(Problem(name, str(error), text[:200]))
+        return tuple(scopes)
+
+    def service_bus(self) -> ServiceBusConnection:
+        connection_string = self.text(CONNECTION, "")
+        namespace = self.text(f"{CONNECTION}__fullyQualifiedNamespace", "")
+        client_id = self.text(f"{CONNECTION}__clientId", "") or None
+        if connection_string and namespace:
+            told = f"must be left out where {CONNECTION}__fullyQualifiedNamespace is set"
+            self.problems.append(Problem(CONNECTION, told))
+        elif connection_string:
+            if "endpoint=" not in connection_string.lower():
+                told = "must be a Service Bus connection string, which starts with Endpoint="
+                self.problems.append(Problem(CONNECTION, told))
+        elif not namespace:
+            told = "is missing: the namespace's host name, as my-namespace.servicebus.windows.net"
+            self.problems.append(Problem(f"{CONNECTION}__fullyQualifiedNamespace", told))
+        return ServiceBusConnection(
+            namespace=namespace or None, client_id=client_id, connection_string=connection_string or None
+        )
+
+
+def _flag(text: str) -> bool:
+    match text.lower():
+        case "true" | "1" | "yes" | "on":
+            return True
+        case "false" | "0" | "no" | "off":
+            return False
+    raise ValueError("must be true or false")
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
+        raise ValueError("must be a whole number from 1 to 1000")
+    return int(text)
+
+
+def _endpoint(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("must be a URL, as https://management.azure.com") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be an https URL with a host, as https://management.azure.com")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("must have no path, query or fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https: a token is sent there (http only to a loopback address)")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

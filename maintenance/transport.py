@@ -1,0 +1,78 @@
+"""httpx over aiohttp's connections.
+
+Not the package httpx-aiohttp, though it does the same: it hands URLs to yarl as text, which decodes what was
+percent-encoded, and ARM's operation URLs are signed as they are written. It also reads bodies of any size.
+"""
+
+from __future__ import annotations
+
+import aiohttp
+import httpx
+from yarl import URL
+
+# A page of instance views has a few KB an instance. What is larger than this is no answer of ARM's.
+MAX_BODY = 8 * 1024 * 1024
+
+
+class BodyTooLargeError(httpx.ReadError):
+    """The answer's body is larger than `MAX_BODY` bytes."""
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Sends each request as it is: URL verbatim, no redirects, no cookies, no proxies, no retry of a POST.
+
+    `limit` bounds the open connections. Raises `httpx.ConnectError` or `httpx.ConnectTimeout` where the request was
+    certainly not sent, other `httpx.TransportError` where it may have been.
+    """
+
+    def __init__(self, *, limit: int = 100) -> None:
+        self._limit = limit
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        timeout = request.extensions.get("timeout", {})
+        try:
+            async with self._open().request(
+                request.method,
+                URL(str(request.url), encoded=True),
+                headers=request.headers,
+                data=await request.aread() or None,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    connect=timeout.get("pool"),
+                    sock_connect=timeout.get("connect"),
+                    sock_read=timeout.get("read"),
+                ),
+            ) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        raise BodyTooLargeError(f"the answer is larger than {MAX_BODY:,} bytes", request=request)
+                return httpx.Response(
+                    response.status, headers=response.raw_headers, content=bytes(body), request=request
+                )
+        except aiohttp.ConnectionTimeoutError as error:
+            raise httpx.ConnectTimeout("no connection in time", request=request) from error
+        except aiohttp.ClientConnectorError as error:
+            raise httpx.ConnectError("no connection", request=request) from error
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("no answer in time", request=request) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise httpx.ReadError(f"the connection broke ({type(error).__name__})", request=request) from error
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        # Only inside a running loop can a session be made, and a process has one loop and one transport.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._limit),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session

@@ -1,0 +1,107 @@
+"""The one place where the parts are put together; one worker per process.
+
+Functions share a process and its event loop only by chance, and share nothing else: all state is in Service Bus.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import azure.functions as func
+import httpx
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.identity.aio import ManagedIdentityCredential
+
+from maintenance.arm import ResourceManager, arm_client
+from maintenance.bus import Bus
+from maintenance.contracts import Envelope
+from maintenance.handler import RequestHandler
+from maintenance.holds import Holds
+from maintenance.identity import ManagedIdentityAuth
+from maintenance.lifecycle import Lifecycle
+from maintenance.poller import Poller, Tick
+from maintenance.runner import Runner
+from maintenance.settings import Settings, read_settings
+from maintenance.steps import Rules
+from maintenance.transport import AiohttpTransport
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Worker:
+    """The handler and the poller, with the clients they share."""
+
+    def __init__(self, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._credential = ManagedIdentityCredential(client_id=settings.identity_client_id)
+        self._bus_credential = _bus_credential(settings)
+        self._client = arm_client(
+            transport or AiohttpTransport(limit=settings.poll_concurrency + 16),
+            ManagedIdentityAuth(self._credential, settings.token_scope),
+        )
+        self._bus = Bus(
+            settings.service_bus,
+            self._bus_credential,
+            requests_queue=settings.requests_queue,
+            operations_queue=settings.operations_queue,
+            events_topic=settings.events_topic,
+        )
+        runner = Runner(
+            ResourceManager(self._client, endpoint=settings.arm_endpoint, now=utc_now),
+            Lifecycle(Rules(timing=settings.timing, views=settings.read_instance_views)),
+            allows=settings.allows,
+            now=utc_now,
+            holds=Holds(),
+        )
+        self._handler = RequestHandler(runner, self._bus, settings, now=utc_now)
+        self._poller = Poller(runner, self._bus, settings, now=utc_now)
+
+    async def receive(self, message: func.ServiceBusMessage) -> None:
+        """Handle a message of the requests queue."""
+        await self._handler.handle(read_message(message))
+
+    async def poll(self) -> Tick:
+        """Handle what is due in the operations queue."""
+        return await self._poller.tick()
+
+    async def close(self) -> None:
+        await self._bus.close()
+        await self._client.aclose()
+        await self._credential.close()
+        if self._bus_credential is not None:
+            await self._bus_credential.close()
+
+
+@functools.cache
+def worker() -> Worker:
+    """This process's worker. Raises SettingsError where the settings do not do."""
+    # The SDKs log each call at INFO, with addresses and headers.
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return Worker(read_settings(os.environ))
+
+
+def read_message(message: func.ServiceBusMessage) -> Envelope:
+    """The binding's message as a plain value. Its times are naive and mean UTC."""
+    enqueued = message.enqueued_time_utc
+    properties: Mapping[str, object] = message.application_properties or {}
+    return Envelope(
+        body=message.get_body(),
+        message_id=message.message_id or None,
+        sequence_number=message.sequence_number,
+        delivery_count=message.delivery_count or 1,
+        enqueued_at=enqueued.replace(tzinfo=enqueued.tzinfo or UTC) if enqueued else None,
+        correlation_id=message.correlation_id or None,
+        properties=properties,
+    )
+
+
+def _bus_credential(settings: Settings) -> AsyncTokenCredential | None:
+    if settings.service_bus.connection_string is not None:
+        return None
+    return ManagedIdentityCredential(client_id=settings.service_bus.client_id)
