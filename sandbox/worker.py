@@ -38,6 +38,11 @@ async def _run(folder: Path, http_port: int) -> None:
         http_port=http_port,
         function_key=os.environ.get(FUNCTION_KEY),
     )
+    with host.stopped_by_signals():
+        await _serve(host)
+
+
+async def _serve(host: FunctionsHost) -> None:
     async with host:
         if host.http_endpoint is not None:
             print(f"HTTP functions at {host.http_endpoint}, key {host.function_key}", file=sys.stderr)

@@ -1,10 +1,11 @@
 """The host: the functions of an app, listened for together, stopped together."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -161,12 +162,18 @@ class FunctionsHost:
         Raises:
             ExceptionGroup: a listener failed, which is a fault of this host.
         """
+        with self.stopped_by_signals():
+            await self._stopping_or_failed()
+
+    @contextlib.contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """While the block runs, SIGINT and SIGTERM stop the host; entering it is then cut short too."""
         loop = asyncio.get_running_loop()
         signals = (signal.SIGINT, signal.SIGTERM)
         for number in signals:
             loop.add_signal_handler(number, self._stopping.set)
         try:
-            await self._stopping_or_failed()
+            yield
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)

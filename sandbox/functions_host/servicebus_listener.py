@@ -37,6 +37,10 @@ _SETTLE_BOUND = 30.0
 _CLOSE_BOUND = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 
+# A pump takes half a second to open and costs a wake-up five times a second. So there are few at first, and
+# several times as many whenever all of them are busy: 4, 16, 64.
+_FIRST_PUMPS, _PUMP_GROWTH = 4, 4
+
 
 class ServiceBusListener:
     """Listens to the entity of one function's Service Bus trigger.
@@ -69,8 +73,11 @@ class ServiceBusListener:
         """Listen until told to stop, then finish what runs. Trouble with the connection is waited out."""
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(_client(self._trigger.connection, stack))
-            async with asyncio.TaskGroup() as pumps:
-                self._start_pumps(1, client, pumps)
+            try:
+                async with asyncio.TaskGroup() as pumps:
+                    self._start_pumps(min(_FIRST_PUMPS, self._most_pumps), client, pumps)
+            finally:
+                self.started.set()  # told to stop before it listened: nobody needs to wait for it any more
 
     def _start_pumps(self, number: int, client: ServiceBusClient, group: asyncio.TaskGroup) -> None:
         self._pumps += number
@@ -112,8 +119,8 @@ class ServiceBusListener:
         for message in received:
             self._at_rest -= 1
             if self._at_rest == 0 and self._pumps < self._most_pumps:
-                # Doubled when all are busy: an idle app holds few connections, a busy one soon has enough.
-                self._start_pumps(min(self._pumps, self._most_pumps - self._pumps), client, group)
+                more = self._pumps * (_PUMP_GROWTH - 1)
+                self._start_pumps(min(more, self._most_pumps - self._pumps), client, group)
             try:
                 await self._handle(receiver, message)
             finally:

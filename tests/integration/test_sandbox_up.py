@@ -12,7 +12,7 @@ import httpx
 import pytest
 from azure.identity.aio import ManagedIdentityCredential
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 ANY_PORTS = ("--servicebus-port", "0", "--arm-port", "0")
@@ -36,15 +36,19 @@ async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypa
         assert environment["MAINTENANCE_ALLOWED_SCOPES"] == f"/subscriptions/{SUBSCRIPTION}"
 
         async with ServiceBusClient.from_connection_string(told["serviceBus"]) as client:
-            async with client.get_topic_sender(environment["EVENTS_TOPIC"]) as sender:
-                await sender.send_messages(ServiceBusMessage("an event", message_id="e-1"))
-            async with client.get_subscription_receiver(environment["EVENTS_TOPIC"], "all-events") as receiver:
-                (event,) = await receiver.receive_messages(1, max_wait_time=20)
-                assert str(event) == "an event"
-                await receiver.complete_message(event)
-            for queue in ("REQUESTS_QUEUE", "OPERATIONS_QUEUE"):
-                async with client.get_queue_sender(environment[queue]) as sender:
-                    await sender.send_messages(ServiceBusMessage("x"))
+
+            async def send(sender: ServiceBusSender) -> None:
+                async with sender:
+                    await sender.send_messages(ServiceBusMessage("sent", message_id="m-1"))
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(send(client.get_topic_sender(environment["EVENTS_TOPIC"])))
+                group.create_task(send(client.get_queue_sender(environment["REQUESTS_QUEUE"])))
+                group.create_task(send(client.get_queue_sender(environment["OPERATIONS_QUEUE"])))
+                async with client.get_subscription_receiver(environment["EVENTS_TOPIC"], "all-events") as receiver:
+                    (event,) = await receiver.receive_messages(1, max_wait_time=20)
+                    assert str(event) == "sent"
+                    await receiver.complete_message(event)
 
         for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
             monkeypatch.setenv(name, environment[name])
