@@ -214,7 +214,7 @@ class Estate:
             operation.outcomes[instance.vm_name] = outcome
         self._tell_change(scale_set, instance, before, when)
         recovers_after = instance.seed.health_recovers_after
-        if recovers_after != timedelta.max:
+        if instance.vm_health is not None and recovers_after != timedelta.max:
             self._at(when + recovers_after, lambda _: instance.recover())
 
     def _close_window(self, scale_set: ScaleSet, instance: Instance, when: datetime) -> None:

@@ -262,8 +262,6 @@ class ResourceManager:
     async def _answer_with(self, fault: Fault, request: Request, token: str | None) -> tuple[bool, Answer | None]:
         if fault.delay:
             await asyncio.sleep(fault.delay.total_seconds())
-        if fault.cut == "before":
-            return False, None
         authorized, answer = self._answer(request, token) if fault.does_work else (False, Answer(200))
         if fault.delay_answer:
             await asyncio.sleep(fault.delay_answer.total_seconds())

@@ -280,6 +280,20 @@ def test_the_instance_view_through_a_maintenance() -> None:
     assert done["lastOperationResultCode"] == "MaintenanceCompleted"
 
 
+def test_a_listing_is_never_stale() -> None:
+    seeds = [
+        instance("0", window_closes_after=timedelta(seconds=100), outcome="RetryLater"),
+        instance("1", vm_health="healthy", health_recovers_after=timedelta(seconds=20)),
+    ]
+    arm = Arm(scale_set("vmss1", *seeds))
+    arm.begin()
+    for _ in range(12):
+        for each in arm.get(f"{VMSS1}/virtualMachines?$expand=instanceView&{VERSION}")["value"]:
+            single = arm.get(f"{VMSS1}/virtualMachines/{each['instanceId']}/instanceView?{VERSION}")
+            assert each["properties"]["instanceView"] == single
+        arm.clock.advance(10)
+
+
 def test_the_instance_view_after_a_failure() -> None:
     arm = Arm(scale_set("vmss1", instance("0", outcome="Failed"), instance("1", outcome="RetryLater")))
     arm.begin()

@@ -206,6 +206,16 @@ def test_health_is_lost_during_maintenance_and_recovers_after_it() -> None:
     assert health_at(10**6) == ["healthy", "unhealthy", None]
 
 
+def test_health_does_not_recover_while_the_next_maintenance_runs() -> None:
+    seed = instance("0", vm_health="healthy", health_recovers_after=after(5), outcome=("RetryLater", "Succeeded"))
+    estate = estate_of(scale_set("web", seed))
+    estate.perform_maintenance(found(estate, "web"), None, START)
+    estate.mature(START + after(12))
+    estate.perform_maintenance(found(estate, "web"), None, START + after(12))
+    estate.mature(START + after(16))
+    assert found(estate, "web").instance("0").vm_health == "unhealthy"
+
+
 def test_the_power_state_changes_as_ordered() -> None:
     estate = estate_of(scale_set("web", instance("0"), instance("1", power_state_after="stopped")))
     estate.perform_maintenance(found(estate, "web"), None, START)
