@@ -6,7 +6,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, overload
 
@@ -54,21 +54,18 @@ class Calls(Sequence[Call]):
         """How many there were since the last `clear()`, kept or not."""
 
     def append(self, call: Call) -> int:
-        """Add a call; the number returned is for `answered`."""
+        """Add a call; the number returned is for `replace`."""
         with self._lock:
             self._calls.append(call)
             self.total += 1
             return self.total
 
-    def answered(self, number: int, *, authorized: bool, status: int | None) -> Call | None:
-        """Write down how a call that was appended earlier was answered. None if it is kept no longer."""
+    def replace(self, number: int, call: Call) -> None:
+        """Put a call in the place of the one that was appended under this number, if that is still kept."""
         with self._lock:
             at = number - 1 - (self.total - len(self._calls))
-            if not 0 <= at < len(self._calls):
-                return None
-            call = replace(self._calls[at], authorized=authorized, status=status)
-            self._calls[at] = call
-            return call
+            if 0 <= at < len(self._calls):
+                self._calls[at] = call
 
     def clear(self) -> None:
         """Forget them all."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sandbox.resource_manager import refusals
+from sandbox.resource_manager.guids import new_guid
 from sandbox.resource_manager.happenings import Happening, InstanceChanged, OperationEnded, OperationStarted
 from sandbox.resource_manager.instances import Instance
 from sandbox.resource_manager.operations import Operation
@@ -159,7 +159,7 @@ class Estate:
             if not instance.may_begin:
                 raise refusals.not_eligible(instance.vm_name)
         operation = Operation(
-            operation_id=str(uuid.uuid4()),
+            operation_id=new_guid(),
             subscription_id=scale_set.seed.subscription_id,
             location=scale_set.seed.location,
             instances=instances,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -18,6 +17,7 @@ from sandbox.resource_manager import refusals
 from sandbox.resource_manager.answers import Answer, Request
 from sandbox.resource_manager.calls import Call, Calls
 from sandbox.resource_manager.faults import Fault, Faults
+from sandbox.resource_manager.guids import new_guid
 from sandbox.resource_manager.happenings import CallReceived, Observer
 from sandbox.resource_manager.instances import InstanceReport
 from sandbox.resource_manager.refusals import Refusal
@@ -229,30 +229,37 @@ class ResourceManager:
         return await self._receive(http_request, request)
 
     async def _receive(self, http_request: web.BaseRequest, request: Request) -> web.StreamResponse:
-        fault = self.faults.strike(request)
         token = _bearer_token(http_request)
-        call = Call(
-            time=self._clock(),
-            method=request.method,
-            path=request.path,
-            query=request.query_names(),
-            headers={n.lower(): v for n, v in http_request.headers.items() if n.lower() != "authorization"},
-            token_seen=token is not None,
-            authorized=False,
-            body=request.body,
-            status=None,
-        )
-        # Written down before anything else: whoever hangs up on a delayed call finds it in the list.
-        number = self.calls.append(call)
+        now = self._clock()
+
+        def call(authorized: bool, status: int | None) -> Call:
+            return Call(
+                time=now,
+                method=request.method,
+                path=request.path,
+                query=request.query_names(),
+                headers={n.lower(): v for n, v in http_request.headers.items() if n.lower() != "authorization"},
+                token_seen=token is not None,
+                authorized=authorized,
+                body=request.body,
+                status=status,
+            )
+
         answer: Answer | None
+        fault = self.faults.strike(request)
         if fault is None:
             authorized, answer = self._answer(request, token)
+            received = call(authorized, answer.status)
+            self.calls.append(received)
         else:
+            # Written down before anything else: whoever hangs up on a delayed call finds it in the list.
+            number = self.calls.append(call(False, None))
             authorized, answer = await self._answer_with(fault, request, token)
-        answered = self.calls.answered(number, authorized=authorized, status=answer.status if answer else None)
-        if self.observers and answered is not None:
+            received = call(authorized, answer.status if answer else None)
+            self.calls.replace(number, received)
+        if self.observers:
             with self._lock:
-                self._estate.happenings.append(CallReceived(answered.time, answered))
+                self._estate.happenings.append(CallReceived(now, received))
                 self._tell()
         if answer is None:
             reset_connection(http_request)
@@ -286,7 +293,7 @@ def _bearer_token(http_request: web.BaseRequest) -> str | None:
 
 
 def _response(answer: Answer) -> web.Response:
-    request_id = str(uuid.uuid4())
+    request_id = new_guid()
     return web.Response(
         status=answer.status,
         body=answer.body,
