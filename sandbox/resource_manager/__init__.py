@@ -9,7 +9,7 @@ What it answers, and what can be ordered of it over HTTP under `/sandbox/`, is d
 
 from sandbox.clock import Clock
 from sandbox.resource_manager.calls import Call, Calls
-from sandbox.resource_manager.faults import Fault, Faults
+from sandbox.resource_manager.faults import Fault, FaultReport, Faults, http_date
 from sandbox.resource_manager.happenings import (
     CallReceived,
     Happening,
@@ -39,6 +39,7 @@ __all__ = [
     "Calls",
     "Clock",
     "Fault",
+    "FaultReport",
     "Faults",
     "Happening",
     "InstanceChanged",
@@ -54,5 +55,6 @@ __all__ = [
     "ScaleSetSeed",
     "State",
     "TokenCheck",
+    "http_date",
     "seed_example",
 ]

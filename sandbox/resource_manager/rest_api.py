@@ -6,49 +6,32 @@ The token has been checked before a call comes here.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlencode
 
-from sandbox.resource_manager import refusals, views
+from sandbox.resource_manager import parameters, refusals, views
 from sandbox.resource_manager.answers import Answer, Request
 from sandbox.resource_manager.operation_urls import OperationUrls
 from sandbox.resource_manager.operations import Operation
 from sandbox.resource_manager.refusals import Refusal
 from sandbox.resource_manager.scale_sets import Estate, ScaleSet
-from sandbox.resource_manager.throttling import Policy, Throttle
-
-API_VERSIONS = (
-    "2021-07-01",
-    "2021-11-01",
-    "2022-03-01",
-    "2022-08-01",
-    "2022-11-01",
-    "2023-03-01",
-    "2023-07-01",
-    "2023-09-01",
-    "2024-03-01",
-    "2024-07-01",
-    "2024-11-01",
-    "2025-04-01",
-    "2026-03-02",
-    "2026-03-03",
-    "2026-04-01",
-)
-"""Those since Flexible orchestration, up to what azure-mgmt-compute 39 sends."""
+from sandbox.resource_manager.throttling import Limits, Policy, Throttle
 
 _Item = TypeVar("_Item")
 
-_FULL_BUCKETS = {
-    "x-ms-ratelimit-remaining-subscription-reads": "249",
-    "x-ms-ratelimit-remaining-subscription-global-reads": "3749",
+_UNLIMITED = {
+    kind: {
+        f"x-ms-ratelimit-remaining-subscription-{kind}": str(bucket - 1),
+        f"x-ms-ratelimit-remaining-subscription-global-{kind}": str(15 * bucket - 1),
+    }
+    for kind, bucket in (("reads", Limits().reads.bucket), ("writes", Limits().writes.bucket))
 }
+"""What the headers say where nothing is limited: that the buckets are as good as full."""
 
 _FILTER_BY_SCALE_SET = re.compile(r"'?virtualMachineScaleSet/id'?\s+eq\s+'([^']+)'", re.IGNORECASE)
 
@@ -105,8 +88,8 @@ class RestApi:
             headers.update(self._count(asked, "get-operation", fixed[7]))
             return self._operation(asked, fixed[7])
         asked = _Asked(request, segments, fixed, request.query(), now)
-        _check_api_version(asked.query)
-        _check_subscription(segments[1])
+        parameters.check_api_version(asked.query)
+        parameters.check_subscription(segments[1])
         headers.update(self._count(asked, _policy(asked), request.path.lower()))
         if fixed[2:4] == ["providers", "microsoft.compute"]:
             return self._in_subscription(asked)
@@ -115,11 +98,12 @@ class RestApi:
         raise refusals.no_such_path(request.path)
 
     def _count(self, asked: _Asked, policy: Policy | None, resource: str) -> dict[str, str]:
+        write = asked.request.method != "GET"
         if self._throttle is None:
-            return _FULL_BUCKETS
+            return _UNLIMITED["writes" if write else "reads"]
         return self._throttle.take(
             subscription=asked.fixed[1],
-            write=asked.request.method != "GET",
+            write=write,
             policy=policy,
             resource=resource,
             now=asked.now,
@@ -156,7 +140,7 @@ class RestApi:
                 asked.only("POST")
                 if scale_set.flexible:
                     raise refusals.not_for_flexible("performMaintenance.POST", scale_set.seed.name)
-                return self._begin(asked, scale_set, _instance_ids(asked.request.body))
+                return self._begin(asked, scale_set, parameters.instance_ids(asked.request.body))
             case ["virtualmachines"]:
                 return self._list_instances(asked, scale_set)
             case ["virtualmachines", _, *rest]:
@@ -252,11 +236,11 @@ class RestApi:
 
     def _page(self, asked: _Asked, items: list[_Item], show: Callable[[_Item], str]) -> Answer:
         asked.only("GET")
-        start = _offset(asked.query.get("$skiptoken"))
+        start = parameters.offset(asked.query.get("$skiptoken"))
         end = start + self._page_size
         next_link = None
         if end < len(items):
-            query = urlencode(asked.query | {"$skiptoken": _skip_token(end)})
+            query = urlencode(asked.query | {"$skiptoken": parameters.skip_token(end)})
             next_link = f"{asked.request.base}{asked.request.path}?{query}"
         return Answer.json(views.page([show(each) for each in items[start:end]], next_link))
 
@@ -267,57 +251,3 @@ def _policy(asked: _Asked) -> Policy | None:
     if asked.request.method == "GET" and len(asked.fixed) == 9 and asked.fixed[-1] == "virtualmachines":
         return "list-instances"
     return None
-
-
-def _check_api_version(query: dict[str, str]) -> None:
-    version = query.get("api-version")
-    if not version:
-        raise refusals.no_api_version()
-    if version not in API_VERSIONS:
-        raise refusals.api_version_unknown(version, API_VERSIONS)
-
-
-def _check_subscription(subscription_id: str) -> None:
-    try:
-        if str(uuid.UUID(subscription_id)) == subscription_id.lower():
-            return
-    except ValueError:
-        pass
-    raise refusals.bad_subscription(subscription_id)
-
-
-def _instance_ids(body: bytes) -> list[str] | None:
-    """The instance ids a body names; None = all. Raises Refusal."""
-    if not body:
-        return None
-    try:
-        content: Any = json.loads(body)
-    except ValueError as error:
-        raise refusals.bad_body("it is not JSON.") from error
-    if not isinstance(content, dict):
-        raise refusals.bad_body("it is not an object.")
-    ids = content.get("instanceIds")
-    if ids is None:
-        return None
-    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-        raise refusals.bad_body("instanceIds is not a list of strings.")
-    if not ids:
-        # Undocumented. It must not be "all", and a list of nothing is more likely a mistake than meant.
-        raise refusals.bad_parameter("instanceIds", "The list of instanceIds must not be empty.")
-    return ids
-
-
-def _skip_token(offset: int) -> str:
-    return base64.urlsafe_b64encode(f"from:{offset}".encode()).decode()
-
-
-def _offset(token: str | None) -> int:
-    if token is None:
-        return 0
-    try:
-        word, _, offset = base64.urlsafe_b64decode(token).decode().partition(":")
-        if word == "from":
-            return int(offset)
-    except ValueError:
-        pass
-    raise refusals.bad_parameter("$skiptoken", "The $skiptoken is not one of those given out.")

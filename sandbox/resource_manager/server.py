@@ -17,8 +17,8 @@ from sandbox.resource_manager import refusals
 from sandbox.resource_manager.answers import Answer, Request
 from sandbox.resource_manager.calls import Call, Calls
 from sandbox.resource_manager.faults import Fault, Faults
-from sandbox.resource_manager.guids import new_guid
 from sandbox.resource_manager.happenings import CallReceived, Observer
+from sandbox.resource_manager.http_messages import bearer_token, response_of
 from sandbox.resource_manager.instances import InstanceReport
 from sandbox.resource_manager.refusals import Refusal
 from sandbox.resource_manager.rest_api import RestApi
@@ -31,14 +31,6 @@ TokenCheck = Callable[[str], bool]
 
 # How often instances are looked after for observers; without any, they mature when somebody asks.
 _TICK_SECONDS = 0.05
-
-_ALWAYS = {
-    "Cache-Control": "no-cache",
-    "Pragma": "no-cache",
-    "Expires": "-1",
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class ResourceManager:
@@ -225,11 +217,11 @@ class ResourceManager:
         if request.path.startswith("/sandbox/"):
             from sandbox.resource_manager.control import control  # noqa: PLC0415 - it needs pydantic, few need it
 
-            return _response(control(self, request, http_request.headers))
+            return response_of(control(self, request, http_request.headers))
         return await self._receive(http_request, request)
 
     async def _receive(self, http_request: web.BaseRequest, request: Request) -> web.StreamResponse:
-        token = _bearer_token(http_request)
+        token = bearer_token(http_request)
         now = self._clock()
 
         def call(authorized: bool, status: int | None) -> Call:
@@ -264,7 +256,7 @@ class ResourceManager:
         if answer is None:
             reset_connection(http_request)
             return web.Response(status=500)  # goes nowhere: the connection is gone
-        return _response(answer)
+        return response_of(answer)
 
     async def _answer_with(self, fault: Fault, request: Request, token: str | None) -> tuple[bool, Answer | None]:
         if fault.delay:
@@ -285,23 +277,3 @@ class ResourceManager:
             # What has no duration is done at once, and is told at once.
             self._tell()
         return True, answer
-
-
-def _bearer_token(http_request: web.BaseRequest) -> str | None:
-    scheme, _, token = http_request.headers.get("Authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _response(answer: Answer) -> web.Response:
-    request_id = new_guid()
-    return web.Response(
-        status=answer.status,
-        body=answer.body,
-        headers={
-            **_ALWAYS,
-            "x-ms-request-id": request_id,
-            "x-ms-correlation-request-id": request_id,
-            "x-ms-routing-request-id": f"WESTEUROPE:{request_id}",
-            **answer.headers,
-        },
-    )
