@@ -14,7 +14,7 @@ import json
 import secrets
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -143,6 +143,11 @@ class ManagedIdentity:
     def issue(self, resource: str = "https://management.azure.com", client_id: str | None = None) -> str:
         """A token, without the way over HTTP."""
         return self._issue(resource, client_id)[0]
+
+    def revoke(self) -> None:
+        """Accept none of the tokens given out so far any longer."""
+        with self._lock:
+            self._issued = dict.fromkeys(self._issued, _Issued("", datetime.min.replace(tzinfo=UTC)))
 
     def _issue(self, resource: str, client_id: str | None) -> tuple[str, datetime]:
         expires = self._clock() + self._lifetime

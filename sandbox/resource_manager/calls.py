@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, overload
 
 
@@ -31,7 +32,7 @@ class Call:
     method: str
     path: str
     query: tuple[str, ...]
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     token_seen: bool
     authorized: bool
     body: bytes
@@ -41,6 +42,25 @@ class Call:
     def json(self) -> Any:
         """The body read as JSON; None if there is none. Raises ValueError if it is something else."""
         return json.loads(self.body) if self.body else None
+
+
+class Headers:
+    """Calls' headers without the token, one object for all calls that have the same: a client's hardly differ."""
+
+    _MOST = 256
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+
+    def of(self, headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+        """The headers by name in small letters, all but Authorization."""
+        kept = tuple([(name, value) for name, value in headers if name.lower() != "authorization"])
+        found = self._seen.get(kept)
+        if found is None:
+            if len(self._seen) >= self._MOST:
+                self._seen.clear()
+            found = self._seen[kept] = MappingProxyType({name.lower(): value for name, value in kept})
+        return found
 
 
 class Calls(Sequence[Call]):

@@ -188,7 +188,7 @@ def _call(call: Call) -> dict[str, Any]:
         "method": call.method,
         "path": call.path,
         "query": list(call.query),
-        "headers": call.headers,
+        "headers": dict(call.headers),
         "tokenSeen": call.token_seen,
         "authorized": call.authorized,
         "body": call.body.decode(errors="replace") or None,

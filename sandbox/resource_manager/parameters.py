@@ -80,7 +80,7 @@ def offset(token: str | None) -> int:
         return 0
     try:
         word, _, offset = base64.urlsafe_b64decode(token).decode().partition(":")
-        if word == "from":
+        if word == "from" and offset.isdecimal():
             return int(offset)
     except ValueError:
         pass

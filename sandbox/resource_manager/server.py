@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +16,7 @@ from sandbox.clock import Clock, system_clock
 from sandbox.loopback_http import LoopbackServer, reset_connection
 from sandbox.resource_manager import refusals
 from sandbox.resource_manager.answers import Answer, Request
-from sandbox.resource_manager.calls import Call, Calls
+from sandbox.resource_manager.calls import Call, Calls, Headers
 from sandbox.resource_manager.faults import Fault, Faults
 from sandbox.resource_manager.happenings import CallReceived, Observer
 from sandbox.resource_manager.http_messages import bearer_token, response_of
@@ -28,6 +29,8 @@ from sandbox.resource_manager.throttling import Limits, Throttle
 
 TokenCheck = Callable[[str], bool]
 """Answers whether a bearer token is good for ARM: `ManagedIdentity.accepts` is one."""
+
+_LOG = logging.getLogger(__name__)
 
 # How often instances are looked after for observers; without any, they mature when somebody asks.
 _TICK_SECONDS = 0.05
@@ -74,6 +77,7 @@ class ResourceManager:
         self._page_size = page_size
         self._lock = threading.RLock()
         self._server: LoopbackServer | None = None
+        self._headers = Headers()
         self.calls = Calls(keep_calls)
         """Every call received, but for those under `/sandbox/`."""
         self.faults = Faults()
@@ -200,7 +204,11 @@ class ResourceManager:
             self._estate.happenings = []
             for happening in happenings:
                 for observer in self.observers:
-                    observer(happening)
+                    try:
+                        observer(happening)
+                    except Exception:
+                        # What it has seen has happened: the call must be answered, and time must go on.
+                        _LOG.exception("An observer of the sandbox's Resource Manager failed")
 
     async def _tick(self) -> None:
         while True:
@@ -230,7 +238,7 @@ class ResourceManager:
                 method=request.method,
                 path=request.path,
                 query=request.query_names(),
-                headers={n.lower(): v for n, v in http_request.headers.items() if n.lower() != "authorization"},
+                headers=self._headers.of(http_request.headers.items()),
                 token_seen=token is not None,
                 authorized=authorized,
                 body=request.body,

@@ -58,6 +58,15 @@ def test_a_token_expires(identity: ManagedIdentity, clock: HandClock) -> None:
     assert not identity.accepts(token)
 
 
+def test_tokens_can_be_revoked(identity: ManagedIdentity) -> None:
+    before = identity.issue()
+    identity.revoke()
+    assert not identity.accepts(before)
+    assert not identity.accepts(before, frozenset({""}))
+    assert identity.accepts(identity.issue())
+    assert identity.issued == 2
+
+
 @pytest.mark.parametrize(
     ("resource", "accepted"),
     [

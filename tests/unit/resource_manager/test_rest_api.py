@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandbox.resource_manager.answers import Answer, Request
 from sandbox.resource_manager.rest_api import RestApi
@@ -341,6 +343,36 @@ def test_a_flexible_set_takes_maintenance_vm_by_vm_only() -> None:
         each["properties"]["instanceView"]["maintenanceRedeployStatus"]["lastOperationResultCode"] for each in listed
     ]
     assert codes == ["MaintenanceCompleted", "None"]
+
+
+words = st.sampled_from(
+    f"subscriptions {SUBSCRIPTION} resourceGroups Group-1 providers Microsoft.Compute virtualMachineScaleSets vmss1"
+    " flex virtualMachines 0 vm instanceView performMaintenance locations westeurope operations .. %2F %zz %ff ".split(
+        " "
+    )
+)
+queries = st.lists(
+    st.sampled_from([VERSION, "$expand=instanceView", "$filter='", "$skiptoken=ZnJvbTotMQ==", "=", "%", "$skiptoken=é"])
+)
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "HEAD"]),
+    start=st.sampled_from(["", COMPUTE, VMSS1]),
+    path=st.lists(words, max_size=10),
+    query=queries,
+    body=st.binary(max_size=20) | st.just(b'{"instanceIds": ["0"]}'),
+)
+def test_whatever_is_asked_there_is_an_answer(
+    method: str, start: str, path: list[str], query: list[str], body: bytes
+) -> None:
+    arm = Arm(scale_set("vmss1", instance("0")), scale_set("flex", instance("vm"), orchestration_mode="Flexible"))
+    answer = arm.call(method, "/".join([start, *path]) + "?" + "&".join(query), body)
+    assert 200 <= answer.status < 500
+    if answer.body:
+        json.loads(answer.body)
+    if answer.status >= 400:
+        assert {"code", "message"} <= json.loads(answer.body)["error"].keys()
 
 
 def test_an_operations_own_bucket_runs_empty() -> None:

@@ -247,6 +247,20 @@ def test_observers_hear_calls_and_changes_as_they_happen() -> None:
     assert (heard[3].before, heard[3].state) == ("in-progress", "completed")
 
 
+def test_an_observer_that_fails_harms_nobody_else(
+    arm: ResourceManager, http: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Happening] = []
+
+    def fail(_: Happening) -> None:
+        raise RuntimeError("no screen")
+
+    arm.observers.extend([fail, heard.append])
+    assert http.post(POST).status_code == 202
+    assert [type(each).__name__ for each in heard].count("InstanceChanged") == 2
+    assert "no screen" in caplog.text
+
+
 def test_the_example_estate() -> None:
     arm = ResourceManager()
     seed_example(arm, duration=timedelta(seconds=1))
