@@ -88,6 +88,13 @@ class Broker:
         if window is not None:
             self._histories[name.casefold()] = DuplicateHistory(window)
 
+    def clear(self) -> None:
+        """Forget every message, and every id that was seen."""
+        for store in self._stores():
+            store.clear()
+        for history in self._histories.values():
+            history.clear()
+
     # ------------------------------------------------------------------------------------- entities
 
     def queue(self, path: str) -> Queue:

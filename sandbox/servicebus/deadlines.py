@@ -26,6 +26,10 @@ class Deadlines:
         heapq.heappush(self._heap, (at, number))
         self.sweep()
 
+    def clear(self) -> None:
+        """Nothing falls due any more."""
+        self._heap.clear()
+
     def sweep(self) -> None:
         """To be called as things die: at most once per doubling does it cost anything."""
         if len(self._heap) >= self._worth_sweeping:

@@ -34,6 +34,10 @@ class DuplicateHistory:
         self._younger[digest] = now
         return False
 
+    def clear(self) -> None:
+        """Nothing was ever seen."""
+        self._began, self._younger, self._older = None, {}, {}
+
     def _age(self, now: int) -> None:
         if self._began is None or now - self._began >= 2 * self._window:
             self._began, self._younger, self._older = now, {}, {}

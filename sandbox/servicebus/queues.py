@@ -306,6 +306,14 @@ class Queue:
             self._ready = [number for number in self._ready if number in self.held]
             heapq.heapify(self._ready)
 
+    def clear(self) -> None:
+        """Forget every message, silently. Numbers go on where they were."""
+        self.held.clear()
+        self._ready.clear()
+        self._locks.clear()
+        self._schedule.clear()
+        self._expiry.clear()
+
     # -------------------------------------------------------------------------------------- counting
 
     @property

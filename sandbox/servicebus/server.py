@@ -181,6 +181,15 @@ class ServiceBus:
         """Do what has fallen due, and look at the clock anew. A :class:`HandMovedClock` calls it itself."""
         self._on_service(lambda service: service.wake())
 
+    def clear(self) -> None:
+        """Forget every message and every id seen; entities, links and faults stay. Between tests."""
+
+        def clear(service: Service) -> None:
+            service.broker.clear()
+            service.changed()
+
+        self._on_service(clear)
+
     def counts(self, entity: str) -> EntityCounts:
         """How many messages an entity holds; of a topic, those that are scheduled. Raises :class:`LookupError`."""
         return self._on_service(lambda service: _counts(_store(service.broker, entity), service.broker.now()))
