@@ -200,11 +200,7 @@ class Bus:
     @asynccontextmanager
     async def due_operations(self) -> AsyncIterator[DueOperations]:
         """A receiver for the length of a block. It stays open for the next one, unless the block failed."""
-        receiver = (
-            self._idle.pop()
-            if self._idle
-            else self._client.get_queue_receiver(self._operations_queue, socket_timeout=SOCKET_TIMEOUT)
-        )
+        receiver = self._idle.pop() if self._idle else await self._open_receiver()
         try:
             yield DueOperations(receiver)
         except BaseException:
@@ -212,11 +208,23 @@ class Bus:
             raise
         self._idle.append(receiver)
 
+    async def _open_receiver(self) -> ServiceBusReceiver:
+        receiver = self._client.get_queue_receiver(self._operations_queue, socket_timeout=SOCKET_TIMEOUT)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                # Entered, so that the link opens here: inside receive_messages the opening counts against the wait.
+                return await receiver.__aenter__()
+        except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+            await _close(receiver)
+            raise BusUnavailable(f"opening a receiver failed: {type(error).__name__}") from None
+
     async def close(self) -> None:
-        for sender in (self._requests, self._operations, self._events):
-            await sender.close()
-        while self._idle:
-            await _close(self._idle.pop())
+        # Each link takes a second to close, and they do not mind company.
+        async with asyncio.TaskGroup() as group:
+            for sender in (self._requests, self._operations, self._events):
+                group.create_task(sender.close())
+            while self._idle:
+                group.create_task(_close(self._idle.pop()))
         await _close(self._client)
 
 

@@ -23,8 +23,6 @@ from maintenance.settings import Settings
 logger = logging.getLogger(__name__)
 
 BATCH = 100
-# An empty queue is noticed after this many seconds; what is due arrives at once.
-EMPTY_AFTER = 1.0
 
 
 class Due(Protocol):
@@ -128,7 +126,7 @@ class Poller:
         try:
             async with self._bus.due_operations() as due:
                 while self._monotonic() < tick.stop_at:
-                    batch = await due.receive(BATCH, wait=EMPTY_AFTER)
+                    batch = await due.receive(BATCH, wait=self._settings.receive_wait.total_seconds())
                     if not batch:
                         return
                     if len(batch) == BATCH and tick.receivers < self._settings.poll_receivers:

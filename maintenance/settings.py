@@ -64,6 +64,7 @@ class Settings:
     tick_budget: timedelta = timedelta(minutes=4)
     poll_concurrency: int = 64
     poll_receivers: int = 4
+    receive_wait: timedelta = timedelta(seconds=1)
 
     def allows(self, scale_set: ScaleSet) -> bool:
         """Whether requests may name this scale set."""
@@ -106,6 +107,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         tick_budget=reader.duration("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4)),
         poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 64),
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
+        receive_wait=reader.duration("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1)),
     )
     if reader.problems:
         raise SettingsError(tuple(reader.problems))

@@ -38,6 +38,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=request.headers,
                 data=await request.aread() or None,
                 allow_redirects=False,
+                # aiohttp declares a type even for no body; ARM is sent what the REST reference has, and no more.
+                skip_auto_headers=("Content-Type", "Accept-Encoding", "User-Agent", "Accept"),
                 timeout=aiohttp.ClientTimeout(
                     total=None,
                     connect=timeout.get("pool"),

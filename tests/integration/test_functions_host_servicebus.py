@@ -56,11 +56,15 @@ def concurrency(calls: int) -> dict[str, object]:
     return {"extensions": {"serviceBus": {"maxConcurrentCalls": calls}}}
 
 
-async def deliver(bus: ServiceBus, *bodies: str, to: str = QUEUE) -> None:
+async def deliver(bus: ServiceBus, *bodies: str | bytes, to: str = QUEUE) -> None:
     async with ServiceBusClient.from_connection_string(bus.connection_string) as client:
         sender = client.get_queue_sender(to) if to == QUEUE else client.get_topic_sender(to)
         async with sender:
-            await sender.send_messages([ServiceBusMessage(body, message_id=f"id-{body}") for body in bodies])
+            await sender.send_messages([ServiceBusMessage(body, message_id=_id(body)) for body in bodies])
+
+
+def _id(body: str | bytes) -> str:
+    return f"id-{body}" if isinstance(body, str) else f"id-{body.hex()}"
 
 
 @contextlib.asynccontextmanager
@@ -74,7 +78,7 @@ async def hosting(
     host = FunctionsHost(app, environment={"Bus": bus.connection_string}, host_json=host_json)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group, host:
 
-        def send(*bodies: str, to: str = QUEUE) -> None:
+        def send(*bodies: str | bytes, to: str = QUEUE) -> None:
             group.create_task(deliver(bus, *bodies, to=to))
 
         yield send
@@ -89,16 +93,22 @@ async def test_a_queue_and_a_subscription_are_listened_to(bus: ServiceBus, caplo
 
     app = make_app(receive)
 
-    @app.service_bus_topic_trigger("message", connection="Bus", topic_name="news", subscription_name="mine")
+    @app.service_bus_topic_trigger(
+        "message",
+        connection="Bus",
+        topic_name="news",
+        subscription_name="mine",
+        data_type=func.DataType.BINARY,
+    )
     async def read(message: func.ServiceBusMessage) -> None:
         news.put_nowait(message.get_body())
 
     caplog.set_level(logging.INFO, "sandbox")
     async with hosting(app, bus) as send:
         send("größer")
-        send("one", to="news")
+        send(b"\xff\x00", to="news")
         message = await handed.get()
-        assert await news.get() == b"one"
+        assert await news.get() == b"\xff\x00", "binary: byte by byte"
     assert message.get_body() == "größer".encode()
     assert (message.message_id, message.delivery_count) == ("id-größer", 1)
     assert message.enqueued_time_utc is not None
@@ -107,7 +117,7 @@ async def test_a_queue_and_a_subscription_are_listened_to(bus: ServiceBus, caplo
 
     runs = [record.getMessage() for record in caplog.records if "message id-" in record.getMessage()]
     assert sorted(line.rsplit(" ", 2)[0] for line in runs) == [
-        "read message id-one succeeded",
+        "read message id-ff00 succeeded",
         "receive message id-größer succeeded",
     ]
     everything = caplog.text.replace("id-größer", "")
@@ -147,6 +157,7 @@ async def test_a_run_that_takes_too_long_is_abandoned(bus: ServiceBus) -> None:
 
 async def test_as_many_run_at_once_as_host_json_says_and_no_more(bus: ServiceBus) -> None:
     under_way: set[bytes] = set()
+    too_many = asyncio.Event()
     most = 0
     ended = 0
     full, everything_ended = asyncio.Event(), asyncio.Event()
@@ -158,6 +169,8 @@ async def test_as_many_run_at_once_as_host_json_says_and_no_more(bus: ServiceBus
         most = max(most, len(under_way))
         if most == 6:
             full.set()
+        if most > 6:
+            too_many.set()
         await may_end.wait()
         under_way.remove(message.get_body())
         ended += 1
@@ -167,6 +180,9 @@ async def test_as_many_run_at_once_as_host_json_says_and_no_more(bus: ServiceBus
     async with hosting(make_app(receive), bus, concurrency(6)) as send:
         send(*(str(number) for number in range(20)))
         await full.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):  # twice what another receiver takes to open
+                await too_many.wait()
         may_end.set()
         await everything_ended.wait()
     assert most == 6

@@ -1,0 +1,182 @@
+"""A request in, performMaintenance called, the operation followed, a completion event out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from azure.core.messaging import CloudEvent
+
+from tests.estate import Estate, Running, request, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
+
+
+async def test_a_request_for_instances_ends_as_succeeded_with_just_those_maintained(job: Running) -> None:
+    azure = job.estate
+    request_id = await job.send(request(instanceIds=["0", "3"], reason="kernel update"), message_id="good")
+    ended = await job.finish(request_id)
+    await job.drain()
+
+    event = ended["good"]
+    assert event.kind == "completed"
+    assert event.status == "Succeeded"
+    assert event.outcomes == {"0": "Completed", "3": "Completed"}
+    assert event.data["reason"] == "kernel update"
+    assert event.data["error"] is None
+    assert [event.kind for event in azure.events] == ["accepted", "completed"]
+    (post,) = azure.posts()
+    assert post.path.endswith(
+        "/resourceGroups/shop/providers/Microsoft.Compute/virtualMachineScaleSets/web/performMaintenance"
+    )
+    assert json.loads(post.body) == {"instanceIds": ["0", "3"]}
+    assert {
+        report.instance_id: report.maintenance_count for report in azure.arm.instances(SUBSCRIPTION, "shop", "web")
+    } == {"0": 1, "1": 0, "3": 1, "4": 0, "6": 0, "7": 0}
+
+
+async def test_a_request_for_a_whole_scale_set_names_every_eligible_instance(job: Running) -> None:
+    azure = job.estate
+    request_id = await job.send(request("batch"))
+    ended = await job.finish(request_id)
+
+    assert ended[request_id].status == "Succeeded"
+    assert ended[request_id].outcomes == {"0": "Completed", "2": "Completed", "3": "AlreadyCompleted", "4": "Skipped"}
+    (post,) = azure.posts()
+    assert json.loads(post.body) == {"instanceIds": ["0", "2"]}
+
+
+async def test_without_instance_views_a_whole_scale_set_is_posted_without_a_body(azure: Estate) -> None:
+    async with running(azure, MAINTENANCE_READ_INSTANCE_VIEWS="false") as job:
+        request_id = await job.send(request("api"))
+        ended = await job.finish(request_id)
+
+    assert ended[request_id].status == "Succeeded"
+    (post,) = azure.posts()
+    assert post.body in (b"", "", None)
+    assert "content-type" not in post.headers
+    assert post.headers["content-length"] == "0"
+    assert not [call for call in azure.arm.calls if call.path.endswith("/virtualMachines")]
+
+
+async def test_where_nothing_is_planned_nothing_is_posted(job: Running) -> None:
+    azure = job.estate
+    request_id = await job.send(request("idle"))
+    ended = await job.finish(request_id)
+    await job.drain()
+    await job.hear()
+
+    assert ended[request_id].status == "NothingToDo"
+    assert azure.posts() == []
+    assert len(azure.events) == 1
+
+
+async def test_a_dry_run_tells_the_waves_and_posts_nothing(job: Running) -> None:
+    azure = job.estate
+    body = request(dryRun=True, rollout={"maxInstancesPerWave": 2, "byUpdateDomain": True})
+    request_id = await job.send(body)
+    ended = await job.finish(request_id)
+
+    assert ended[request_id].data["dryRun"] is True
+    assert ended[request_id].data["waves"] == [["0", "1"], ["3", "4"], ["6", "7"]]
+    assert set(ended[request_id].outcomes.values()) == {"WouldMaintain"}
+    assert azure.posts() == []
+
+
+async def test_events_are_cloud_events_with_properties_to_filter_by(job: Running) -> None:
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    request_id = await job.send(request(instanceIds=["0"]), properties=trace)
+    ended = await job.finish(request_id)
+
+    event = ended[request_id]
+    cloud_event: CloudEvent[dict[str, Any]] = CloudEvent.from_json(json.dumps(event.document))
+    assert cloud_event.type == event.subject == event.properties["type"] == "vmss.maintenance.completed.v1"
+    assert cloud_event.id == event.message_id == f"{request_id}:ended"
+    assert cloud_event.source.endswith("/virtualMachineScaleSets/web")
+    assert cloud_event.extensions == trace
+    assert event.properties["traceparent"] == trace["traceparent"]
+    assert event.properties["status"] == "Succeeded"
+    assert event.properties["vmScaleSetName"] == "web"
+    assert event.properties["resourceGroupName"] == "shop"
+    assert event.properties["subscriptionId"] == SUBSCRIPTION
+    assert event.properties["requestId"] == request_id
+
+
+async def test_every_call_carries_the_identitys_token_and_one_token_serves_them_all(job: Running) -> None:
+    azure = job.estate
+    await job.finish(await job.send(request(instanceIds=["0"])))
+
+    assert all(call.authorized for call in azure.arm.calls)
+    assert azure.identity.issued == 1
+
+
+BAD_INPUT: dict[str, bytes] = {
+    "not-json": b"restart everything",
+    "not-an-object": b'["0", "3"]',
+    "wrong-types": json.dumps(request(instanceIds=[0, 3], dryRun="yes")).encode(),
+    "misspelt": json.dumps(request(instanceIDs=["0"])).encode(),
+    "no-instances": json.dumps(request(instanceIds=[])).encode(),
+    "null-instances": json.dumps(request(instanceIds=None)).encode(),
+    "twice": json.dumps(request(instanceIds=["0", "0"])).encode(),
+    "dots": json.dumps(request("..")).encode(),
+    "slash": json.dumps(request("web/../api")).encode(),
+    "no-guid": json.dumps({**request(), "subscriptionId": "mine"}).encode(),
+    "not-allowed": json.dumps({**request(), "subscriptionId": "22222222-2222-4222-8222-222222222222"}).encode(),
+    "huge": json.dumps(request(reason="x" * 200_000)).encode(),
+    "no-utf-8": b'{"reason": "\xff\xfe"}',
+    "late": json.dumps(request(deadline="2020-01-01T00:00:00Z")).encode(),
+}
+
+
+async def test_bad_input_is_answered_by_one_rejected_event_each_and_nothing_else(job: Running) -> None:
+    azure = job.estate
+    for name, body in BAD_INPUT.items():
+        await job.send(body, message_id=name)
+    ended = await job.finish(*BAD_INPUT)
+    await job.hear()
+
+    assert azure.left_over() == {}
+    assert list(azure.arm.calls) == []
+    assert len(azure.events) == len(BAD_INPUT)
+    for name in BAD_INPUT:
+        event = ended[name]
+        assert event.kind == "rejected", name
+        assert event.data["problems"], name
+        assert len(event.data["request"]) <= 20_000, name
+    assert ended["misspelt"].data["problems"][0]["message"].endswith("did you mean instanceIds?")
+    assert {problem["field"] for problem in ended["wrong-types"].data["problems"]} == {
+        "instanceIds.0",
+        "instanceIds.1",
+        "dryRun",
+    }
+    assert ended["huge"].data["requestCut"] is True
+
+
+@pytest.mark.parametrize("setting", [{"MAINTENANCE_ALLOW_WHOLE_SCALE_SET": "false"}])
+async def test_whole_scale_sets_can_be_refused_app_wide(azure: Estate, setting: dict[str, str]) -> None:
+    async with running(azure, **setting) as job:
+        request_id = await job.send(request())
+        ended = await job.finish(request_id)
+
+    assert ended[request_id].kind == "rejected"
+    assert azure.posts() == []
+
+
+async def test_duplicates_of_a_request_are_carried_out_once(job: Running) -> None:
+    azure = job.estate
+    body = request(instanceIds=["0", "1"], requestId="twice")
+    await job.send(body, message_id="first")
+    await job.send(body, message_id="second")
+    await job.finish("twice")
+    await job.drain()
+    await job.hear()
+
+    assert [event.message_id for event in azure.events if event.ends] == ["twice:ended"]
+    assert [event.status for event in azure.events if event.ends] == ["Succeeded"]
+    counts = {
+        report.instance_id: report.maintenance_count for report in azure.arm.instances(SUBSCRIPTION, "shop", "web")
+    }
+    assert (counts["0"], counts["1"]) == (1, 1)
