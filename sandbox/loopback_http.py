@@ -18,6 +18,8 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 # A signed operation URL is about 3.5 KB, a token 2 KB; aiohttp's own limit of 8 KB would do, but not by much.
 _LARGEST_LINE = 64 * 1024
 
+_BACKLOG = 1024
+
 # How long a request still being answered (one that is delayed on order, say) may hold up the closing.
 _CLOSING_SECONDS = 0.2
 
@@ -50,6 +52,8 @@ class LoopbackServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind(("127.0.0.1", port))
+            # Here and not in the thread: two may bind one port by SO_REUSEADDR, and only listening tells.
+            self._socket.listen(_BACKLOG)
         except OSError:
             self._socket.close()
             raise
@@ -71,7 +75,7 @@ class LoopbackServer:
             max_field_size=_LARGEST_LINE,
             lingering_time=0,
         )
-        listener = await self._loop.create_server(server, sock=self._socket, backlog=1024)
+        listener = await self._loop.create_server(server, sock=self._socket, backlog=_BACKLOG)
         background = asyncio.create_task(self._background()) if self._background else None
         self._listening.set()
         await self._closing.wait()
