@@ -71,12 +71,12 @@ def timer_request(*, past_due: bool) -> func.TimerRequest:
 
 
 def http_request(request: web.Request, body: bytes) -> func.HttpRequest:
-    """What a function with an HTTP trigger is handed. The host sends header names in small letters."""
+    """What a function with an HTTP trigger is handed. Header names are looked up in any letter case."""
     datum = Datum(
         {
             "method": _text(request.method),
             "url": _text(str(request.url)),
-            "headers": {name.lower(): _text(value) for name, value in request.headers.items()},
+            "headers": {name: _text(value) for name, value in request.headers.items()},
             "query": {name: _text(",".join(request.query.getall(name))) for name in request.query},
             "params": {name: _text(value) for name, value in request.match_info.items()},
             "body": Datum(body, "bytes"),
