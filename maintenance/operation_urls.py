@@ -14,6 +14,8 @@ from maintenance.errors import MaintenanceError
 # White space, control characters and back-slashes are read differently by different URL parsers.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)", re.IGNORECASE)
+# A server may decode these before it splits a path; no path of ARM's has them.
+_HIDDEN = re.compile(r"%2f|%5c", re.IGNORECASE)
 
 
 class UntrustedUrl(MaintenanceError):
@@ -56,6 +58,6 @@ def _check(url: str, *, endpoint: str, below: str) -> str:
         raise UntrustedUrl(host[:100], f"only {expected.hostname!r} is trusted")
     if port != expected.port or parts.netloc.endswith(":"):
         raise UntrustedUrl(host[:100], "it names a port" if expected.port is None else "it names another port")
-    if not parts.path.lower().startswith(below.lower()) or _DOTS.search(parts.path):
+    if not parts.path.lower().startswith(below.lower()) or _DOTS.search(parts.path) or _HIDDEN.search(parts.path):
         raise UntrustedUrl(host[:100], f"its path is not below {below}")
     return absolute
