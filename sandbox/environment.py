@@ -24,7 +24,10 @@ def worker_environment(
         "REQUESTS_QUEUE": "maintenance-requests",
         "OPERATIONS_QUEUE": "maintenance-operations",
         "EVENTS_TOPIC": "maintenance-events",
-        "POLL_SCHEDULE": "*/2 * * * * *",  # the sandbox's maintenance takes seconds, not hours
+        # The sandbox's maintenance takes seconds, not hours, and like Compute it names no time for the next poll.
+        "POLL_SCHEDULE": "*/2 * * * * *",
+        "MAINTENANCE_MIN_POLL_INTERVAL": "PT2S",
+        "MAINTENANCE_DEFAULT_POLL_INTERVAL": "PT2S",
         "ARM_ENDPOINT": arm_endpoint,
         "MAINTENANCE_ALLOWED_SCOPES": f"/subscriptions/{EXAMPLE_SUBSCRIPTION_ID}",
         **identity,

@@ -7,6 +7,7 @@ annotation, a setting that is not there, a parameter that no binding names.
 import importlib.util
 import inspect
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -62,10 +63,11 @@ def load_app(path: Path) -> func.FunctionApp:
     """Import `function_app.py` from the folder `path` and return the one FunctionApp it makes.
 
     The folder goes to the front of `sys.path`, as in Azure, so that the app finds its own packages. The
-    module is run anew each time. Whatever it raises while it is imported is let through.
+    module is run anew each time.
 
     Raises:
-        IndexingError: there is no such file, or it does not make exactly one FunctionApp.
+        IndexingError: there is no such file, or it does not make exactly one FunctionApp, or it raised (that
+            is the cause then).
     """
     script = path.resolve() / "function_app.py"
     if not script.is_file():
@@ -76,7 +78,14 @@ def load_app(path: Path) -> func.FunctionApp:
     assert spec is not None and spec.loader is not None  # noqa: S101 - holds for every file that ends in .py
     module = importlib.util.module_from_spec(spec)
     sys.modules["function_app"] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    # Whatever an app's code raises, a wrong setting most often: the app can't be run.
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise IndexingError(
+            f"importing {script.name} failed: {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        ) from error
     apps = [value for value in vars(module).values() if isinstance(value, func.FunctionApp)]
     if len(apps) != 1:
         raise IndexingError(f"{script} makes {len(apps)} FunctionApps at its top level; it must make one")

@@ -214,7 +214,11 @@ def test_an_app_is_loaded_from_its_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("source", "reason"),
-    [(None, "no function_app.py"), ("x = 1", "makes 0 FunctionApps")],
+    [
+        (None, "no function_app.py"),
+        ("x = 1", "makes 0 FunctionApps"),
+        ("raise ValueError('SCOPES is missing')", r"ValueError: SCOPES is missing .*function_app\.py:1"),
+    ],
 )
 def test_a_folder_without_an_app_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None, reason: str
