@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,7 +36,7 @@ from maintenance.rollout import Rollout
 MAX_BODY = 100_000
 MAX_SHOWN = 120
 LONGEST_PAUSE = timedelta(days=7)
-RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 REQUEST_ID = re.compile(r"[!-~]{1,100}")
 SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
 
@@ -125,8 +126,8 @@ def read_document(envelope: Envelope) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         document = dict(pairs)
         if len(document) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice.extend(sorted({name for name in names if names.count(name) > 1}))
+            counts = Counter(name for name, _ in pairs)
+            twice.extend(sorted(name for name, count in counts.items() if count > 1))
         return document
 
     try:
@@ -200,8 +201,8 @@ def _request_id(value: str) -> str:
 
 
 def _unique(ids: list[str]) -> list[str]:
-    keys = [instance_id.lower() for instance_id in ids]
-    twice = sorted({instance_id for instance_id in ids if keys.count(instance_id.lower()) > 1})
+    counts = Counter(instance_id.lower() for instance_id in ids)
+    twice = sorted({instance_id for instance_id in ids if counts[instance_id.lower()] > 1})
     if twice:
         raise ValueError(f"must name each instance once; more than once: {', '.join(twice[:10])}")
     return ids
@@ -212,6 +213,13 @@ def _wave_size(value: object) -> object:
     share = isinstance(value, str) and re.fullmatch(r"[1-9][0-9]?%|100%", value, re.ASCII)
     if not whole and not share:
         raise ValueError('must be a number of instances from 1, or a percentage from "1%" to "100%"')
+    return value
+
+
+def _schema_version(value: object) -> object:
+    # To Python, true equals 1.
+    if isinstance(value, bool) or value != 1:
+        raise ValueError("must be 1")
     return value
 
 
@@ -251,7 +259,7 @@ class _Rollout(_Strict):
 
 
 class _Request(_Strict):
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[Literal[1], BeforeValidator(_schema_version)] = 1
     request_id: Annotated[str, AfterValidator(_request_id)] | None = None
     subscription_id: Annotated[str, _checked(subscription_problem)] | None = None
     resource_group_name: Annotated[str, _checked(resource_group_problem)] | None = None
