@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -156,7 +157,7 @@ class ResourceManager:
             return Throttled(doing, error, status=429, retry_after=retry_after)
         if answer.status == 403:
             return Refused(doing, _with_permission(error, permission, scale_set.resource_id), status=403)
-        if answer.status in (401, 408) or answer.status >= 500 or answer.status < 400 or retry_after:
+        if answer.status in (401, 408) or answer.status >= 500 or answer.status < 400 or retry_after is not None:
             return Transient(doing, error, status=answer.status, retry_after=retry_after)
         return Refused(doing, error, status=answer.status)
 
@@ -170,6 +171,8 @@ class ResourceManager:
 
 def arm_client(transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None) -> httpx.AsyncClient:
     """The client that talks to ARM: no redirects, since a redirect would take the token along; no environment."""
+    # At INFO it logs every URL, and ARM's operation URLs are signed.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return httpx.AsyncClient(
         transport=transport, auth=auth, timeout=TIMEOUT, follow_redirects=False, headers=HEADERS, trust_env=False
     )

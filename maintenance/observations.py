@@ -13,7 +13,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
+# An error is carried in a record, several times over, and in an event; neither may outgrow a Service Bus message.
+MAX_NAME = 200
 MAX_TEXT = 2_000
+MAX_DETAIL_TEXT = 500
 MAX_DETAILS = 20
 LONGEST_RETRY_AFTER = timedelta(days=1)
 
@@ -121,17 +124,17 @@ def read_submission(answer: ArmAnswer, now: datetime) -> Submission:
     document = _document(answer.body)
     if answer.status in (200, 201, 202):
         kind: UrlKind = "async-operation"
-        url = answer.headers.get("azure-asyncoperation")
+        url = answer.headers.get("azure-asyncoperation") or None
         if url is None and answer.status != 200:
-            kind, url = "location", answer.headers.get("location")
+            kind, url = "location", answer.headers.get("location") or None
         status = _operation_status(document)
         if status in ("failed", "canceled"):
             return Failed(_operation_error(document, status), canceled=status == "canceled")
-        if answer.status == 200 and (url is None or status == "succeeded"):
+        if answer.status == 200 and (status == "succeeded" or (url is None and status is None)):
             return Succeeded()
-        return Accepted(url or None, kind, retry_after)
+        return Accepted(url, kind, retry_after)
     error = _error(answer, document)
-    if answer.status == 429 or (answer.status == 409 and (retry_after or _advises_retry(error))):
+    if answer.status == 429 or (answer.status == 409 and (retry_after is not None or _advises_retry(error))):
         return Throttled(error, retry_after)
     if answer.status == 408 or answer.status >= 500 or answer.status < 300:
         return Ambiguous(error, retry_after)
@@ -150,14 +153,14 @@ def read_operation(answer: ArmAnswer, kind: UrlKind, now: datetime) -> Reading:
     if answer.status in (403, 404, 410):
         return Untold(error)
     final = 400 <= answer.status < 500 and answer.status not in (401, 408)
-    if kind == "location" and final and not retry_after:
+    if kind == "location" and final and retry_after is None:
         return Failed(error)
     return Unreadable(error, retry_after)
 
 
 def _read_state(answer: ArmAnswer, document: object, kind: UrlKind, retry_after: timedelta | None) -> Reading:
     status = _operation_status(document)
-    moved = answer.headers.get("location") if kind == "location" else None
+    moved = (answer.headers.get("location") or None) if kind == "location" else None
     if status == "succeeded":
         return Succeeded()
     if status in ("failed", "canceled"):
@@ -167,6 +170,8 @@ def _read_state(answer: ArmAnswer, document: object, kind: UrlKind, retry_after:
     if kind == "location":
         if answer.status in (201, 202):
             return Running("inprogress", retry_after, moved)
+        if isinstance(document, dict) and isinstance(document.get("error"), dict):
+            return Failed(_error(answer, document))
         if not answer.body.strip() or isinstance(document, dict):
             return Succeeded()
     return Unreadable(
@@ -195,7 +200,7 @@ def read_retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | N
         return None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -235,22 +240,31 @@ def _error(answer: ArmAnswer, document: object) -> ErrorDetail:
     return ErrorDetail(f"Http{answer.status}", f"HTTP {answer.status} with {shown}")
 
 
-def _detail(error: Mapping[str, Any], depth: int = 0) -> ErrorDetail:
+def _detail(error: Mapping[str, Any]) -> ErrorDetail:
     details = error.get("details")
-    inner = details if isinstance(details, list) and depth < 2 else []
+    inner = details if isinstance(details, list) else []
     return ErrorDetail(
-        code=_text(error.get("code")) or "Unknown",
-        message=_text(error.get("message")) or "ARM gave no message.",
-        target=_text(error.get("target")),
-        details=tuple(_detail(item, depth + 1) for item in inner[:MAX_DETAILS] if isinstance(item, dict)),
+        code=_text(error.get("code"), MAX_NAME) or "Unknown",
+        message=_text(error.get("message"), MAX_TEXT) or "ARM gave no message.",
+        target=_text(error.get("target"), MAX_NAME),
+        details=tuple(_inner_detail(item) for item in inner[:MAX_DETAILS] if isinstance(item, dict)),
     )
 
 
-def _text(value: object) -> str | None:
+def _inner_detail(error: Mapping[str, Any]) -> ErrorDetail:
+    """An `ApiErrorBase`, which has no details of its own."""
+    return ErrorDetail(
+        code=_text(error.get("code"), MAX_NAME) or "Unknown",
+        message=_text(error.get("message"), MAX_DETAIL_TEXT) or "ARM gave no message.",
+        target=_text(error.get("target"), MAX_NAME),
+    )
+
+
+def _text(value: object, most: int) -> str | None:
     if value is None or value == "":
         return None
     text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _advises_retry(error: ErrorDetail) -> bool:

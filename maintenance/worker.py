@@ -82,7 +82,6 @@ def worker() -> Worker:
     """This process's worker. Raises SettingsError where the settings do not do."""
     # The SDKs log each call at INFO, with addresses and headers.
     logging.getLogger("azure").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     return Worker(read_settings(os.environ))
 
 

@@ -120,7 +120,7 @@ BAD_INPUT: dict[str, bytes] = {
     "misspelt": json.dumps(request(instanceIDs=["0"])).encode(),
     "no-instances": json.dumps(request(instanceIds=[])).encode(),
     "null-instances": json.dumps(request(instanceIds=None)).encode(),
-    "twice": json.dumps(request(instanceIds=["0", "0"])).encode(),
+    "same-twice": json.dumps(request(instanceIds=["0", "0"])).encode(),
     "dots": json.dumps(request("..")).encode(),
     "slash": json.dumps(request("web/../api")).encode(),
     "no-guid": json.dumps({**request(), "subscriptionId": "mine"}).encode(),
@@ -167,14 +167,14 @@ async def test_whole_scale_sets_can_be_refused_app_wide(azure: Estate, setting: 
 
 async def test_duplicates_of_a_request_are_carried_out_once(job: Running) -> None:
     azure = job.estate
-    body = request(instanceIds=["0", "1"], requestId="twice")
+    body = request(instanceIds=["0", "1"], requestId="sent-twice")
     await job.send(body, message_id="first")
     await job.send(body, message_id="second")
-    await job.finish("twice")
+    await job.finish("sent-twice")
     await job.drain()
     await job.hear()
 
-    assert [event.message_id for event in azure.events if event.ends] == ["twice:ended"]
+    assert [event.message_id for event in azure.events if event.ends] == ["sent-twice:ended"]
     assert [event.status for event in azure.events if event.ends] == ["Succeeded"]
     counts = {
         report.instance_id: report.maintenance_count for report in azure.arm.instances(SUBSCRIPTION, "shop", "web")
