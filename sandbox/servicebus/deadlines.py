@@ -11,12 +11,11 @@ class Deadlines:
     dead could outnumber the living, the heap is rebuilt. Memory stays in proportion to the messages held.
     """
 
-    __slots__ = ("_alive", "_heap", "_worth_sweeping")
+    __slots__ = ("_alive", "_heap")
 
     def __init__(self, alive: Callable[[int, int], bool]) -> None:
         self._alive = alive  # told time and number
         self._heap: list[tuple[int, int]] = []
-        self._worth_sweeping = 64
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -24,18 +23,16 @@ class Deadlines:
     def add(self, at: int, number: int) -> None:
         """Something falls due."""
         heapq.heappush(self._heap, (at, number))
-        self.sweep()
 
     def clear(self) -> None:
         """Nothing falls due any more."""
         self._heap.clear()
 
-    def sweep(self) -> None:
-        """To be called as things die: at most once per doubling does it cost anything."""
-        if len(self._heap) >= self._worth_sweeping:
+    def sweep(self, living: int) -> None:
+        """To be called as things come and go, with how many there are: costs little, rebuilds seldom."""
+        if len(self._heap) > 2 * living + 64:
             self._heap = list({entry for entry in self._heap if self._alive(*entry)})
             heapq.heapify(self._heap)
-            self._worth_sweeping = 2 * len(self._heap) + 64
 
     def first(self) -> int | None:
         """The next time at which something falls due."""

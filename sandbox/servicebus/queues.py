@@ -275,6 +275,7 @@ class Queue:
                 self._expire(held, now)
                 return
             self._expiry.add(held.expires_at, held.sequence_number)  # the entry may have gone while it was locked
+            self._sweep()
         if held.state is State.ACTIVE:
             heapq.heappush(self._ready, held.sequence_number)
             self._surroundings.available(self)
@@ -300,9 +301,14 @@ class Queue:
 
     def _remove(self, held: Held) -> None:
         del self.held[held.sequence_number]
-        self._schedule.sweep()
-        self._expiry.sweep()
-        if len(self._ready) > 2 * len(self.held) + 64:  # what expired while it was ready is still named here
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Keep what is kept beside the messages in proportion to them."""
+        living = len(self.held)
+        self._schedule.sweep(living)
+        self._expiry.sweep(living)
+        if len(self._ready) > 2 * living + 64:  # what expired while it was ready is still named here
             self._ready = [number for number in self._ready if number in self.held]
             heapq.heapify(self._ready)
 

@@ -9,6 +9,7 @@ from sandbox.servicebus.broker import Broker
 from sandbox.servicebus.consumers import Consumers
 from sandbox.servicebus.links import DeliveryLink, IncomingLink, Link, ReplyLink
 from sandbox.servicebus.management import Management
+from sandbox.servicebus.memory import FreedMemory
 from sandbox.servicebus.messages import BATCH_FORMAT, parse, parse_batch
 from sandbox.servicebus.performatives import (
     Accepted,
@@ -59,6 +60,7 @@ class Service:
         self.connections: set[Connection] = set()
         self.consumers = Consumers(loop, broker.now, self.changed)
         broker.on_available = self.consumers.feed
+        self._memory = FreedMemory(loop)
         self._max_message_size = max_message_size
         self._timed = timed  # whether time passes by itself
         self._timer: asyncio.TimerHandle | None = None
@@ -74,6 +76,7 @@ class Service:
 
     def changed(self) -> None:
         """Something was sent, handed out or settled: the next time to wake up may be another one."""
+        self._memory.changed()
         if self._timed and not self._looking:
             self._looking = True
             self.loop.call_soon(self._set_timer)
@@ -100,6 +103,7 @@ class Service:
     def close(self) -> None:
         """Stop the timer and cut all connections."""
         self._timed = False
+        self._memory.close()
         if self._timer is not None:
             self._timer.cancel()
         for connection in tuple(self.connections):

@@ -1,0 +1,51 @@
+"""Memory that is free goes back to the operating system when things have become quiet.
+
+The C library keeps what Python frees as long as anything lies above it; after a burst of messages that can be most
+of what they took. glibc gives it back when asked (malloc_trim(3)); elsewhere there is nothing to ask.
+"""
+
+import ctypes
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from typing import Final
+
+QUIET: Final = 1.0  # seconds without a change
+WORTH_IT: Final = 1000  # changes since the last time; trimming takes some milliseconds
+
+
+def _trimmer() -> Callable[[], None]:
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):  # another C library, or none that can be asked by name
+        return lambda: None
+    return lambda: trim(0)
+
+
+class FreedMemory:
+    """Told of each change; gives memory back once many have been followed by none."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._trim = _trimmer()
+        self._changes = self._seen = 0
+        self._timer: TimerHandle | None = None
+
+    def changed(self) -> None:
+        """Memory may have been taken or freed."""
+        self._changes += 1
+        if self._timer is None:
+            self._timer = self._loop.call_later(QUIET, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._changes != self._seen:
+            self._seen = self._changes
+            self._timer = self._loop.call_later(QUIET, self._look)
+        elif self._changes >= WORTH_IT:
+            self._changes = self._seen = 0
+            self._trim()
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
