@@ -10,7 +10,7 @@ demo: $(READY)  ## the main job, live, on the embedded sandbox
 	@$(BIN)/python -m sandbox demo
 
 test: lint  ## everything that takes under three minutes
-	$(BIN)/python -m pytest -q -m "not long" -n 2
+	$(BIN)/python -m pytest -q -m "not long" -n 2 --dist loadfile
 
 test-long: $(READY)  ## what takes longer
 	$(BIN)/python -m pytest -q -m long
