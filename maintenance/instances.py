@@ -96,7 +96,8 @@ def read_instance(document: Mapping[str, Any]) -> Instance:
     view = _mapping(properties.get("instanceView"))
     codes = {}
     changed_at = None
-    for status in view.get("statuses") or ():
+    statuses = view.get("statuses")
+    for status in statuses if isinstance(statuses, list) else ():
         kind, _, value = str(_mapping(status).get("code", "")).partition("/")
         codes[kind.lower()] = value.lower()
         if kind.lower() == "provisioningstate":

@@ -25,12 +25,13 @@ class Plan:
 def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) -> Plan:
     """Sort the targets and split the eligible ones into waves.
 
-    Instances that are being updated right now are waited for: in the only wave, or in a wave of their own before the
-    others. `suspect`: an earlier run may have started this request, so what was completed since counts as its work.
+    Instances that are being updated right now are waited for: together with the others where all go in one wave, in
+    waves of their own before the others in a rollout, since what is down already counts towards what may be down.
+    `suspect`: an earlier run may have started this request, so what was completed since counts as its work.
     """
     found, missing = select(instances, operation.targets)
     eligible: list[Instance] = []
-    running: list[str] = []
+    running: list[Instance] = []
     outcomes: dict[str, Outcome] = {}
     problems: list[Problem] = []
     for target in missing:
@@ -41,15 +42,17 @@ def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) 
             case InstanceState.ELIGIBLE:
                 eligible.append(replace(instance, instance_id=target))
             case InstanceState.IN_PROGRESS:
-                running.append(target)
+                running.append(replace(instance, instance_id=target))
             case InstanceState.COMPLETED:
                 outcomes[target] = completed_before(operation, instance, suspect=suspect)
             case _:
                 outcomes[target] = Outcome(Result.SKIPPED, instance.why)
                 problems.append(Problem("instanceIds", instance.why, target))
-    waves = rollout.split(eligible, operation.rollout)
-    if running:
-        waves = (waves[0] + tuple(running),) if len(waves) == 1 else (tuple(running), *waves)
+    if operation.rollout.limited:
+        # They may be posted themselves after their update, so their waves keep within the limits too.
+        waves = (*rollout.split(running, operation.rollout), *rollout.split(eligible, operation.rollout))
+    else:
+        waves = rollout.split([*eligible, *running], operation.rollout)
     # From here on the waves and the outcomes name every target.
     planned = replace(operation, targets=None, waves=waves, outcomes=outcomes)
     under_way = bool(running) or planned.count(Result.COMPLETED) > 0

@@ -21,6 +21,11 @@ class Rollout:
     pause_between_waves: timedelta = timedelta(0)
     max_failed_instances: int = 0
 
+    @property
+    def limited(self) -> bool:
+        """Whether fewer instances than all may be down at once."""
+        return self.max_instances_per_wave is not None or self.by_update_domain
+
     def wave_size(self, total: int) -> int:
         """How many instances a wave may hold when `total` are to be maintained; a percentage is rounded down."""
         match self.max_instances_per_wave:
