@@ -1,16 +1,18 @@
 """Memory that is free goes back to the operating system when things have become quiet.
 
-The C library keeps what Python frees as long as anything lies above it; after a burst of messages that can be most
-of what they took. glibc gives it back when asked (malloc_trim(3)); elsewhere there is nothing to ask.
+After a burst of messages most of what they took stays with the process: Python keeps a few thousand freed tuples for
+reuse, one of which is enough to hold a megabyte (a full collection lets them go), and the C library keeps what is
+free as long as anything lies above it (glibc gives it back when asked, malloc_trim(3)).
 """
 
 import ctypes
+import gc
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Final
 
 QUIET: Final = 1.0  # seconds without a change
-WORTH_IT: Final = 1000  # changes since the last time; trimming takes some milliseconds
+WORTH_IT: Final = 10_000  # changes since the last time; it takes some tens of milliseconds
 
 
 def _trimmer() -> Callable[[], None]:
@@ -43,6 +45,7 @@ class FreedMemory:
             self._timer = self._loop.call_later(QUIET, self._look)
         elif self._changes >= WORTH_IT:
             self._changes = self._seen = 0
+            gc.collect()
             self._trim()
 
     def close(self) -> None:
