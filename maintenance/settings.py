@@ -99,12 +99,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         arm_endpoint=reader.parsed("ARM_ENDPOINT", cloud.endpoint, _endpoint),
         token_scope=reader.text("ARM_TOKEN_SCOPE", cloud.token_scope),
         identity_client_id=reader.text("MAINTENANCE_IDENTITY_CLIENT_ID", "") or None,
-        default_deadline=reader.duration("MAINTENANCE_DEFAULT_DEADLINE", timedelta(hours=6)),
+        default_deadline=reader.span("MAINTENANCE_DEFAULT_DEADLINE", timedelta(hours=6)),
         dry_run=reader.flag("MAINTENANCE_DRY_RUN", default=False),
         allow_whole_scale_set=reader.flag("MAINTENANCE_ALLOW_WHOLE_SCALE_SET", default=True),
         read_instance_views=reader.flag("MAINTENANCE_READ_INSTANCE_VIEWS", default=True),
         timing=timing,
-        tick_budget=reader.duration("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4)),
+        tick_budget=reader.span("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4)),
         poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 64),
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
         receive_wait=reader.duration("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1)),
@@ -127,6 +127,9 @@ class _Reader:
 
     def duration(self, name: str, default: timedelta) -> timedelta:
         return self._read(name, default, parse_duration)
+
+    def span(self, name: str, default: timedelta) -> timedelta:
+        return self._read(name, default, _span)
 
     def flag(self, name: str, *, default: bool) -> bool:
         return self._read(name, default, _flag)
@@ -185,6 +188,13 @@ def _flag(text: str) -> bool:
     raise ValueError("must be true or false")
 
 
+def _span(text: str) -> timedelta:
+    span = parse_duration(text)
+    if not span:
+        raise ValueError("must not be zero: nothing could be done in no time")
+    return span
+
+
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
         raise ValueError("must be a whole number from 1 to 1000")
@@ -204,7 +214,9 @@ def _endpoint(text: str) -> str:
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError("must be https: a token is sent there (http only to a loopback address)")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+    # ARM's own URLs leave the usual port out, and are trusted only if they are written as this is.
+    usual = port is None or port == (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{host}" + ("" if usual else f":{port}")
 
 
 def _is_loopback(host: str) -> bool:
