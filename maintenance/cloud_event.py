@@ -14,6 +14,10 @@ from typing import Any
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 # Under the 256 KB that a message may have in the Standard tier, with room for its properties.
 MAX_EVENT = 200_000
+# What is cut in an event that would be larger, and to how much.
+CUTTABLE = ("error", "problems", "request", "reason")
+MAX_CUT_TEXT = 400
+MAX_CUT_LIST = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +35,22 @@ class MaintenanceEvent:
     trace: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """The structured form, never over `MAX_EVENT` bytes: what instances were told is left out first, then
-        instances are (`instancesCut` counts them)."""
+        """The structured form, never over `MAX_EVENT` bytes: what instances were told is left out first, then the
+        ends of long texts and lists are, then instances are (`instancesCut` counts them)."""
         body = self._encode(self.data)
-        instances = self.data.get("instances")
-        if len(body) <= MAX_EVENT or not isinstance(instances, list):
+        if len(body) <= MAX_EVENT:
             return body
+        instances = self.data.get("instances") or []
         short = [{name: value for name, value in entry.items() if name != "message"} for entry in instances]
-        body = self._encode({**self.data, "instances": short})
+        data = {**self.data, **({"instances": short} if short else {})}
+        body = self._encode(data)
+        if len(body) > MAX_EVENT:
+            data.update({name: _cut(self.data[name]) for name in CUTTABLE if name in self.data})
+            body = self._encode(data)
         kept = len(short)
         while len(body) > MAX_EVENT and kept:
             kept //= 2
-            body = self._encode({**self.data, "instances": short[:kept], "instancesCut": len(short) - kept})
+            body = self._encode({**data, "instances": short[:kept], "instancesCut": len(short) - kept})
         return body
 
     def _encode(self, data: Mapping[str, Any]) -> bytes:
@@ -59,3 +67,14 @@ class MaintenanceEvent:
         document.update({name: self.trace[name] for name in ("traceparent", "tracestate") if name in self.trace})
         # A lone surrogate, which JSON can smuggle in, has no UTF-8 form.
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _cut(value: Any) -> Any:
+    match value:
+        case str():
+            return value if len(value) <= MAX_CUT_TEXT else value[:MAX_CUT_TEXT] + "…"
+        case list():
+            return [_cut(item) for item in value[:MAX_CUT_LIST]]
+        case dict():
+            return {name: _cut(item) for name, item in value.items()}
+    return value

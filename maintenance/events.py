@@ -91,7 +91,7 @@ def rejected(
         "requestCut": len(body) > MAX_QUOTED_BODY,
     }
     if reason is not None:
-        data["reason"] = reason
+        data["reason"] = redact(reason)
     return MaintenanceEvent(
         type=f"{TYPE_PREFIX}.rejected.v1",
         event_id=terminal_id(request_id),
@@ -115,7 +115,7 @@ def _event(operation: Operation, kind: str, event_id: str, now: datetime, data: 
     scale_set = operation.scale_set
     document = {"requestId": operation.request_id, **_names(scale_set), **data}
     if operation.reason is not None:
-        document["reason"] = operation.reason
+        document["reason"] = redact(operation.reason)
     return MaintenanceEvent(
         type=f"{TYPE_PREFIX}.{kind}.v1",
         event_id=event_id,
@@ -162,9 +162,9 @@ def _error(error: ErrorDetail | None) -> dict[str, Any] | None:
     if error is None:
         return None
     return {
-        "code": error.code,
+        "code": redact(error.code),
         "message": redact(error.message),
-        "target": error.target,
+        "target": redact(error.target) if error.target is not None else None,
         "details": [_error(detail) for detail in error.details],
     }
 

@@ -137,7 +137,8 @@ def _maintenance(document: object) -> MaintenanceStatus | None:
     return MaintenanceStatus(
         allowed=document.get("isCustomerInitiatedMaintenanceAllowed") is True,
         last_result=str(document.get("lastOperationResultCode") or "none").lower(),
-        last_message=str(message)[:MAX_MESSAGE] if message else None,
+        # JSON can hold half of a surrogate pair, which no record could be written with or read from.
+        last_message=str(message)[:MAX_MESSAGE].encode(errors="replace").decode() if message else None,
     )
 
 

@@ -264,6 +264,8 @@ def _text(value: object, most: int) -> str | None:
     if value is None or value == "":
         return None
     text = value if isinstance(value, str) else str(value)
+    # JSON can hold half of a surrogate pair, which no record could be written with or read from.
+    text = text.encode(errors="replace").decode()
     return text if len(text) <= most else text[:most] + "…"
 
 

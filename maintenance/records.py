@@ -13,11 +13,13 @@ from datetime import datetime
 from pydantic import TypeAdapter, ValidationError
 
 from maintenance.errors import UnreadableRecord
+from maintenance.observations import ErrorDetail
 from maintenance.operation import Operation
 
 SCHEMA_VERSION = 1
 # Under the 256 KB that a message may have in the Standard tier, with room for its properties.
 MAX_RECORD = 200_000
+MAX_BRIEF = 300
 _OPERATION = TypeAdapter(Operation)
 _KNOWN = {"schemaVersion", *(field.name for field in fields(Operation))} - {"extra"}
 
@@ -45,22 +47,35 @@ def to_record(operation: Operation, due: datetime) -> Record:
 
 
 def write_record(operation: Operation) -> bytes:
-    """The operation as JSON of at most `MAX_RECORD` bytes; what instances were told is left out first.
+    """The operation as JSON of at most `MAX_RECORD` bytes; what instances were told is left out first, then all of the
+    errors but their codes and the beginnings of their messages.
 
     Raises ValueError where that does not suffice.
     """
     body = _write(operation)
     if len(body) > MAX_RECORD:
         short = {name: replace(outcome, message=None) for name, outcome in operation.outcomes.items()}
-        body = _write(replace(operation, outcomes=short))
+        operation = replace(operation, outcomes=short)
+        body = _write(operation)
+    if len(body) > MAX_RECORD:
+        calls = tuple(replace(call, error=_brief(call.error)) for call in operation.calls)
+        body = _write(replace(operation, calls=calls, error=_brief(operation.error), trouble=_brief(operation.trouble)))
     if len(body) > MAX_RECORD:
         raise ValueError(f"the record of {operation.message_id} has {len(body):,} bytes; at most {MAX_RECORD:,} fit")
     return body
 
 
+def _brief(error: ErrorDetail | None) -> ErrorDetail | None:
+    if error is None:
+        return None
+    details = tuple(replace(detail, message=detail.message[:MAX_BRIEF], details=()) for detail in error.details[:1])
+    return replace(error, message=error.message[:MAX_BRIEF], details=details)
+
+
 def _write(operation: Operation) -> bytes:
     document = _OPERATION.dump_python(operation, mode="json", exclude={"extra"}, exclude_defaults=True)
-    return json.dumps({**operation.extra, "schemaVersion": SCHEMA_VERSION, **document}, separators=(",", ":")).encode()
+    record = {**operation.extra, "schemaVersion": SCHEMA_VERSION, **document}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def read_record(body: bytes) -> Operation:
