@@ -106,6 +106,11 @@ class Broker:
             raise refusals.not_allowed(f"'{path}' is a topic: messages are received from its subscriptions.")
         raise refusals.entity_not_found(path)
 
+    def store(self, path: str) -> Queue:
+        """Where messages of any entity lie, those of a topic until they are due. Raises :class:`Refusal`."""
+        topic = self.topics.get(path.casefold())
+        return topic.store if topic is not None else self.queue(path)
+
     def subscription(self, path: str) -> Subscription:
         """The subscription of a topic by its whole path. Raises :class:`Refusal`."""
         topic, _, name = path.casefold().partition("/subscriptions/")

@@ -56,6 +56,8 @@ class Connection(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  narrows the type
         self._transport = transport
+        if self.service.closed:
+            transport.abort()
         self.service.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

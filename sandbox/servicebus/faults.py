@@ -20,7 +20,7 @@ DETACH_FORCED = "amqp:link:detach-forced"
 class Faults:
     """Thread-safe. Entities are named ``queue``, ``topic``, ``topic/Subscriptions/name``, ``…/$DeadLetterQueue``.
 
-    Every method has taken effect when it returns.
+    Every method has taken effect when it returns. Those that name an entity raise :class:`LookupError` if it is none.
     """
 
     def __init__(self, run: "Callable[[Callable[[Service], object]], object]") -> None:
@@ -48,7 +48,11 @@ class Faults:
         text = description or f"'{entity}' is refused on order."
         status = {NOT_FOUND: 404, SERVER_BUSY: 503}.get(condition, 400)
         entry = RefusedEntity(Refusal(condition, text, status), times)
-        self._run(lambda service: service.faults.refused.__setitem__(entity.casefold(), entry))
+
+        def refuse(service: Service) -> None:
+            service.faults.refused[service.broker.store(entity).name.casefold()] = entry
+
+        self._run(refuse)
 
     def accept(self, entity: str) -> None:
         """End what :meth:`refuse` and :meth:`fill` began."""
@@ -61,14 +65,15 @@ class Faults:
 
     def fill(self, entity: str) -> None:
         """Answer sends to an entity with the error of a full one, until :meth:`accept` or :meth:`reset`."""
-        self._run(lambda service: service.faults.full.add(entity.casefold()))
+        self._run(lambda service: service.faults.full.add(service.broker.store(entity).name.casefold()))
 
     def detach_links(self, entity: str, condition: str = DETACH_FORCED) -> int:
         """Detach all links of an entity, as the service does with idle ones after ten minutes; how many."""
 
         def detach(service: Service) -> int:
             error = AmqpError.because(condition, "The link was detached on order, as an idle one would be.")
-            chosen = [link for link in service.links() if link.address.casefold() == entity.casefold()]
+            path = service.broker.store(entity).name.casefold()
+            chosen = [link for link in service.links() if link.address.casefold() == path]
             for link in chosen:
                 link.session.detach(link, error)
             return len(chosen)
@@ -76,7 +81,7 @@ class Faults:
         return self._count(detach)
 
     def lose_locks(self, entity: str) -> int:
-        """Let the locks on all messages of an entity run out; how many there were. Raises :class:`LookupError`."""
+        """Let the locks on all messages of an entity run out; how many there were."""
 
         def lose(service: Service) -> int:
             lost = service.broker.queue(entity).lose_locks(service.broker.now())

@@ -136,7 +136,8 @@ class DeliveryLink(OutgoingLink):
     @property
     def hungry(self) -> bool:
         """Whether a message would leave at once."""
-        return self.open and self.credit > 0 and self.session.can_deliver
+        silent = self.session.service.faults.silent  # a message handed out now would be locked and never arrive
+        return self.open and self.credit > 0 and self.session.can_deliver and not silent
 
     def attached(self) -> None:
         """See :class:`Link`."""

@@ -144,7 +144,6 @@ class ServiceBus:
 
     def _serve(self) -> None:
         assert self._loop is not None  # noqa: S101  set before the thread is started
-        asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
     async def _listen(self) -> None:
@@ -160,12 +159,15 @@ class ServiceBus:
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def _shut(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
         if self._service is not None:
-            self._service.close()
-        await asyncio.sleep(0.0)  # one turn, in which the transports close their sockets
-        await asyncio.sleep(0.0)
+            self._service.close()  # from here on a connection that begins is cut at once
+        if self._listening is not None:
+            # No more are accepted; those that have been are let begin, for a closed asyncio.Server forgets them open.
+            for listening in self._listening.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            await _turns(3)
+            self._listening.close()
+        await _turns(2)  # in which transports close their sockets
 
     def _stop(self) -> None:
         assert self._loop is not None  # noqa: S101  only called once started
@@ -192,13 +194,13 @@ class ServiceBus:
 
     def counts(self, entity: str) -> EntityCounts:
         """How many messages an entity holds; of a topic, those that are scheduled. Raises :class:`LookupError`."""
-        return self._on_service(lambda service: _counts(_store(service.broker, entity), service.broker.now()))
+        return self._on_service(lambda service: _counts(service.broker.store(entity), service.broker.now()))
 
     def peek(self, entity: str, max_count: int = 100) -> list[PeekedMessage]:
         """The first messages of an entity in any state, untouched. Raises :class:`LookupError`."""
 
         def peek(service: Service) -> list[PeekedMessage]:
-            store = _store(service.broker, entity)
+            store = service.broker.store(entity)
             return [_peeked(held) for held in store.peek(0, max_count, service.broker.now())]
 
         return self._on_service(peek)
@@ -210,16 +212,18 @@ class ServiceBus:
             raise RuntimeError("the server has not been started")
 
         async def act() -> Result:
-            return action(service)
+            try:
+                return action(service)
+            except Refusal as refusal:
+                raise LookupError(refusal.description) from refusal
 
         return asyncio.run_coroutine_threadsafe(act(), loop).result()
 
 
-def _store(broker: Broker, entity: str) -> Queue:
-    try:
-        return broker.topics[entity.casefold()].store if entity.casefold() in broker.topics else broker.queue(entity)
-    except Refusal as refusal:
-        raise LookupError(refusal.description) from refusal
+async def _turns(number: int) -> None:
+    """Let the loop go round."""
+    for _ in range(number):
+        await asyncio.sleep(0)
 
 
 def _counts(store: Queue, now: int) -> EntityCounts:

@@ -66,6 +66,7 @@ class Service:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: int | None = None
         self._looking = False
+        self.closed = False
 
     @property
     def max_message_size(self) -> int:
@@ -101,7 +102,8 @@ class Service:
         self.changed()
 
     def close(self) -> None:
-        """Stop the timer and cut all connections."""
+        """Stop the timer and cut all connections, also those that have been accepted but not begun."""
+        self.closed = True
         self._timed = False
         self._memory.close()
         if self._timer is not None:
