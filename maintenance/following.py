@@ -8,7 +8,7 @@ from datetime import datetime
 
 from maintenance.confirmation import judge
 from maintenance.events import progressed
-from maintenance.instances import Instance, select
+from maintenance.instances import Instance, InstanceState, select
 from maintenance.observations import (
     ErrorDetail,
     Failed,
@@ -87,6 +87,9 @@ def judge_wave(rules: Rules, operation: Operation, instances: Sequence[Instance]
     if verdict.pending:
         if now >= operation.deadline:
             return time_out(operation, now)
+        if any(found[i].state is InstanceState.IN_PROGRESS for i in verdict.pending):
+            # The views can confirm nothing before the update is over, so their time begins then.
+            operation = replace(operation, confirming_since=now)
         return wait(operation, now, rules.timing.next_look(now))
     if verdict.again:
         again = replace(operation, phase=Phase.POSTING, calls=(), posted_at=operation.posted_at or now)
@@ -109,6 +112,7 @@ def close_wave(rules: Rules, operation: Operation, now: datetime) -> Step:
         posted_at=None,
         confirming_since=None,
         failures=0,
+        trouble=None,
     )
     told = (progressed(operation, now),)
     return wait(onward, now, now + operation.rollout.pause_between_waves, told)

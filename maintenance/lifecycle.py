@@ -50,8 +50,7 @@ class Lifecycle:
             case Phase.PLANNING:
                 return starting.plan_waves(self.rules, operation, instances, now, suspect=suspect)
             case Phase.POSTING:
-                seen = replace(operation, failures=0, trouble=None)
-                return starting.start_wave(self.rules, seen, instances, now, suspect=suspect)
+                return starting.start_wave(self.rules, operation, instances, now, suspect=suspect)
             case _:
                 seen = replace(operation, failures=0, trouble=None)
                 return following.judge_wave(self.rules, seen, instances, now)

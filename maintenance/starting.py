@@ -40,7 +40,8 @@ def start_wave(
 ) -> Step:
     found, missing = select(instances, operation.current_wave)
     unsure = suspect or operation.posted_at is not None
-    outcomes = {i: Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set") for i in missing}
+    gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
+    outcomes = {i: gone for i in missing if i not in operation.outcomes}
     eligible: list[str] = []
     running: list[str] = []
     for instance_id, instance in found.items():
@@ -55,7 +56,8 @@ def start_wave(
                 outcomes[instance_id] = completed_before(operation, instance, suspect=unsure)
             case _:
                 outcomes[instance_id] = Outcome(Result.SKIPPED, instance.why, operation.wave)
-    operation = operation.settle_instances(outcomes)
+    # What an earlier look watched is sorted anew: a call left over would speak for instances that are posted now.
+    operation = replace(operation.settle_instances(outcomes), calls=())
     if eligible and unsure:
         asked = operation.posted_at or now
         operation = replace(operation, posted_at=asked)
@@ -70,16 +72,18 @@ def start_wave(
         return Post(replace(operation, calls=(watched,)), tuple(eligible))
     if running:
         return watch(rules, operation, tuple(running), "unknown" if unsure else "foreign", now)
-    return close_wave(rules, operation, now)
+    return close_wave(rules, replace(operation, failures=0, trouble=None), now)
 
 
 def watch(rules: Rules, operation: Operation, instance_ids: tuple[str, ...], ended: Ended, now: datetime) -> Step:
     call = Call(instance_ids, ended=ended)
-    watching = replace(operation, phase=Phase.FOLLOWING, calls=(call,), confirming_since=now)
+    watching = replace(operation, phase=Phase.FOLLOWING, calls=(call,), confirming_since=now, failures=0, trouble=None)
     return wait(started(watching, now), now, rules.timing.next_look(now))
 
 
 def post_unseen(rules: Rules, operation: Operation, now: datetime, *, suspect: bool) -> Step:
+    if operation.dry_run:
+        return end(operation, now, Status.NOTHING_TO_DO)
     operation = replace(operation, phase=Phase.POSTING, waves=operation.waves or (operation.targets or (),))
     if suspect or operation.posted_at is not None:
         error = ErrorDetail(
@@ -88,8 +92,6 @@ def post_unseen(rules: Rules, operation: Operation, now: datetime, *, suspect: b
             details=(operation.trouble,) if operation.trouble else (),
         )
         return end(replace(started(operation, now), error=error), now)
-    if operation.dry_run:
-        return end(replace(operation, waves=()), now, Status.NOTHING_TO_DO)
     return Post(operation, operation.targets)
 
 
