@@ -21,7 +21,11 @@ if any(name.startswith(CONNECTION) for name in os.environ):
 
 @app.function_name("receive_request")
 @app.service_bus_queue_trigger(
-    arg_name="message", queue_name=_setting("REQUESTS_QUEUE", "maintenance-requests"), connection=CONNECTION
+    arg_name="message",
+    queue_name=_setting("REQUESTS_QUEUE", "maintenance-requests"),
+    connection=CONNECTION,
+    # As text the host would replace what is no UTF-8, and a request would be read that nobody sent.
+    data_type=func.DataType.BINARY,
 )
 async def receive_request(message: func.ServiceBusMessage) -> None:
     """A maintenance request."""

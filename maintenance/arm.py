@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -47,6 +47,9 @@ CALL_TIMEOUT = 60.0
 MAX_PAGES = 100
 MAY_PERFORM = "Microsoft.Compute/virtualMachineScaleSets/performMaintenance/action"
 MAY_READ_INSTANCES = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
+MAY_READ_SCALE_SETS = "Microsoft.Compute/virtualMachineScaleSets/read"
+MAY_PERFORM_ON_VM = "Microsoft.Compute/virtualMachines/performMaintenance/action"
+MAY_READ_VMS = "Microsoft.Compute/virtualMachines/read"
 MAY_READ_OPERATIONS = "Microsoft.Compute/locations/operations/read"
 # The server may answer in any encoding it likes; asked for none, ARM sends none, and a page's size is what is read.
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vmss-maintenance/0.1"}
@@ -55,8 +58,16 @@ HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Ag
 class ResourceManager:
     """One per process. `endpoint` has no trailing slash; `now` is the time that Retry-After dates are read against."""
 
-    def __init__(self, client: httpx.AsyncClient, *, endpoint: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        endpoint: str,
+        now: Callable[[], datetime],
+        call_timeout: float = CALL_TIMEOUT,
+    ) -> None:
         self._client = client
+        self._call_timeout = call_timeout
         self._endpoint = endpoint.rstrip("/")
         self._now = now
 
@@ -67,22 +78,36 @@ class ResourceManager:
         """
         if instance_ids is not None and not instance_ids:
             raise ValueError("an empty list of instances has no defined meaning, and might mean all of them")
-        url = f"{self._endpoint}{scale_set.resource_id}/performMaintenance?api-version={API_VERSION}"
         body = None if instance_ids is None else json.dumps({"instanceIds": list(instance_ids)}).encode()
+        return await self._perform(scale_set, scale_set.resource_id, body, MAY_PERFORM)
+
+    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
+        """POST performMaintenance once for one VM of a Flexible scale set, which takes it in no other form.
+
+        Raises UntrustedUrl as above.
+        """
+        return await self._perform(scale_set, vm_resource_id(scale_set, vm_name), None, MAY_PERFORM_ON_VM)
+
+    async def _perform(self, scale_set: ScaleSet, resource_id: str, body: bytes | None, permission: str) -> Submission:
+        url = f"{self._endpoint}{resource_id}/performMaintenance?api-version={API_VERSION}"
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
             answer = await self._send("POST", url, body, headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, IdentityUnavailable) as error:
-            return SubmissionThrottled(_trouble(error))
+            return SubmissionThrottled(_trouble(error), whole_subscription=False)
         except (httpx.TransportError, TimeoutError) as error:
             return Ambiguous(_trouble(error))
+        if 300 <= answer.status < 400:
+            return SubmissionRefused(untrusted(_redirected(answer)), answer.status)
         submission = read_submission(answer, self._now())
         match submission:
             case Accepted(url=str(told)):
                 checked = check_operation_url(told, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
                 return replace(submission, url=checked)
             case SubmissionRefused(error=denied, status=403):
-                return replace(submission, error=_with_permission(denied, MAY_PERFORM, scale_set.resource_id))
+                return replace(submission, error=_with_permission(denied, permission, resource_id))
+            case SubmissionRefused(error=denied, status=401):
+                return replace(submission, error=_with_identity(denied))
         return submission
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
@@ -95,8 +120,7 @@ class ResourceManager:
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
             return Unreadable(_trouble(error))
         if 300 <= answer.status < 400:
-            host = urlsplit(answer.headers.get("location", "")).hostname or "nowhere"
-            raise UntrustedUrl(host[:100], f"it answered with a redirect, HTTP {answer.status}")
+            raise _redirected(answer)
         reading = read_operation(answer, call.kind, self._now())
         match reading:
             case Running(url=str(moved)):
@@ -105,23 +129,42 @@ class ResourceManager:
             case Untold(error=denied) if answer.status == 403:
                 scope = f"/subscriptions/{scale_set.subscription_id}"
                 return replace(reading, error=_with_permission(denied, MAY_READ_OPERATIONS, scope))
+            case Unreadable(error=denied) if answer.status == 401:
+                return replace(reading, error=_with_identity(denied))
         return reading
 
-    async def list_instances(self, scale_set: ScaleSet) -> list[Instance]:
+    async def is_flexible(self, scale_set: ScaleSet) -> bool:
+        """Whether the scale set has Flexible orchestration. Raises ArmError: Throttled, Transient, or Refused."""
+        url = f"{self._endpoint}{scale_set.resource_id}?api-version={API_VERSION}"
+        document = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set)
+        properties = document.get("properties")
+        mode = properties.get("orchestrationMode") if isinstance(properties, dict) else None
+        return isinstance(mode, str) and mode.lower() == "flexible"
+
+    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         """Every instance with its view, in ARM's order.
 
+        A Flexible scale set refuses to expand views from the set; there they are read from the VMs that belong to it.
         Raises ArmError: Throttled, Transient, or Refused.
         """
         doing = f"list the instances of {scale_set}"
-        url = f"{self._endpoint}{scale_set.resource_id}/virtualMachines"
-        url += f"?$expand=instanceView&api-version={API_VERSION}"
+        if flexible:
+            group = scale_set.resource_id.partition("/providers/")[0]
+            url = f"{self._endpoint}{group}/providers/Microsoft.Compute/virtualMachines?$filter="
+            url += quote(f"'virtualMachineScaleSet/id' eq '{scale_set.resource_id}'", safe="'/")
+            url += f"&$expand=instanceView&api-version={API_VERSION}"
+        else:
+            url = f"{self._endpoint}{scale_set.resource_id}/virtualMachines"
+            url += f"?$expand=instanceView&api-version={API_VERSION}"
+        permission = MAY_READ_VMS if flexible else MAY_READ_INSTANCES
         instances: list[Instance] = []
         for _ in range(MAX_PAGES):
-            page = await self._read(doing, url, MAY_READ_INSTANCES, scale_set)
+            page = await self._read(doing, url, permission, scale_set)
             try:
-                instances += [read_instance(entry) for entry in page.get("value") or ()]
-            except (ValueError, AttributeError, TypeError) as error:
-                unreadable = ErrorDetail("UnreadableAnswer", f"ARM's list of instances cannot be read: {error}")
+                instances += [read_instance(entry) for entry in page["value"]]
+            except (LookupError, ValueError, AttributeError, TypeError) as error:
+                told = f"ARM's list of instances cannot be read ({type(error).__name__})"
+                unreadable = ErrorDetail("UnreadableAnswer", told)
                 raise Transient(doing, unreadable, status=200) from None
             next_link = page.get("nextLink")
             if not next_link:
@@ -153,34 +196,54 @@ class ResourceManager:
     def _refusal(self, doing: str, answer: ArmAnswer, permission: str, scale_set: ScaleSet) -> ArmError:
         error = read_error(answer)
         retry_after = read_retry_after(answer.headers, self._now())
+        if 300 <= answer.status < 400:
+            return Refused(doing, untrusted(_redirected(answer)), status=answer.status)
         if answer.status == 429:
             return Throttled(doing, error, status=429, retry_after=retry_after)
+        if answer.status == 401:
+            return Transient(doing, _with_identity(error), status=401, retry_after=retry_after)
         if answer.status == 403:
             return Refused(doing, _with_permission(error, permission, scale_set.resource_id), status=403)
-        if answer.status in (401, 408) or answer.status >= 500 or answer.status < 400 or retry_after is not None:
+        if answer.status == 408 or answer.status >= 500 or answer.status < 400 or retry_after is not None:
             return Transient(doing, error, status=answer.status, retry_after=retry_after)
         return Refused(doing, error, status=answer.status)
 
     async def _send(
         self, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> ArmAnswer:
-        async with asyncio.timeout(CALL_TIMEOUT):
+        async with asyncio.timeout(self._call_timeout):
             response = await self._client.request(method, url, content=body, headers=headers)
         return ArmAnswer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response.content)
 
 
-def arm_client(transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None) -> httpx.AsyncClient:
+def arm_client(
+    transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None, *, timeout: httpx.Timeout = TIMEOUT
+) -> httpx.AsyncClient:
     """The client that talks to ARM: no redirects, since a redirect would take the token along; no environment."""
     # At INFO it logs every URL, and ARM's operation URLs are signed.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return httpx.AsyncClient(
-        transport=transport, auth=auth, timeout=TIMEOUT, follow_redirects=False, headers=HEADERS, trust_env=False
+        transport=transport, auth=auth, timeout=timeout, follow_redirects=False, headers=HEADERS, trust_env=False
     )
+
+
+def vm_resource_id(scale_set: ScaleSet, vm_name: str) -> str:
+    """The resource id of a VM of a Flexible scale set, which is in the set's resource group."""
+    return f"{scale_set.resource_id.partition('/providers/')[0]}/providers/Microsoft.Compute/virtualMachines/{vm_name}"
 
 
 def untrusted(error: UntrustedUrl) -> ErrorDetail:
     """A refused URL as an error for events."""
     return ErrorDetail("UntrustedUrl", str(error), target=error.host)
+
+
+def _redirected(answer: ArmAnswer) -> UntrustedUrl:
+    """A redirect as the refusal to follow it: the token would go along."""
+    try:
+        host = urlsplit(answer.headers.get("location", "")).hostname or "(no host)"
+    except ValueError:
+        host = "(unreadable)"
+    return UntrustedUrl(host[:100], f"ARM answered with a redirect, HTTP {answer.status}")
 
 
 def _trouble(error: Exception) -> ErrorDetail:
@@ -190,6 +253,11 @@ def _trouble(error: Exception) -> ErrorDetail:
     return ErrorDetail(
         name if isinstance(error, httpx.HTTPError) else "Timeout", f"No answer from ARM: {error or name}"
     )
+
+
+def _with_identity(error: ErrorDetail) -> ErrorDetail:
+    told = f"{error.message} ARM does not accept the token of the app's managed identity."
+    return replace(error, message=told)
 
 
 def _with_permission(error: ErrorDetail, permission: str, scope: str) -> ErrorDetail:

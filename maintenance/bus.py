@@ -15,9 +15,10 @@ from datetime import datetime
 from uuid import UUID
 
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
-from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError, ServiceBusError
+from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError
 
 from maintenance.cloud_event import CONTENT_TYPE, MaintenanceEvent
 from maintenance.errors import MaintenanceError
@@ -31,10 +32,16 @@ CALL_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 5.0
 # How long a receiver's lock on its socket lasts: settling waits for it.
 SOCKET_TIMEOUT = 0.01
+# What the SDK raises when a connection is gone or no token is to be had: not always errors of its own.
+TROUBLE = (AzureError, TimeoutError, OSError, ValueError, AttributeError, RuntimeError)
 
 
 class BusUnavailable(MaintenanceError):
     """Service Bus did not take or give a message."""
+
+
+class MessageTooLarge(BusUnavailable):
+    """Service Bus takes no message of that size, now or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,9 @@ class Received:
 class Sender:
     """One entity's open sender. Calls that arrive while it is busy are sent together, in their order."""
 
-    def __init__(self, open_sender: Callable[[], ServiceBusSender]) -> None:
+    def __init__(self, open_sender: Callable[[], ServiceBusSender], *, call_timeout: float = CALL_TIMEOUT) -> None:
         self._open_sender = open_sender
+        self._call_timeout = call_timeout
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
         self._waiting: list[tuple[Sequence[ServiceBusMessage], asyncio.Future[None]]] = []
@@ -71,9 +79,17 @@ class Sender:
         waiting, self._waiting = self._waiting, []
         failure: Exception = BusUnavailable("sending was cut off")
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
+            async with asyncio.timeout(self._call_timeout):
                 await self._send_all([message for messages, _ in waiting for message in messages])
-        except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+        except MessageSizeExceededError:
+            failure = MessageTooLarge("sending failed: a message is larger than Service Bus takes")
+            await self._drop()
+            if len(waiting) > 1:
+                # Whose message it is, is not told; the others' must go. What was sent already is dropped as a duplicate.
+                for one in waiting:
+                    self._waiting = [one]
+                    await self._send_waiting()
+        except TROUBLE as error:
             failure = BusUnavailable(f"sending failed: {type(error).__name__}")
             await self._drop()
         else:
@@ -108,7 +124,7 @@ class Sender:
         """After trouble the next call starts with a new link."""
         sender, self._sender = self._sender, None
         if sender is not None:
-            await _close(sender)
+            await close_quietly(sender)
 
     async def close(self) -> None:
         await self._drop()
@@ -117,36 +133,39 @@ class Sender:
 class DueOperations:
     """One receiver of the operations queue, for one coroutine at a time."""
 
-    def __init__(self, receiver: ServiceBusReceiver) -> None:
+    def __init__(self, receiver: ServiceBusReceiver, *, call_timeout: float = CALL_TIMEOUT) -> None:
         self._receiver = receiver
+        self._call_timeout = call_timeout
 
     async def receive(self, most: int, *, wait: float) -> list[Received]:
         """What is due, up to `most`, after at most `wait` seconds. Raises BusUnavailable."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT + wait):
+            async with asyncio.timeout(self._call_timeout + wait):
                 messages = await self._receiver.receive_messages(max_message_count=most, max_wait_time=wait)
-        except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+        except TROUBLE as error:
             raise BusUnavailable(f"receiving failed: {type(error).__name__}") from None
         return [_received(message) for message in messages]
 
     async def complete(self, received: Received) -> None:
         """Settle a message whose successor was sent. A lost lock is harmless: its redelivery does the same again."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
+            async with asyncio.timeout(self._call_timeout):
                 await self._receiver.complete_message(received.handle)
         except MessageLockLostError:
             logger.warning("The lock of %s was lost before it could be completed", received.message_id)
-        except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+        except TROUBLE as error:
             raise BusUnavailable(f"completing failed: {type(error).__name__}") from None
 
     async def dead_letter(self, received: Received, reason: str, description: str) -> None:
         """Put a message that cannot be read aside, with the reason a person will look for."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
+            async with asyncio.timeout(self._call_timeout):
                 await self._receiver.dead_letter_message(
                     received.handle, reason=reason, error_description=description[:1000]
                 )
-        except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+        except MessageLockLostError:
+            logger.warning("The lock of %s was lost before it could be dead-lettered", received.message_id)
+        except TROUBLE as error:
             raise BusUnavailable(f"dead-lettering failed: {type(error).__name__}") from None
 
 
@@ -161,13 +180,20 @@ class Bus:
         requests_queue: str,
         operations_queue: str,
         events_topic: str,
+        call_timeout: float = CALL_TIMEOUT,
     ) -> None:
+        self._call_timeout = call_timeout
         self._client = _connect(connection, credential)
         self._operations_queue = operations_queue
-        self._requests = Sender(lambda: self._client.get_queue_sender(requests_queue))
-        self._operations = Sender(lambda: self._client.get_queue_sender(operations_queue))
-        self._events = Sender(lambda: self._client.get_topic_sender(events_topic))
+        self._requests = Sender(lambda: self._client.get_queue_sender(requests_queue), call_timeout=call_timeout)
+        self._operations = Sender(lambda: self._client.get_queue_sender(operations_queue), call_timeout=call_timeout)
+        self._events = Sender(lambda: self._client.get_topic_sender(events_topic), call_timeout=call_timeout)
         self._idle: list[ServiceBusReceiver] = []
+
+    @property
+    def client(self) -> ServiceBusClient:
+        """The process's one client, for those who talk to Service Bus beside this class."""
+        return self._client
 
     async def enqueue(
         self,
@@ -202,20 +228,20 @@ class Bus:
         """A receiver for the length of a block. It stays open for the next one, unless the block failed."""
         receiver = self._idle.pop() if self._idle else await self._open_receiver()
         try:
-            yield DueOperations(receiver)
+            yield DueOperations(receiver, call_timeout=self._call_timeout)
         except BaseException:
-            await _close(receiver)
+            await close_quietly(receiver)
             raise
         self._idle.append(receiver)
 
     async def _open_receiver(self) -> ServiceBusReceiver:
         receiver = self._client.get_queue_receiver(self._operations_queue, socket_timeout=SOCKET_TIMEOUT)
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
+            async with asyncio.timeout(self._call_timeout):
                 # Entered, so that the link opens here: inside receive_messages the opening counts against the wait.
                 return await receiver.__aenter__()
-        except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
-            await _close(receiver)
+        except TROUBLE as error:
+            await close_quietly(receiver)
             raise BusUnavailable(f"opening a receiver failed: {type(error).__name__}") from None
 
     async def close(self) -> None:
@@ -224,8 +250,8 @@ class Bus:
             for sender in (self._requests, self._operations, self._events):
                 group.create_task(sender.close())
             while self._idle:
-                group.create_task(_close(self._idle.pop()))
-        await _close(self._client)
+                group.create_task(close_quietly(self._idle.pop()))
+        await close_quietly(self._client)
 
 
 def _connect(connection: ServiceBusConnection, credential: AsyncTokenCredential | None) -> ServiceBusClient:
@@ -275,8 +301,8 @@ def _received(message: ServiceBusReceivedMessage) -> Received:
     )
 
 
-async def _close(resource: ServiceBusSender | ServiceBusReceiver | ServiceBusClient) -> None:
+async def close_quietly(resource: ServiceBusSender | ServiceBusReceiver | ServiceBusClient) -> None:
     """Closing is a courtesy to the broker, which also notices by itself; it must neither fail nor hang anything."""
-    with suppress(ServiceBusError, TimeoutError, OSError, ValueError, RuntimeError):
+    with suppress(*TROUBLE):
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await resource.close()

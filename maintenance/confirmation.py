@@ -74,7 +74,7 @@ def _judge_one(
         return _unconfirmed(wave) if grace_over else "pending"
     if not status.allowed:
         return Outcome(Result.SKIPPED, instance.why, wave)
-    if ended == "foreign" or untouched_since(instance, operation.posted_at):
+    if ended in ("foreign", "unsent") or untouched_since(instance, operation.posted_at):
         return "again"
     return _unconfirmed(wave) if grace_over else "pending"
 
@@ -82,6 +82,16 @@ def _judge_one(
 def _unconfirmed(wave: int) -> Outcome:
     told = "maintenance was asked for and ended, but the instance view never showed it as completed"
     return Outcome(Result.FAILED, told, wave)
+
+
+def is_well(instance: Instance, *, was_down: bool) -> bool:
+    """Whether the instance is up again: healthy where an application health extension tells, else running.
+
+    `was_down`: it was not running before maintenance, so nothing better can be asked of it now.
+    """
+    if instance.healthy is not None:
+        return instance.healthy
+    return was_down or instance.power in (None, "running")
 
 
 def changed_since(instance: Instance, since: datetime) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.confirmation import judge
+from maintenance.confirmation import is_well, judge
 from maintenance.events import progressed
 from maintenance.instances import Instance, InstanceState, select
 from maintenance.observations import (
@@ -29,7 +29,7 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
     """The operation URLs were read, each with its call."""
     calls = list(operation.calls)
     dues: list[datetime] = []
-    error, trouble = operation.error, None
+    error, trouble, last = operation.error, None, None
     for call, reading in readings:
         place = calls.index(call)
         match reading:
@@ -41,9 +41,11 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
             case Untold(error=why):
                 trouble = why
                 calls[place] = replace(call, ended="unknown", url=None)
-            case Running(retry_after=retry_after, url=url):
+            case Running(status=status, retry_after=retry_after, url=url, remaining=remaining):
                 calls[place] = replace(call, url=url or call.url)
-                dues.append(rules.timing.next_poll(now, retry_after))
+                due = rules.timing.next_poll(now, retry_after)
+                dues.append(rules.timing.spread_out(due, now, remaining, operation.message_id))
+                last = ErrorDetail("OperationRunning", f"ARM's last word on the operation was {status[:100]!r}.")
             case Throttled(error=why, retry_after=pause) | Unreadable(error=why, retry_after=pause):
                 trouble = why
                 dues.append(rules.timing.back_off(now, operation.failures + 1, operation.message_id, pause))
@@ -58,7 +60,7 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
         operation = replace(operation, failures=0)
         return confirm(rules, replace(operation, confirming_since=now), now)
     if now >= operation.deadline:
-        return time_out(operation, now)
+        return time_out(operation, now, last)
     return wait(operation, now, max(dues) if trouble else min(dues))
 
 
@@ -70,7 +72,7 @@ def confirm(rules: Rules, operation: Operation, now: datetime) -> Step:
         match call.ended:
             case "succeeded":
                 outcome = Outcome(Result.COMPLETED, "as ARM says; instance views are not read", operation.wave)
-            case "unknown" | "foreign" | None:
+            case "unknown" | "foreign" | "unsent" | None:
                 operation = replace(operation, error=operation.error or UNTOLD)
                 outcome = Outcome(Result.UNKNOWN, "ARM does not tell how it ended", operation.wave)
             case _:
@@ -86,7 +88,9 @@ def judge_wave(rules: Rules, operation: Operation, instances: Sequence[Instance]
     operation = operation.settle_instances(verdict.settled)
     if verdict.pending:
         if now >= operation.deadline:
-            return time_out(operation, now)
+            shown = ", ".join(verdict.pending[:20])
+            last = ErrorDetail("InstancesPending", f"The instance views did not show these as done yet: {shown}.")
+            return time_out(operation, now, last)
         if any(found[i].state is InstanceState.IN_PROGRESS for i in verdict.pending):
             # The views can confirm nothing before the update is over, so their time begins then.
             operation = replace(operation, confirming_since=now)
@@ -94,7 +98,32 @@ def judge_wave(rules: Rules, operation: Operation, instances: Sequence[Instance]
     if verdict.again:
         again = replace(operation, phase=Phase.POSTING, calls=(), posted_at=operation.posted_at or now)
         return wait(again, now, rules.timing.next_look(now))
-    return close_wave(rules, operation, now)
+    return _recover(rules, operation, found, now)
+
+
+def _recover(rules: Rules, operation: Operation, instances: Mapping[str, Instance], now: datetime) -> Step:
+    """Before another wave follows, the instances of this one must be well again."""
+    if operation.wave + 1 >= len(operation.waves):
+        return close_wave(rules, operation, now)
+    ill = [
+        instance_id
+        for instance_id in operation.current_wave
+        if operation.outcomes[instance_id].result is Result.COMPLETED
+        and (instance := instances.get(instance_id)) is not None
+        and not is_well(instance, was_down=instance_id in operation.stopped_before)
+    ]
+    if not ill:
+        return close_wave(rules, operation, now)
+    since = operation.recovering_since or now
+    give_up = min(since + operation.rollout.health_timeout, operation.deadline)
+    if now < give_up:
+        recovering = replace(operation, recovering_since=since)
+        return wait(recovering, now, min(rules.timing.next_look(now), give_up))
+    told = f"maintained, but not healthy {operation.rollout.health_timeout} later"
+    unwell = {i: replace(operation.outcomes[i], message=told) for i in ill}
+    shown = ", ".join(ill[:20])
+    error = ErrorDetail("InstancesUnhealthy", f"The rollout stopped: {told}: {shown}.")
+    return end(replace(operation.settle_instances(unwell), error=error), now)
 
 
 def close_wave(rules: Rules, operation: Operation, now: datetime) -> Step:
@@ -111,6 +140,8 @@ def close_wave(rules: Rules, operation: Operation, now: datetime) -> Step:
         calls=(),
         posted_at=None,
         confirming_since=None,
+        recovering_since=None,
+        stopped_before=(),
         failures=0,
         trouble=None,
     )

@@ -18,6 +18,7 @@ from maintenance.cloud_event import MaintenanceEvent
 from maintenance.contracts import Envelope, MaintenanceRequest, read_document, read_request, request_id_of, trace_of
 from maintenance.errors import PolicyViolation, Problem, ProblemsError
 from maintenance.events import rejected
+from maintenance.notices import Notice
 from maintenance.observations import ErrorDetail
 from maintenance.operation import Operation
 from maintenance.outbox import RETRY_AFTER, dispatch
@@ -56,6 +57,14 @@ class RequestBus(Protocol):
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
 
 
+class RequestBoard(Protocol):
+    """What is used of `notice_board.NoticeBoard`."""
+
+    async def put_up(self, notice: Notice) -> None: ...
+
+    async def take_down(self, request_ids: Sequence[str]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Delivery:
     """A message with what its earlier lives left on it."""
@@ -76,9 +85,18 @@ class _Delivery:
 class RequestHandler:
     """The use case behind the queue trigger."""
 
-    def __init__(self, runner: Runner, bus: RequestBus, settings: Settings, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        bus: RequestBus,
+        board: RequestBoard,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
         self._runner = runner
         self._bus = bus
+        self._board = board
         self._settings = settings
         self._now = now
 
@@ -154,6 +172,8 @@ class RequestHandler:
             await self._bus.track([to_record(*kept)])
         # Should this fail, the poller tells it, from the record just kept.
         await self._tell(outcome.afterwards)
+        if outcome.release and told:
+            await self._board.take_down([operation.request_id])
         logger.info("Request %s: %s", operation.request_id, describe(result.operation))
 
     async def _tell(self, events: Sequence[MaintenanceEvent]) -> bool:

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from maintenance import following, starting
+from maintenance import following, posting, starting
 from maintenance.events import ended
 from maintenance.instances import Instance
+from maintenance.notices import Notice
 from maintenance.observations import ErrorDetail, Reading, Submission
 from maintenance.operation import Call, Operation, Phase
-from maintenance.steps import End, Look, Poll, Rules, Step, end, time_out, try_later
+from maintenance.steps import Claim, End, Look, Poll, Rules, Step, end, time_out, try_later
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,27 @@ class Lifecycle:
         return starting.post_unseen(self.rules, operation, now, suspect=suspect)
 
     def after_look(
-        self, operation: Operation, instances: Sequence[Instance], now: datetime, *, suspect: bool = False
+        self,
+        operation: Operation,
+        instances: Sequence[Instance],
+        now: datetime,
+        *,
+        suspect: bool = False,
+        notices: Sequence[Notice] = (),
     ) -> Step:
-        """The instance views were read."""
+        """The instance views were read, and before a wave is started the notices too."""
         match operation.phase:
             case Phase.PLANNING:
-                return starting.plan_waves(self.rules, operation, instances, now, suspect=suspect)
+                return starting.plan_waves(self.rules, operation, instances, notices, now, suspect=suspect)
             case Phase.POSTING:
-                return starting.start_wave(self.rules, operation, instances, now, suspect=suspect)
+                return starting.start_wave(self.rules, operation, instances, notices, now, suspect=suspect)
             case _:
                 seen = replace(operation, failures=0, trouble=None)
                 return following.judge_wave(self.rules, seen, instances, now)
+
+    def after_claim(self, claim: Claim, notices: Sequence[Notice], now: datetime, *, suspect: bool = False) -> Step:
+        """The request's notice of a rollout was put up; `notices` were read after it."""
+        return starting.after_claim(self.rules, claim, notices, now, suspect=suspect)
 
     def after_unseen(
         self, operation: Operation, trouble: ErrorDetail, now: datetime, *, retry_after: timedelta | None
@@ -73,8 +84,12 @@ class Lifecycle:
         self, operation: Operation, submission: Submission, instance_ids: tuple[str, ...] | None, now: datetime
     ) -> Step:
         """performMaintenance answered, or did not."""
-        return starting.after_post(self.rules, operation, submission, instance_ids, now)
+        return posting.after_posts(self.rules, operation, [(instance_ids, submission)], now)
+
+    def after_posts(self, operation: Operation, posted: Sequence[posting.Posted], now: datetime) -> Step:
+        """As `after_post`, for the several calls that a wave of a Flexible scale set takes."""
+        return posting.after_posts(self.rules, operation, posted, now)
 
     def after_untrusted(self, operation: Operation, error: ErrorDetail, now: datetime) -> Step:
         """ARM's answer points somewhere that must not be followed: nothing it says can be relied on."""
-        return starting.after_untrusted(operation, error, now)
+        return posting.after_untrusted(operation, error, now)

@@ -54,11 +54,12 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Not finished; `url` is where to ask next if ARM moved it."""
+    """Not finished; `url` is where to ask next if ARM moved it. `remaining`: how many calls are left, where told."""
 
     status: str
     retry_after: timedelta | None = None
     url: str | None = None
+    remaining: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Nothing was done; not before `retry_after` again."""
+    """Nothing was done; not before `retry_after` again. `whole_subscription`: nor anything else in the subscription."""
 
     error: ErrorDetail
     retry_after: timedelta | None = None
+    whole_subscription: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,10 @@ def read_submission(answer: ArmAnswer, now: datetime) -> Submission:
     """What the answer to `POST …/performMaintenance` means."""
     retry_after = read_retry_after(answer.headers, now)
     document = _document(answer.body)
+    if answer.status == 200 and answer.body.strip() and not isinstance(document, dict):
+        # A page of some proxy's, which says nothing of what ARM did.
+        told = f"HTTP 200 with a body that is no JSON object ({len(answer.body)} bytes)"
+        return Ambiguous(ErrorDetail("UnreadableAnswer", told), retry_after)
     if answer.status in (200, 201, 202):
         kind: UrlKind = "async-operation"
         url = answer.headers.get("azure-asyncoperation") or None
@@ -134,8 +140,10 @@ def read_submission(answer: ArmAnswer, now: datetime) -> Submission:
             return Succeeded()
         return Accepted(url, kind, retry_after)
     error = _error(answer, document)
-    if answer.status == 429 or (answer.status == 409 and (retry_after is not None or _advises_retry(error))):
+    if answer.status == 429:
         return Throttled(error, retry_after)
+    if answer.status == 409 and (retry_after is not None or _advises_retry(error)):
+        return Throttled(error, retry_after, whole_subscription=False)
     if answer.status == 408 or answer.status >= 500 or answer.status < 300:
         return Ambiguous(error, retry_after)
     return Refused(error, answer.status)
@@ -166,10 +174,10 @@ def _read_state(answer: ArmAnswer, document: object, kind: UrlKind, retry_after:
     if status in ("failed", "canceled"):
         return Failed(_operation_error(document, status), canceled=status == "canceled")
     if status is not None:
-        return Running(status, retry_after, moved)
+        return Running(status, retry_after, moved, read_remaining(answer.headers))
     if kind == "location":
         if answer.status in (201, 202):
-            return Running("inprogress", retry_after, moved)
+            return Running("inprogress", retry_after, moved, read_remaining(answer.headers))
         if isinstance(document, dict) and isinstance(document.get("error"), dict):
             return Failed(_error(answer, document))
         if not answer.body.strip() or isinstance(document, dict):
@@ -205,6 +213,15 @@ def read_retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | N
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return min(max(moment - now, timedelta(0)), LONGEST_RETRY_AFTER)
+
+
+def read_remaining(headers: Mapping[str, str]) -> int | None:
+    """How many calls of this kind may still be made: the lowest counter told, ARM's own (a number) or one of Compute's
+    (`Microsoft.Compute/GetOperationResource;44,…`). None where none is told."""
+    arm = [headers.get(f"x-ms-ratelimit-remaining-subscription-{name}", "") for name in ("reads", "global-reads")]
+    compute = headers.get("x-ms-ratelimit-remaining-resource", "").split(",")
+    counters = [*arm, *(counter.rpartition(";")[2] for counter in compute)]
+    return min((int(text[:9]) for text in map(str.strip, counters) if text.isascii() and text.isdigit()), default=None)
 
 
 def _document(body: bytes) -> object:

@@ -52,14 +52,14 @@ class Result(StrEnum):
     WOULD_MAINTAIN = "WouldMaintain"
 
 
-Ended = Literal["succeeded", "failed", "canceled", "refused", "unknown", "foreign"]
+Ended = Literal["succeeded", "failed", "canceled", "refused", "unknown", "foreign", "unsent"]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One performMaintenance call of the current wave. `ended` is ARM's last word on it, None while it runs;
-    `unknown` where ARM cannot tell and the instance views must, `foreign` where somebody
-    else's update is waited for. No `instance_ids`: the whole scale set."""
+    `unknown` where ARM cannot tell and the instance views must, `foreign` where somebody else's update is waited for,
+    `unsent` where ARM had no room for it. No `instance_ids`: the whole scale set."""
 
     instance_ids: tuple[str, ...]
     url: str | None = None
@@ -95,6 +95,7 @@ class Operation:
     targets: tuple[str, ...] | None = None
     rollout: Rollout = field(default_factory=Rollout)
     reject_ineligible: bool = False
+    flexible: bool | None = None
     dry_run: bool = False
     reason: str | None = None
     correlation_id: str | None = None
@@ -109,8 +110,11 @@ class Operation:
     started_at: datetime | None = None
     posted_at: datetime | None = None
     confirming_since: datetime | None = None
+    recovering_since: datetime | None = None
     failures: int = 0
     announced: bool = False
+    claimed: bool = False
+    stopped_before: tuple[str, ...] = ()
     error: ErrorDetail | None = None
     trouble: ErrorDetail | None = None
     status: Status | None = None

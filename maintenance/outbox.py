@@ -1,8 +1,9 @@
 """What is told and what is kept after a run. Pure.
 
 The order for the shell: publish `events`; send `keep`, or `keep_if_untold` where publishing failed; publish
-`afterwards`; settle the message that was handled. A topic that is gone for a while then costs neither an event nor an
-operation: what could not be told goes into the operation's record, and is tried again with it.
+`afterwards`; where `release`, and all was told, take down the request's notices; settle the message that was handled.
+A topic that is gone for a while then costs neither an event nor an operation: what could not be told goes into the
+operation's record, and is tried again with it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ Kept = tuple[Operation, datetime]
 class Dispatch:
     """Events, and the operation to keep with its due time, in the order of the fields."""
 
+    request_id: str
     events: tuple[MaintenanceEvent, ...]
     keep: Kept | None
     keep_if_untold: Kept
     afterwards: tuple[MaintenanceEvent, ...] = ()
+    release: bool = False
 
 
 def dispatch(result: Wait | End, now: datetime) -> Dispatch:
@@ -41,6 +44,7 @@ def dispatch(result: Wait | End, now: datetime) -> Dispatch:
     match result:
         case Wait(due=due):
             return Dispatch(
+                request_id=operation.request_id,
                 events=events,
                 keep=(emptied, due),
                 keep_if_untold=(replace(operation, outbox=events), due),
@@ -48,6 +52,7 @@ def dispatch(result: Wait | End, now: datetime) -> Dispatch:
         case End(commit=True):
             *before, last = events
             return Dispatch(
+                request_id=operation.request_id,
                 events=tuple(before),
                 keep=(emptied, now),
                 keep_if_untold=(replace(operation, outbox=tuple(before)), now),
@@ -55,7 +60,13 @@ def dispatch(result: Wait | End, now: datetime) -> Dispatch:
             )
         case End():
             untold = replace(operation, outbox=events[:-1])
-            return Dispatch(events=events, keep=None, keep_if_untold=(_later(untold), now + RETRY_AFTER))
+            return Dispatch(
+                request_id=operation.request_id,
+                events=events,
+                keep=None,
+                keep_if_untold=(_later(untold), now + RETRY_AFTER),
+                release=operation.claimed,
+            )
 
 
 def _later(operation: Operation) -> Operation:

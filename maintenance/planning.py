@@ -10,6 +10,7 @@ from maintenance.confirmation import changed_since
 from maintenance.errors import Problem
 from maintenance.instances import Instance, InstanceState, select
 from maintenance.operation import Operation, Outcome, Result
+from maintenance.rollout import most_per_flexible_wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,11 @@ def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) 
             case _:
                 outcomes[target] = Outcome(Result.SKIPPED, instance.why)
                 problems.append(Problem("instanceIds", instance.why, target))
-    if operation.rollout.limited:
+    most = most_per_flexible_wave(found) if operation.flexible else None
+    if operation.rollout.limited or most is not None:
         # They may be posted themselves after their update, so their waves keep within the limits too.
-        waves = (*rollout.split(running, operation.rollout), *rollout.split(eligible, operation.rollout))
+        running_waves = rollout.split(running, operation.rollout, most=most)
+        waves = (*running_waves, *rollout.split(eligible, operation.rollout, most=most))
     else:
         waves = rollout.split([*eligible, *running], operation.rollout)
     # From here on the waves and the outcomes name every target.

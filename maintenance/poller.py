@@ -45,6 +45,12 @@ class OperationsBus(Protocol):
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
 
 
+class OperationsBoard(Protocol):
+    """What is used of `notice_board.NoticeBoard`."""
+
+    async def take_down(self, request_ids: Sequence[str]) -> None: ...
+
+
 @dataclass(slots=True)
 class Tick:
     """One run of the timer, and what it did."""
@@ -91,6 +97,7 @@ class Poller:
         self,
         runner: Runner,
         bus: OperationsBus,
+        board: OperationsBoard,
         settings: Settings,
         *,
         now: Callable[[], datetime],
@@ -98,6 +105,7 @@ class Poller:
     ) -> None:
         self._runner = runner
         self._bus = bus
+        self._board = board
         self._settings = settings
         self._now = now
         self._monotonic = monotonic
@@ -145,6 +153,9 @@ class Poller:
         records = [record for run in runs if (record := run.keep if told else run.keep_untold())]
         await self._bus.track(records)
         tick.kept += len(records)
+        over = [run.dispatch.request_id for run in runs if run.dispatch.release] if told else []
+        if over:
+            await self._board.take_down(over)
         for received, outcome in outcomes:
             match outcome:
                 case _Run():

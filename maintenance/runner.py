@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from maintenance.arm import untrusted
+from maintenance.bus import BusUnavailable
 from maintenance.errors import ArmError, Refused, Throttled
 from maintenance.holds import Holds
 from maintenance.instances import Instance
 from maintenance.lifecycle import Lifecycle
+from maintenance.notices import ROLLOUT_OUTLASTS_DEADLINE, Notice, NoticeKind
 from maintenance.observations import ErrorDetail, Reading, Submission
 from maintenance.observations import Throttled as ThrottledAnswer
 from maintenance.operation import Call, Operation, Phase
 from maintenance.operation_urls import UntrustedUrl
 from maintenance.resources import ScaleSet
-from maintenance.starting import UNAUTHORIZED_ATTEMPTS
-from maintenance.steps import End, Look, Poll, Post, Step, Wait
+from maintenance.steps import Claim, End, Look, Poll, Post, Step, Wait, still_unauthorized
 
 # A run takes a handful of steps; more means that decisions chase each other.
 MAX_STEPS = 20
+MAX_POSTS = 64
+T = TypeVar("T")
 HELD = ErrorDetail("Throttled", "ARM asked for a pause in this subscription, which is not over yet.")
 
 
@@ -30,9 +34,21 @@ class Arm(Protocol):
 
     async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: tuple[str, ...] | None) -> Submission: ...
 
+    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission: ...
+
+    async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
+
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading: ...
 
-    async def list_instances(self, scale_set: ScaleSet) -> list[Instance]: ...
+    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]: ...
+
+
+class Board(Protocol):
+    """What is used of `notice_board.NoticeBoard`."""
+
+    async def read(self) -> list[Notice]: ...
+
+    async def put_up(self, notice: Notice) -> None: ...
 
 
 class Views:
@@ -43,13 +59,13 @@ class Views:
         self._locks: dict[str, asyncio.Lock] = {}
         self._listings: dict[str, list[Instance] | ArmError] = {}
 
-    async def of(self, scale_set: ScaleSet) -> list[Instance]:
+    async def of(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         """Raises ArmError."""
         key = scale_set.key
         async with self._locks.setdefault(key, asyncio.Lock()):
             if key not in self._listings:
                 try:
-                    self._listings[key] = await self._arm.list_instances(scale_set)
+                    self._listings[key] = await self._arm.list_instances(scale_set, flexible=flexible)
                 except ArmError as error:
                     self._listings[key] = error
             listing = self._listings[key]
@@ -62,6 +78,13 @@ class Views:
         self._listings.pop(scale_set.key, None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    instances: list[Instance]
+    flexible: bool
+    notices: Sequence[Notice] = ()
+
+
 class Runner:
     """`allows` bounds what may be posted, whatever a record says; `now` gives aware times."""
 
@@ -70,15 +93,18 @@ class Runner:
         arm: Arm,
         lifecycle: Lifecycle,
         *,
+        board: Board,
         allows: Callable[[ScaleSet], bool],
         now: Callable[[], datetime],
         holds: Holds | None = None,
     ) -> None:
         self._arm = arm
+        self._board = board
         self._lifecycle = lifecycle
         self._allows = allows
         self._now = now
         self._holds = holds or Holds()
+        self._vm_posts = asyncio.Semaphore(MAX_POSTS)
 
     def views(self) -> Views:
         return Views(self._arm)
@@ -92,6 +118,8 @@ class Runner:
                     return step
                 case Look(operation=current):
                     step = await self._look(current, views, suspect=suspect)
+                case Claim():
+                    step = await self._claim(step, suspect=suspect)
                 case Poll(operation=current, calls=calls):
                     step = await self._poll(current, calls)
                 case Post(operation=current, instance_ids=instance_ids):
@@ -103,18 +131,52 @@ class Runner:
         scale_set = operation.scale_set
         if (left := self._holds.left(scale_set.subscription_id, self._now())) is not None:
             return self._lifecycle.after_unseen(operation, HELD, self._now(), retry_after=left)
-        if operation.phase is not Phase.FOLLOWING:
-            views.forget(scale_set)
         try:
-            instances = await views.of(scale_set)
+            seen = await self._survey(operation, views)
+        except BusUnavailable as error:
+            trouble = ErrorDetail("ServiceBusUnavailable", str(error))
+            return self._lifecycle.after_unseen(operation, trouble, self._now(), retry_after=None)
         except Refused as error:
             return self._lifecycle.after_denied(operation, error.error, self._now())
         except ArmError as error:
-            if error.status == 401 and operation.failures + 1 >= UNAUTHORIZED_ATTEMPTS:
+            following = operation.phase is Phase.FOLLOWING
+            if error.status == 401 and not following and still_unauthorized(operation, error.error):
                 return self._lifecycle.after_denied(operation, error.error, self._now())
             self._hold(scale_set, error)
             return self._lifecycle.after_unseen(operation, error.error, self._now(), retry_after=error.retry_after)
-        return self._lifecycle.after_look(operation, instances, self._now(), suspect=suspect)
+        operation = replace(operation, flexible=seen.flexible)
+        return self._lifecycle.after_look(operation, seen.instances, self._now(), suspect=suspect, notices=seen.notices)
+
+    async def _survey(self, operation: Operation, views: Views) -> _Seen:
+        """What the next decision rests on. Raises ArmError or BusUnavailable."""
+        scale_set = operation.scale_set
+        if operation.phase is Phase.FOLLOWING:
+            flexible = bool(operation.flexible)
+            return _Seen(await views.of(scale_set, flexible=flexible), flexible)
+        views.forget(scale_set)
+        if operation.flexible is not None:
+            instances, notices = await _together(views.of(scale_set, flexible=operation.flexible), self._board.read())
+            return _Seen(_got(instances), operation.flexible, _got(notices))
+        # Most scale sets are Uniform, so their instances are asked for before it is known.
+        flexible_or, instances, notices = await _together(
+            self._arm.is_flexible(scale_set), views.of(scale_set), self._board.read()
+        )
+        if _got(flexible_or):
+            views.forget(scale_set)
+            return _Seen(await views.of(scale_set, flexible=True), True, _got(notices))
+        return _Seen(_got(instances), False, _got(notices))
+
+    async def _claim(self, claim: Claim, *, suspect: bool) -> Step:
+        operation = claim.unplanned
+        until = operation.deadline + ROLLOUT_OUTLASTS_DEADLINE
+        notice = Notice(NoticeKind.ROLLOUT, operation.request_id, operation.scale_set.key, until)
+        try:
+            await self._board.put_up(notice)
+            notices = await self._board.read()
+        except BusUnavailable as error:
+            trouble = ErrorDetail("ServiceBusUnavailable", str(error))
+            return self._lifecycle.after_unseen(operation, trouble, self._now(), retry_after=None)
+        return self._lifecycle.after_claim(claim, notices, self._now(), suspect=suspect)
 
     async def _poll(self, operation: Operation, calls: tuple[Call, ...]) -> Step:
         async with asyncio.TaskGroup() as group:
@@ -142,15 +204,56 @@ class Runner:
         if not self._allows(scale_set):
             told = f"{scale_set.resource_id} is not within MAINTENANCE_ALLOWED_SCOPES"
             return self._lifecycle.after_denied(operation, ErrorDetail("ScopeNotAllowed", told), self._now())
-        if (left := self._holds.left(scale_set.subscription_id, self._now())) is not None:
-            return self._lifecycle.after_post(operation, ThrottledAnswer(HELD, left), instance_ids, self._now())
-        try:
-            submission = await self._arm.perform_maintenance(scale_set, instance_ids)
-        except UntrustedUrl as error:
-            return self._lifecycle.after_untrusted(operation, untrusted(error), self._now())
+        groups: list[tuple[str, ...] | None] = [instance_ids]
+        if operation.flexible and instance_ids is not None:
+            groups = [(vm_name,) for vm_name in instance_ids]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._submit(operation, ids)) for ids in groups]
+        posted: list[tuple[tuple[str, ...] | None, Submission]] = []
+        for ids, task in zip(groups, tasks, strict=True):
+            submission = task.result()
+            if isinstance(submission, UntrustedUrl):
+                return self._lifecycle.after_untrusted(operation, untrusted(submission), self._now())
+            posted.append((ids, submission))
+        return self._lifecycle.after_posts(operation, posted, self._now())
+
+    async def _submit(self, operation: Operation, ids: tuple[str, ...] | None) -> Submission | UntrustedUrl:
+        scale_set = operation.scale_set
+        async with self._vm_posts:
+            if (left := self._holds.left(scale_set.subscription_id, self._now())) is not None:
+                return ThrottledAnswer(HELD, left)
+            try:
+                if operation.flexible and ids is not None:
+                    submission = await self._arm.perform_vm_maintenance(scale_set, ids[0])
+                else:
+                    submission = await self._arm.perform_maintenance(scale_set, ids)
+            except UntrustedUrl as error:
+                return error
         self._hold(scale_set, submission)
-        return self._lifecycle.after_post(operation, submission, instance_ids, self._now())
+        return submission
 
     def _hold(self, scale_set: ScaleSet, answer: object) -> None:
-        if isinstance(answer, (Throttled, ThrottledAnswer)) and answer.retry_after is not None:
-            self._holds.note(scale_set.subscription_id, self._now() + answer.retry_after)
+        """After a 429 the subscription is left alone, for a little while where ARM names none."""
+        if isinstance(answer, Throttled) or (isinstance(answer, ThrottledAnswer) and answer.whole_subscription):
+            pause = answer.retry_after or self._lifecycle.rules.timing.min_poll
+            self._holds.note(scale_set.subscription_id, self._now() + pause)
+
+
+async def _together(*calls: Awaitable[Any]) -> list[Any]:
+    """The results of `calls` made at the same time; of those that failed as calls do, the errors."""
+
+    async def caught(call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except (ArmError, BusUnavailable) as error:
+            return error
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(caught(call)) for call in calls]
+    return [task.result() for task in tasks]
+
+
+def _got(result: T | ArmError | BusUnavailable) -> T:
+    if isinstance(result, (ArmError, BusUnavailable)):
+        raise result
+    return result

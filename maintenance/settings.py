@@ -53,6 +53,7 @@ class Settings:
     requests_queue: str = "maintenance-requests"
     operations_queue: str = "maintenance-operations"
     events_topic: str = "maintenance-events"
+    rollouts_queue: str = "maintenance-rollouts"
     arm_endpoint: str = CLOUDS["AzureCloud"].endpoint
     token_scope: str = CLOUDS["AzureCloud"].token_scope
     identity_client_id: str | None = None
@@ -60,6 +61,7 @@ class Settings:
     dry_run: bool = False
     allow_whole_scale_set: bool = True
     read_instance_views: bool = True
+    queue_rollouts: bool = True
     timing: Timing = field(default_factory=Timing)
     tick_budget: timedelta = timedelta(minutes=4)
     poll_concurrency: int = 64
@@ -96,12 +98,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         requests_queue=reader.text("REQUESTS_QUEUE", "maintenance-requests"),
         operations_queue=reader.text("OPERATIONS_QUEUE", "maintenance-operations"),
         events_topic=reader.text("EVENTS_TOPIC", "maintenance-events"),
+        rollouts_queue=reader.text("ROLLOUTS_QUEUE", "maintenance-rollouts"),
         arm_endpoint=reader.parsed("ARM_ENDPOINT", cloud.endpoint, _endpoint),
         token_scope=reader.text("ARM_TOKEN_SCOPE", cloud.token_scope),
         identity_client_id=reader.text("MAINTENANCE_IDENTITY_CLIENT_ID", "") or None,
         default_deadline=reader.span("MAINTENANCE_DEFAULT_DEADLINE", timedelta(hours=6)),
         dry_run=reader.flag("MAINTENANCE_DRY_RUN", default=False),
         allow_whole_scale_set=reader.flag("MAINTENANCE_ALLOW_WHOLE_SCALE_SET", default=True),
+        queue_rollouts=reader.choice("MAINTENANCE_SECOND_ROLLOUT", {"wait": True, "reject": False}, default="wait"),
         read_instance_views=reader.flag("MAINTENANCE_READ_INSTANCE_VIEWS", default=True),
         timing=timing,
         tick_budget=reader.span("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4)),
@@ -133,6 +137,12 @@ class _Reader:
 
     def flag(self, name: str, *, default: bool) -> bool:
         return self._read(name, default, _flag)
+
+    def choice(self, name: str, choices: Mapping[str, bool], *, default: str) -> bool:
+        text = self.text(name, default).lower()
+        if text not in choices:
+            self.problems.append(Problem(name, f"must be one of {', '.join(choices)}", text[:100]))
+        return choices.get(text, choices[default])
 
     def number(self, name: str, default: int) -> int:
         return self._read(name, default, _number)

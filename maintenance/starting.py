@@ -1,26 +1,47 @@
-"""Starting a wave: planning it, posting it, and reading what ARM answers to that. Pure."""
+"""Starting a wave: planning it, claiming the scale set for it, and asking for it to be posted. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.following import close_wave, confirm
+from maintenance.errors import Problem
+from maintenance.following import close_wave
 from maintenance.instances import Instance, InstanceState, select
-from maintenance.observations import Accepted, Ambiguous, ErrorDetail, Failed, Refused, Submission, Succeeded, Throttled
-from maintenance.operation import Call, Ended, Operation, Outcome, Phase, Result, Status
+from maintenance.notices import Notice, cancellation, holder, own_rollout
+from maintenance.observations import ErrorDetail
+from maintenance.operation import Call, Operation, Outcome, Phase, Result, Status
 from maintenance.planning import completed_before, plan
-from maintenance.steps import Look, Post, Rules, Step, end, failed, reject, started, try_later, wait
-
-# A 401 can be a token that was revoked a moment ago, a 403 is a missing role: only the first is worth trying again.
-UNAUTHORIZED_ATTEMPTS = 3
+from maintenance.steps import (
+    Claim,
+    Post,
+    Rules,
+    Step,
+    end,
+    reject,
+    started,
+    try_later,
+    wait,
+)
 
 
 def plan_waves(
-    rules: Rules, operation: Operation, instances: Sequence[Instance], now: datetime, *, suspect: bool
+    rules: Rules,
+    operation: Operation,
+    instances: Sequence[Instance],
+    notices: Sequence[Notice],
+    now: datetime,
+    *,
+    suspect: bool,
 ) -> Step:
+    """The first look at the scale set: split the targets into waves and start the first, if nothing is in the way."""
     suspect = suspect or operation.posted_at is not None
+    operation = unplanned = replace(operation, claimed=own_rollout(notices, operation.request_id))
+    if (cancel := cancellation(notices, operation.scale_set.key, operation.request_id)) and not suspect:
+        return cancel_rollout(operation, cancel, now)
+    if (other := holder(notices, operation.scale_set.key, operation.request_id, now)) is not None:
+        return stand_back(rules, operation, other, now, suspect=suspect)
     planned = plan(operation, instances, suspect=suspect)
     operation = planned.operation
     if planned.problems and not (suspect and planned.under_way):
@@ -32,16 +53,76 @@ def plan_waves(
     if not operation.waves:
         return end(operation, now)
     operation = replace(operation, phase=Phase.POSTING)
-    return start_wave(rules, operation, instances, now, suspect=suspect)
+    if len(operation.waves) > 1 and not operation.claimed:
+        return Claim(operation, instances, unplanned)
+    return start_wave(rules, operation, instances, notices, now, suspect=suspect)
+
+
+def after_claim(rules: Rules, claim: Claim, notices: Sequence[Notice], now: datetime, *, suspect: bool) -> Step:
+    """The request's notice is up; whose was up first has the scale set. The notice stays and keeps the place."""
+    scale_set = claim.operation.scale_set
+    if (other := holder(notices, scale_set.key, claim.operation.request_id, now)) is not None:
+        return stand_back(rules, replace(claim.unplanned, claimed=True), other, now, suspect=suspect)
+    claimed = replace(claim.operation, claimed=True)
+    return start_wave(rules, claimed, claim.instances, notices, now, suspect=suspect)
+
+
+def stand_back(rules: Rules, operation: Operation, other: Notice, now: datetime, *, suspect: bool) -> Step:
+    """Another request rolls out on the scale set: wait for its end, or be rejected, as the app is set."""
+    told = f"request {other.request_id} rolls out on this scale set until {other.until.isoformat()} at the latest"
+    if rules.queue_rollouts or suspect:
+        return try_later(rules, operation, ErrorDetail("RolloutRunning", f"Not started: {told}."), now)
+    return reject(operation, [Problem("scale set", told, operation.scale_set.resource_id)], now)
+
+
+def cancel_rollout(operation: Operation, cancel: Notice, now: datetime) -> Step:
+    """The request was canceled before it, or its next wave, was started."""
+    because = f" ({cancel.reason})" if cancel.reason else ""
+    told = f"The request was canceled{because}. What Resource Manager had started before is not undone."
+    untouched = replace(operation, posted_at=None, calls=(), error=ErrorDetail("Canceled", told), claimed=True)
+    return end(untouched, now, Status.CANCELED)
 
 
 def start_wave(
-    rules: Rules, operation: Operation, instances: Sequence[Instance], now: datetime, *, suspect: bool
+    rules: Rules,
+    operation: Operation,
+    instances: Sequence[Instance],
+    notices: Sequence[Notice],
+    now: datetime,
+    *,
+    suspect: bool,
 ) -> Step:
-    found, missing = select(instances, operation.current_wave)
+    """Sort the wave's instances by what they show now, and post those that may be."""
     unsure = suspect or operation.posted_at is not None
-    gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
-    outcomes = {i: gone for i in missing if i not in operation.outcomes}
+    found, missing = select(instances, operation.current_wave)
+    operation, eligible, running = _sort(operation, found, missing, unsure=unsure)
+    running_call = Call(running, ended="unknown" if unsure else "foreign")
+    if not eligible:
+        # Trouble with the POST is behind us; until then it counts, or a POST that always fails would never slow down.
+        operation = replace(operation, failures=0, trouble=None)
+        return watch(rules, operation, [running_call], now) if running else close_wave(rules, operation, now)
+    if unsure:
+        asked = operation.posted_at or now
+        operation = replace(operation, posted_at=asked)
+        if running:
+            return watch(rules, operation, [Call((*eligible, *running), ended="unknown")], now)
+        if now < asked + rules.timing.settle:
+            return wait(operation, now, asked + rules.timing.settle)
+    if (cancel := cancellation(notices, operation.scale_set.key, operation.request_id)) is not None:
+        if not running:
+            return cancel_rollout(operation, cancel, now)
+        # What runs is waited for, so that the event can say how it ended; nothing more is started.
+        return watch(rules, operation, [running_call, Call(eligible, ended="unsent")], now)
+    stopped = tuple(i for i in (*eligible, *running) if found[i].power not in (None, "running"))
+    operation = replace(operation, stopped_before=stopped, calls=(running_call,) if running else ())
+    return Post(operation, eligible)
+
+
+def _sort(
+    operation: Operation, found: Mapping[str, Instance], missing: Sequence[str], *, unsure: bool
+) -> tuple[Operation, tuple[str, ...], tuple[str, ...]]:
+    """The operation with the outcomes of those that need nothing more, the eligible, and those being updated."""
+    outcomes = {i: Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set") for i in missing}
     eligible: list[str] = []
     running: list[str] = []
     for instance_id, instance in found.items():
@@ -56,28 +137,14 @@ def start_wave(
                 outcomes[instance_id] = completed_before(operation, instance, suspect=unsure)
             case _:
                 outcomes[instance_id] = Outcome(Result.SKIPPED, instance.why, operation.wave)
-    # What an earlier look watched is sorted anew: a call left over would speak for instances that are posted now.
-    operation = replace(operation.settle_instances(outcomes), calls=())
-    if eligible and unsure:
-        asked = operation.posted_at or now
-        operation = replace(operation, posted_at=asked)
-        if running:
-            return watch(rules, operation, (*eligible, *running), "unknown", now)
-        if now < asked + rules.timing.settle:
-            return wait(operation, now, asked + rules.timing.settle)
-    if eligible:
-        if not running:
-            return Post(operation, tuple(eligible))
-        watched = Call(tuple(running), ended="foreign")
-        return Post(replace(operation, calls=(watched,)), tuple(eligible))
-    if running:
-        return watch(rules, operation, tuple(running), "unknown" if unsure else "foreign", now)
-    return close_wave(rules, replace(operation, failures=0, trouble=None), now)
+    return operation.settle_instances(outcomes), tuple(eligible), tuple(running)
 
 
-def watch(rules: Rules, operation: Operation, instance_ids: tuple[str, ...], ended: Ended, now: datetime) -> Step:
-    call = Call(instance_ids, ended=ended)
-    watching = replace(operation, phase=Phase.FOLLOWING, calls=(call,), confirming_since=now, failures=0, trouble=None)
+def watch(rules: Rules, operation: Operation, calls: Sequence[Call], now: datetime) -> Step:
+    """Follow by the instance views alone."""
+    watching = replace(
+        operation, phase=Phase.FOLLOWING, calls=tuple(calls), confirming_since=now, failures=0, trouble=None
+    )
     return wait(started(watching, now), now, rules.timing.next_look(now))
 
 
@@ -93,50 +160,3 @@ def post_unseen(rules: Rules, operation: Operation, now: datetime, *, suspect: b
         )
         return end(replace(started(operation, now), error=error), now)
     return Post(operation, operation.targets)
-
-
-def after_post(
-    rules: Rules,
-    operation: Operation,
-    submission: Submission,
-    instance_ids: tuple[str, ...] | None,
-    now: datetime,
-) -> Step:
-    """performMaintenance answered, or did not."""
-    ids = instance_ids or ()
-    following = replace(
-        operation, phase=Phase.FOLLOWING, posted_at=None, confirming_since=now, failures=0, trouble=None
-    )
-    match submission:
-        case Accepted(url=url, kind=kind, retry_after=retry_after):
-            call = Call(ids, url, kind, ended=None if url else "unknown")
-            begun = started(replace(following, calls=(*operation.calls, call)), now)
-            if not url and not rules.views:
-                return confirm(rules, begun, now)
-            return wait(begun, now, rules.timing.next_poll(now, retry_after))
-        case Succeeded():
-            call = Call(ids, ended="succeeded")
-            return confirm(rules, started(replace(following, calls=(*operation.calls, call)), now), now)
-        case Failed(error=error, canceled=canceled):
-            call = Call(ids, ended="canceled" if canceled else "failed", error=error)
-            begun = started(replace(following, calls=(*operation.calls, call), error=error), now)
-            return confirm(rules, begun, now)
-        case Throttled(error=error, retry_after=retry_after):
-            return try_later(rules, operation, error, now, retry_after=retry_after)
-        case Refused(error=error, status=401) if operation.failures + 1 < UNAUTHORIZED_ATTEMPTS:
-            return try_later(rules, operation, error, now)
-        case Refused(error=error, status=status):
-            call = Call(ids, ended="refused", error=error)
-            refused = replace(following, calls=(*operation.calls, call))
-            if status == 409 and rules.views:
-                return Look(refused)
-            return close_wave(rules, refused.settle_instances(dict.fromkeys(ids, failed(error, operation.wave))), now)
-        case Ambiguous(error=error, retry_after=retry_after):
-            unsure = replace(operation, trouble=error, posted_at=now, failures=operation.failures + 1)
-            pause = max(rules.timing.settle, retry_after or rules.timing.settle)
-            return wait(unsure, now, now + pause)
-
-
-def after_untrusted(operation: Operation, error: ErrorDetail, now: datetime) -> Step:
-    """ARM's answer points somewhere that must not be followed: nothing it says can be relied on."""
-    return end(replace(started(operation, now), error=error), now)

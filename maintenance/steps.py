@@ -1,7 +1,7 @@
 """The steps of the lifecycle, and the two that end a run: waiting and ending. Pure.
 
-A step either asks the shell to do one thing and come back (`Look`, `Poll`, `Post`), or ends the run: `Wait` keeps the
-operation for later, `End` tells how the request ended.
+A step either asks the shell to do one thing and come back (`Look`, `Claim`, `Poll`, `Post`), or ends the run: `Wait`
+keeps the operation for later, `End` tells how the request ended.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from datetime import datetime, timedelta
 from maintenance.cloud_event import MaintenanceEvent
 from maintenance.errors import Problem
 from maintenance.events import accepted, ended
+from maintenance.instances import Instance
 from maintenance.observations import ErrorDetail
 from maintenance.operation import Call, Operation, Outcome, Phase, Result, Status
 from maintenance.timing import Timing
 
+UNAUTHORIZED_ATTEMPTS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How this app proceeds. `views`: whether it may read instance views; without them ARM's word is all there is."""
+    """How this app proceeds. `views`: whether it may read instance views; without them ARM's word is all there is.
+    `queue_rollouts`: whether a request waits for another's rollout on its scale set, or is rejected."""
 
     timing: Timing = field(default_factory=Timing)
     views: bool = True
+    queue_rollouts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,16 @@ class Look:
     """Read the instance views of the scale set."""
 
     operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Put up the request's notice of a rollout, and read all notices after it. `instances`: as just seen; `unplanned`:
+    what is kept where the scale set turns out to be another's."""
+
+    operation: Operation
+    instances: Sequence[Instance]
+    unplanned: Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ class End:
     commit: bool = False
 
 
-Step = Look | Poll | Post | Wait | End
+Step = Look | Claim | Poll | Post | Wait | End
 
 
 def wait(operation: Operation, now: datetime, due: datetime, events: tuple[MaintenanceEvent, ...] = ()) -> Step:
@@ -96,9 +111,9 @@ def try_later(
     return wait(replace(operation, trouble=trouble, failures=failures), now, later)
 
 
-def time_out(operation: Operation, now: datetime) -> Step:
-    """The deadline passed: tell the last that was known."""
-    last = operation.trouble or operation.error
+def time_out(operation: Operation, now: datetime, last: ErrorDetail | None = None) -> Step:
+    """The deadline passed: tell the last that was known; `last`: what was seen just now."""
+    last = operation.trouble or operation.error or last
     error = ErrorDetail(
         "DeadlineExceeded",
         f"Not finished by the deadline, {operation.deadline.isoformat()}.",
@@ -142,6 +157,12 @@ def reject(operation: Operation, problems: Sequence[Problem], now: datetime) -> 
         poll=operation.poll + 1,
     )
     return End(finished, (ended(finished),), commit=True)
+
+
+def still_unauthorized(operation: Operation, error: ErrorDetail) -> bool:
+    """Whether a 401 is final: the tries before it ended so too. The first can be a token revoked a moment ago."""
+    last = operation.trouble.code if operation.trouble else None
+    return operation.failures + 1 >= UNAUTHORIZED_ATTEMPTS and last == error.code
 
 
 def started(operation: Operation, now: datetime) -> Operation:

@@ -6,6 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+# ARM lets 25 reads a second flow back into a subscription's bucket of 250, Compute 15 a minute into an operation's 45.
+FEW_CALLS = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
@@ -39,6 +42,19 @@ class Timing:
         """
         doubled: int = 1 << min(max(failures - 1, 0), 16)
         pause = min(self.min_poll * doubled, self.max_poll)
-        spread = int.from_bytes(hashlib.sha256(f"{seed}:{failures}".encode()).digest()[:4]) / (1 << 32)
         base = max(pause, retry_after or timedelta(0))
-        return now + base + pause * 0.25 * spread
+        return now + base + pause * 0.25 * _fraction(f"{seed}:{failures}")
+
+    def spread_out(self, due: datetime, now: datetime, remaining: int | None, seed: str) -> datetime:
+        """Where to put a poll that is due at `due` when only `remaining` calls are left: later the fewer there are, up
+        to `max_poll`, and each operation's at another time, by its `seed`."""
+        if remaining is None or remaining >= FEW_CALLS:
+            return due
+        pause = due - now
+        widest = min(pause * (FEW_CALLS / (remaining + 1)), self.max_poll)
+        return due + max(widest - pause, timedelta(0)) * (0.5 + 0.5 * _fraction(f"{seed}:spread"))
+
+
+def _fraction(seed: str) -> float:
+    """A number from 0 to 1, always the same one for the same seed."""
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4]) / (1 << 32)

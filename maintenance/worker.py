@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import azure.functions as func
@@ -16,6 +16,7 @@ import httpx
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import ManagedIdentityCredential
 
+from maintenance import arm, bus
 from maintenance.arm import ResourceManager, arm_client
 from maintenance.bus import Bus
 from maintenance.contracts import Envelope
@@ -23,6 +24,7 @@ from maintenance.handler import RequestHandler
 from maintenance.holds import Holds
 from maintenance.identity import ManagedIdentityAuth
 from maintenance.lifecycle import Lifecycle
+from maintenance.notice_board import NoticeBoard
 from maintenance.poller import Poller, Tick
 from maintenance.runner import Runner
 from maintenance.settings import Settings, read_settings
@@ -35,14 +37,26 @@ def utc_now() -> datetime:
 
 
 class Worker:
-    """The handler and the poller, with the clients they share."""
+    """The handler and the poller, with the clients they share.
 
-    def __init__(self, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    `now` gives aware times. `arm_timeout` and `bus_timeout` (seconds) bound each call.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        now: Callable[[], datetime] = utc_now,
+        arm_timeout: httpx.Timeout = arm.TIMEOUT,
+        bus_timeout: float = bus.CALL_TIMEOUT,
+    ) -> None:
         self._credential = ManagedIdentityCredential(client_id=settings.identity_client_id)
         self._bus_credential = _bus_credential(settings)
         self._client = arm_client(
             transport or AiohttpTransport(limit=settings.poll_concurrency + 16),
             ManagedIdentityAuth(self._credential, settings.token_scope),
+            timeout=arm_timeout,
         )
         self._bus = Bus(
             settings.service_bus,
@@ -50,16 +64,25 @@ class Worker:
             requests_queue=settings.requests_queue,
             operations_queue=settings.operations_queue,
             events_topic=settings.events_topic,
+            call_timeout=bus_timeout,
         )
+        self._board = NoticeBoard(self._bus.client, settings.rollouts_queue)
         runner = Runner(
-            ResourceManager(self._client, endpoint=settings.arm_endpoint, now=utc_now),
-            Lifecycle(Rules(timing=settings.timing, views=settings.read_instance_views)),
+            ResourceManager(self._client, endpoint=settings.arm_endpoint, now=now),
+            Lifecycle(
+                Rules(
+                    timing=settings.timing,
+                    views=settings.read_instance_views,
+                    queue_rollouts=settings.queue_rollouts,
+                )
+            ),
+            board=self._board,
             allows=settings.allows,
-            now=utc_now,
+            now=now,
             holds=Holds(),
         )
-        self._handler = RequestHandler(runner, self._bus, settings, now=utc_now)
-        self._poller = Poller(runner, self._bus, settings, now=utc_now)
+        self._handler = RequestHandler(runner, self._bus, self._board, settings, now=now)
+        self._poller = Poller(runner, self._bus, self._board, settings, now=now)
 
     async def receive(self, message: func.ServiceBusMessage) -> None:
         """Handle a message of the requests queue."""
@@ -70,6 +93,7 @@ class Worker:
         return await self._poller.tick()
 
     async def close(self) -> None:
+        await self._board.close()
         await self._bus.close()
         await self._client.aclose()
         await self._credential.close()

@@ -200,7 +200,7 @@ async def running(estate: Estate, **settings: str) -> AsyncIterator[Running]:
     worker = Worker(read_settings(estate.environment(**settings)))
     app = func.FunctionApp()
 
-    @app.service_bus_queue_trigger(arg_name="message", queue_name=REQUESTS, connection="ServiceBusConnection")
+    @app.service_bus_queue_trigger(arg_name="message", queue_name=REQUESTS, connection="ServiceBusConnection", data_type=func.DataType.BINARY)
     async def receive_request(message: func.ServiceBusMessage) -> None:
         await worker.receive(message)
 
