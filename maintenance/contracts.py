@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.alias_generators import to_camel
@@ -35,6 +35,9 @@ from maintenance.rollout import Rollout
 # 1,000 instances, the most a scale set holds, with names of the longest kind, and room for the rest.
 MAX_BODY = 100_000
 MAX_SHOWN = 120
+# An operation's record names each instance three times, and must fit into one message.
+MAX_NAMES = 40_000
+M = TypeVar("M", bound="_Targeted")
 LONGEST_PAUSE = timedelta(days=7)
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 REQUEST_ID = re.compile(r"[!-~]{1,100}")
@@ -86,6 +89,15 @@ class MaintenanceRequest:
             correlation_id=envelope.correlation_id,
             trace=trace_of(envelope.properties),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """Start nothing more of this request, which is for this scale set."""
+
+    request_id: str
+    scale_set: ScaleSet
+    reason: str | None = None
 
 
 def trace_of(properties: Mapping[str, Any]) -> dict[str, str]:
@@ -147,24 +159,13 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
 
     Raises InvalidRequest with every problem found.
     """
-    try:
-        fields = _Request.model_validate_json(json.dumps(document), strict=True)
-    except ValidationError as error:
-        problems = [_problem(dict(detail)) for detail in error.errors(include_url=False)]
-        raise InvalidRequest(tuple(problems + _target_problems(document))) from None
-    if problems := _target_problems(document):
-        raise InvalidRequest(tuple(problems))
+    fields = _validated(_Request, document)
     if fields.deadline and fields.not_before and fields.deadline <= fields.not_before:
         _refuse("deadline", "must be after notBefore", fields.deadline.isoformat())
-    scale_set = (
-        parse_scale_set_id(fields.resource_id)
-        if fields.resource_id
-        else ScaleSet(fields.subscription_id or "", fields.resource_group_name or "", fields.vm_scale_set_name or "")
-    )
     rollout = fields.rollout or _Rollout()
     return MaintenanceRequest(
         request_id=request_id_of(envelope, document),
-        scale_set=scale_set,
+        scale_set=fields.scale_set(),
         instance_ids=tuple(fields.instance_ids) if fields.instance_ids is not None else None,
         not_before=fields.not_before,
         deadline=fields.deadline,
@@ -173,11 +174,29 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
             by_update_domain=rollout.by_update_domain,
             pause_between_waves=rollout.pause_between_waves,
             max_failed_instances=rollout.max_failed_instances,
+            health_timeout=rollout.health_timeout,
         ),
         reject_ineligible=fields.ineligible == "reject",
         dry_run=fields.dry_run,
         reason=fields.reason,
     )
+
+
+def read_cancellation(document: dict[str, Any]) -> Cancellation:
+    """The cancellation in a document, which has the field `cancel`. Raises InvalidRequest with every problem found."""
+    fields = _validated(_Cancellation, document)
+    return Cancellation(request_id=fields.cancel, scale_set=fields.scale_set(), reason=fields.reason)
+
+
+def _validated(model: type[M], document: dict[str, Any]) -> M:
+    try:
+        fields = model.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        problems = [_problem(dict(detail), model) for detail in error.errors(include_url=False)]
+        raise InvalidRequest(tuple(problems + _target_problems(document))) from None
+    if problems := _target_problems(document):
+        raise InvalidRequest(tuple(problems))
+    return fields
 
 
 def _checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
@@ -239,6 +258,8 @@ def _pause(value: object) -> timedelta:
 def _instance_ids(value: object) -> object:
     if not isinstance(value, list) or not value:
         raise ValueError("must be a list of at least one instance id, or left out for the whole scale set")
+    if sum(len(instance_id) for instance_id in value if isinstance(instance_id, str)) > MAX_NAMES:
+        raise ValueError(f"must have at most {MAX_NAMES:,} characters in all; send several requests")
     return value
 
 
@@ -256,15 +277,29 @@ class _Rollout(_Strict):
     by_update_domain: bool = False
     pause_between_waves: _Pause = timedelta(0)
     max_failed_instances: Annotated[int, Field(ge=0)] = 0
+    health_timeout: _Pause = Rollout().health_timeout
 
 
-class _Request(_Strict):
+class _Targeted(_Strict):
     schema_version: Annotated[Literal[1], BeforeValidator(_schema_version)] = 1
-    request_id: Annotated[str, AfterValidator(_request_id)] | None = None
     subscription_id: Annotated[str, _checked(subscription_problem)] | None = None
     resource_group_name: Annotated[str, _checked(resource_group_problem)] | None = None
     vm_scale_set_name: Annotated[str, _checked(scale_set_problem)] | None = None
     resource_id: Annotated[str, AfterValidator(_resource_id)] | None = None
+    reason: Annotated[str, Field(max_length=1000)] | None = None
+
+    def scale_set(self) -> ScaleSet:
+        if self.resource_id:
+            return parse_scale_set_id(self.resource_id)
+        return ScaleSet(self.subscription_id or "", self.resource_group_name or "", self.vm_scale_set_name or "")
+
+
+class _Cancellation(_Targeted):
+    cancel: Annotated[str, AfterValidator(_request_id)]
+
+
+class _Request(_Targeted):
+    request_id: Annotated[str, AfterValidator(_request_id)] | None = None
     # Null and an empty list are mistakes of the sender, not other words for "all": _instance_ids refuses both.
     instance_ids: Annotated[
         Annotated[list[_InstanceId], Field(max_length=1000), AfterValidator(_unique)] | None,
@@ -275,7 +310,6 @@ class _Request(_Strict):
     rollout: _Rollout | None = None
     ineligible: Literal["skip", "reject"] = "skip"
     dry_run: bool = False
-    reason: Annotated[str, Field(max_length=1000)] | None = None
 
 
 def _target_problems(document: Mapping[str, Any]) -> list[Problem]:
@@ -286,12 +320,12 @@ def _target_problems(document: Mapping[str, Any]) -> list[Problem]:
     return [Problem(name, "is missing (give all three names, or resourceId)") for name in missing]
 
 
-def _problem(detail: Mapping[str, Any]) -> Problem:
+def _problem(detail: Mapping[str, Any], request: type[BaseModel]) -> Problem:
     where = ".".join(str(part) for part in detail["loc"]) or "body"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         name = str(detail["loc"][-1])
-        model = _Rollout if "rollout" in detail["loc"][:-1] else _Request
+        model = _Rollout if "rollout" in detail["loc"][:-1] else request
         known = [info.alias or name for info in model.model_fields.values()]
         close = difflib.get_close_matches(name, known, n=1)
         message = "is not a field of a maintenance request" + (f"; did you mean {close[0]}?" if close else "")

@@ -105,6 +105,33 @@ def rejected(
     )
 
 
+def cancellation_accepted(
+    *,
+    request_id: str,
+    cancels: str,
+    scale_set: ScaleSet,
+    now: datetime,
+    reason: str | None,
+    correlation_id: str | None,
+    trace: Mapping[str, str],
+) -> MaintenanceEvent:
+    """A cancellation will be met by the request `cancels` before its next wave, if it is not over yet."""
+    data: dict[str, Any] = {"requestId": request_id, **_names(scale_set), "status": "Accepted", "cancels": cancels}
+    if reason is not None:
+        data["reason"] = redact(reason)
+    return MaintenanceEvent(
+        type=f"{TYPE_PREFIX}.accepted.v1",
+        event_id=f"{request_id}:accepted",
+        source=scale_set.resource_id,
+        subject=request_id,
+        time=now,
+        data=data,
+        properties=_properties("accepted", "Accepted", request_id, scale_set),
+        correlation_id=correlation_id or request_id,
+        trace=trace,
+    )
+
+
 def terminal_id(request_id: str) -> str:
     """One id for `completed` and `rejected` alike: duplicate detection then lets only one end of a request through,
     even if a second run came to another one."""

@@ -11,19 +11,28 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from maintenance.bus import BusUnavailable
 from maintenance.cloud_event import MaintenanceEvent
-from maintenance.contracts import Envelope, MaintenanceRequest, read_document, read_request, request_id_of, trace_of
+from maintenance.contracts import (
+    Envelope,
+    MaintenanceRequest,
+    read_cancellation,
+    read_document,
+    read_request,
+    request_id_of,
+    trace_of,
+)
 from maintenance.errors import PolicyViolation, Problem, ProblemsError
-from maintenance.events import rejected
-from maintenance.notices import Notice
+from maintenance.events import cancellation_accepted, rejected
+from maintenance.notices import CANCELLATION_LASTS, Notice, NoticeKind
 from maintenance.observations import ErrorDetail
 from maintenance.operation import Operation
-from maintenance.outbox import RETRY_AFTER, dispatch
+from maintenance.outbox import RETRY_AFTER, dispatch, record_to_keep
 from maintenance.records import Record, to_record
 from maintenance.redaction import redact
+from maintenance.resources import ScaleSet
 from maintenance.runner import Runner
 from maintenance.settings import Settings
 from maintenance.steps import Wait
@@ -81,6 +90,12 @@ class _Delivery:
         """Nobody has tried to handle it before."""
         return self.attempt == 0 and self.envelope.delivery_count <= 1
 
+    @property
+    def last_trouble(self) -> ErrorDetail | None:
+        """Why the attempt before failed, as that one wrote it down."""
+        code, colon, message = (self.trouble or "").partition(": ")
+        return ErrorDetail(code, message) if colon else None
+
 
 class RequestHandler:
     """The use case behind the queue trigger."""
@@ -108,6 +123,9 @@ class RequestHandler:
             await self._reject(self._read_delivery(envelope, None), error.problems, None)
             return
         delivery = self._read_delivery(envelope, document)
+        if "cancel" in document:
+            await self._cancel(delivery, document)
+            return
         request = None
         try:
             request = replace(read_request(envelope, document), request_id=delivery.request_id)
@@ -117,13 +135,49 @@ class RequestHandler:
             return
         await self._start(request, delivery)
 
+    async def _cancel(self, delivery: _Delivery, document: dict[str, Any]) -> None:
+        """Put up a notice that the request will meet before its next wave. Whether it still runs is not looked for."""
+        try:
+            cancellation = read_cancellation(document)
+            if not self._settings.allows(cancellation.scale_set):
+                raise PolicyViolation((self._not_allowed(cancellation.scale_set),))
+        except ProblemsError as error:
+            await self._reject(delivery, error.problems, None)
+            return
+        now = self._now()
+        notice = Notice(
+            NoticeKind.CANCELLATION,
+            cancellation.request_id,
+            cancellation.scale_set.key,
+            now + CANCELLATION_LASTS,
+            reason=cancellation.reason,
+        )
+        try:
+            await self._board.put_up(notice)
+            event = cancellation_accepted(
+                request_id=delivery.request_id,
+                cancels=cancellation.request_id,
+                scale_set=cancellation.scale_set,
+                now=now,
+                reason=cancellation.reason,
+                correlation_id=delivery.envelope.correlation_id,
+                trace=trace_of(delivery.envelope.properties),
+            )
+            await self._bus.publish([event])
+        except BusUnavailable:
+            await self._send_clone(delivery, due=now + RETRY_AFTER)
+            return
+        logger.info("Request %s: cancels %s", delivery.request_id, cancellation.request_id)
+
+    def _not_allowed(self, scale_set: ScaleSet) -> Problem:
+        return Problem("scale set", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", scale_set.resource_id)
+
     def _check(self, request: MaintenanceRequest, delivery: _Delivery) -> None:
         """Raises PolicyViolation with everything this app does not allow about the request."""
         problems = []
         now = self._now()
         if not self._settings.allows(request.scale_set):
-            told = "is not within MAINTENANCE_ALLOWED_SCOPES of this app"
-            problems.append(Problem("scale set", told, request.scale_set.resource_id))
+            problems.append(self._not_allowed(request.scale_set))
         if request.instance_ids is None and not self._settings.allow_whole_scale_set:
             problems.append(Problem("instanceIds", "is missing, and this app does not maintain whole scale sets"))
         rollout = request.rollout
@@ -149,7 +203,7 @@ class RequestHandler:
         )
         if delivery.suspect:
             # An earlier run may have started it, and may have left a record of the same id: the poller finds out.
-            await self._bus.track([to_record(replace(operation, poll=0, posted_at=now), now)])
+            await self._track(to_record(replace(operation, poll=0, posted_at=now), now), delivery)
         elif delivery.envelope.delivery_count > 1:
             # Whatever successor the earlier run sent, this clone has the same id as the one it may have sent.
             await self._send_clone(delivery, due=None, suspect=True)
@@ -159,22 +213,32 @@ class RequestHandler:
             await self._run(operation, delivery)
 
     async def _run(self, operation: Operation, delivery: _Delivery) -> None:
-        trouble = ErrorDetail("Trouble", delivery.trouble) if delivery.trouble else None
-        operation = replace(operation, failures=delivery.attempt, trouble=trouble)
+        operation = replace(operation, failures=delivery.attempt, trouble=delivery.last_trouble)
         result = await self._runner.run(operation, self._runner.views(), suspect=False)
         if isinstance(result, Wait) and not result.operation.may_have_posted:
             await self._send_clone(delivery, due=result.due, trouble=result.operation.trouble)
             return
         outcome = dispatch(result, self._now())
         told = await self._tell(outcome.events)
-        kept = outcome.keep if told else outcome.keep_if_untold
-        if kept is not None:
-            await self._bus.track([to_record(*kept)])
+        record = record_to_keep(outcome, told=told)
+        if record is not None and not await self._track(record, delivery):
+            return
         # Should this fail, the poller tells it, from the record just kept.
         await self._tell(outcome.afterwards)
         if outcome.release and told:
             await self._board.take_down([operation.request_id])
         logger.info("Request %s: %s", operation.request_id, describe(result.operation))
+
+    async def _track(self, record: Record, delivery: _Delivery) -> bool:
+        """Keep an operation. Where that fails the request is looked at again later, as one that may have been started:
+        raised, the trouble would cost the message its deliveries within seconds."""
+        try:
+            await self._bus.track([record])
+        except BusUnavailable as error:
+            logger.warning("Request %s cannot be kept, and comes again: %s", delivery.request_id, error)
+            await self._send_clone(delivery, due=self._now() + RETRY_AFTER, suspect=True)
+            return False
+        return True
 
     async def _tell(self, events: Sequence[MaintenanceEvent]) -> bool:
         try:
