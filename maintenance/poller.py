@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -80,14 +80,16 @@ class _Run:
         self.keep = to_record(*outcome.keep) if outcome.keep else None
 
     def keep_untold(self) -> Record | None:
-        """The record where the events could not be published; without them where they make it too large."""
+        """The record where the events could not be published; without them where they make it too large. An end is
+        kept all the same: its last event is made of the operation again."""
         if not self.dispatch.events:
             return self.keep
+        operation, due = self.dispatch.keep_if_untold
         try:
-            return to_record(*self.dispatch.keep_if_untold)
+            return to_record(operation, due)
         except ValueError as error:
             logger.error("Events are lost: %s", error)
-            return self.keep
+            return to_record(replace(operation, outbox=()), due)
 
 
 class Poller:
@@ -182,7 +184,7 @@ class Poller:
                 # No text and no trace: what is unforeseen may hold anything.
                 logger.error("Operation %s is stuck: %s", received.message_id, type(error).__name__)
                 return None
-        if result.operation.status is not None:
+        if run.keep is None:
             tick.ended += 1
             logger.info("Request %s: %s", operation.request_id, describe(result.operation))
         return run
