@@ -85,7 +85,7 @@ class Sender:
             failure = MessageTooLarge("sending failed: a message is larger than Service Bus takes")
             await self._drop()
             if len(waiting) > 1:
-                # Whose message it is, is not told; the others' must go. What was sent already is dropped as a duplicate.
+                # Whose message it is, is not told, and the others' must go. What was sent already is a duplicate.
                 for one in waiting:
                     self._waiting = [one]
                     await self._send_waiting()

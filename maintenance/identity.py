@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 import httpx
-from azure.core.credentials import AccessTokenInfo
+from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
 from azure.core.exceptions import AzureError
 
 from maintenance.errors import MaintenanceError
@@ -16,12 +16,15 @@ from maintenance.redaction import redact
 
 TOKEN_TIMEOUT = 30.0
 REFRESH_BEFORE_EXPIRY = 300.0
+# The credential has a cache of its own, which it passes over only for a token with claims. A managed identity's token
+# has none to ask for, so these are not sent anywhere.
+ANOTHER_TOKEN: TokenRequestOptions = {"claims": "{}"}
 
 
 class TokenSource(Protocol):
     """What is used of `azure.identity.aio.ManagedIdentityCredential`."""
 
-    async def get_token_info(self, *scopes: str) -> AccessTokenInfo: ...
+    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo: ...
 
 
 class IdentityUnavailable(MaintenanceError):
@@ -40,6 +43,7 @@ class ManagedIdentityAuth(httpx.Auth):
         self._scope = scope
         self._now = now
         self._held: AccessTokenInfo | None = None
+        self._refused = False
         self._lock = asyncio.Lock()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -47,7 +51,9 @@ class ManagedIdentityAuth(httpx.Auth):
         request.headers["Authorization"] = f"Bearer {held.token}"
         response = yield request
         if response.status_code == 401 and self._held is held:
+            # Revoked, perhaps; the next call comes with another.
             self._held = None
+            self._refused = True
 
     def _fresh(self) -> AccessTokenInfo | None:
         held = self._held
@@ -62,13 +68,15 @@ class ManagedIdentityAuth(httpx.Auth):
                 return held
             try:
                 async with asyncio.timeout(TOKEN_TIMEOUT):
-                    fetched = await self._credential.get_token_info(self._scope)
+                    options = ANOTHER_TOKEN if self._refused else None
+                    fetched = await self._credential.get_token_info(self._scope, options=options)
             except (AzureError, TimeoutError) as error:
                 held = self._held
                 if held is not None and self._now() < held.expires_on:
                     return held
                 raise IdentityUnavailable(_explain(error)) from None
             self._held = fetched
+            self._refused = False
             return fetched
 
 

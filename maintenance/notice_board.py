@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
-from azure.servicebus.exceptions import MessageNotFoundError, ServiceBusError
+from azure.servicebus.exceptions import MessageNotFoundError
 
-from maintenance.bus import SOCKET_TIMEOUT, BusUnavailable, close_quietly
+from maintenance.bus import CALL_TIMEOUT, SOCKET_TIMEOUT, TROUBLE, BusUnavailable, close_quietly
 from maintenance.notices import Notice, read_notice, write_notice
 
-CALL_TIMEOUT = 60.0
 PAGE = 250
 MAX_PAGES = 40
 
@@ -20,8 +19,9 @@ MAX_PAGES = 40
 class NoticeBoard:
     """One per process. All methods raise BusUnavailable where Service Bus does not answer."""
 
-    def __init__(self, client: ServiceBusClient, queue: str) -> None:
+    def __init__(self, client: ServiceBusClient, queue: str, *, call_timeout: float = CALL_TIMEOUT) -> None:
         self._client = client
+        self._call_timeout = call_timeout
         self._queue = queue
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
@@ -43,11 +43,11 @@ class NoticeBoard:
         message = ServiceBusMessage(write_notice(notice), subject=notice.kind.value, content_type="application/json")
         async with self._lock:
             try:
-                async with asyncio.timeout(CALL_TIMEOUT):
+                async with asyncio.timeout(self._call_timeout):
                     if self._sender is None:
                         self._sender = self._client.get_queue_sender(self._queue)
                     await self._sender.schedule_messages(message, notice.until)
-            except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+            except TROUBLE as error:
                 await self._drop()
                 raise BusUnavailable(f"putting up a notice failed: {type(error).__name__}") from None
 
@@ -60,13 +60,13 @@ class NoticeBoard:
     async def _cancel(self, number: int) -> None:
         async with self._lock:
             try:
-                async with asyncio.timeout(CALL_TIMEOUT):
+                async with asyncio.timeout(self._call_timeout):
                     if self._sender is None:
                         self._sender = self._client.get_queue_sender(self._queue)
                     await self._sender.cancel_scheduled_messages(number)
             except MessageNotFoundError:
                 return
-            except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+            except TROUBLE as error:
                 await self._drop()
                 raise BusUnavailable(f"taking down a notice failed: {type(error).__name__}") from None
 
@@ -75,9 +75,9 @@ class NoticeBoard:
             # From here on it is too late to join: a notice may be put up that this reading does not show.
             self._next_reading = None
             try:
-                async with asyncio.timeout(CALL_TIMEOUT):
+                async with asyncio.timeout(self._call_timeout):
                     return await self._read_all()
-            except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+            except TROUBLE as error:
                 await self._drop()
                 raise BusUnavailable(f"reading the notices failed: {type(error).__name__}") from None
 

@@ -8,12 +8,16 @@ operation's record, and is tried again with it.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from maintenance.cloud_event import MaintenanceEvent
 from maintenance.operation import Operation
+from maintenance.records import Record, to_record
 from maintenance.steps import End, Wait
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER = timedelta(minutes=1)
 
@@ -67,6 +71,22 @@ def dispatch(result: Wait | End, now: datetime) -> Dispatch:
                 keep_if_untold=(_later(untold), now + RETRY_AFTER),
                 release=operation.claimed,
             )
+
+
+def record_to_keep(outcome: Dispatch, *, told: bool) -> Record | None:
+    """What goes into the operations queue, once it is known whether the events were published.
+
+    Events of the past that make the record too large are left out; the end of the request is in it in any case.
+    Raises ValueError where the operation itself is too large.
+    """
+    if told or not outcome.events:
+        return to_record(*outcome.keep) if outcome.keep else None
+    operation, due = outcome.keep_if_untold
+    try:
+        return to_record(operation, due)
+    except ValueError as error:
+        logger.error("%d events are lost: %s", len(operation.outbox), error)
+        return to_record(replace(operation, outbox=()), due)
 
 
 def _later(operation: Operation) -> Operation:

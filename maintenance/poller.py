@@ -7,16 +7,17 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from maintenance.bus import BusUnavailable, Received
+from maintenance.bus import BusUnavailable, MessageTooLarge, Received
 from maintenance.cloud_event import MaintenanceEvent
 from maintenance.errors import UnreadableRecord
 from maintenance.handler import describe
-from maintenance.outbox import Dispatch, dispatch
-from maintenance.records import Record, read_record, to_record
+from maintenance.outbox import Dispatch, dispatch, record_to_keep
+from maintenance.records import Record, read_record
+from maintenance.redaction import redact
 from maintenance.runner import Runner, Views
 from maintenance.settings import Settings
 
@@ -72,24 +73,14 @@ class Tick:
         )
 
 
+@dataclass(slots=True)
 class _Run:
-    """What one operation's run leads to. Its record is written at once: one that cannot be must not harm others."""
+    """What one operation's run leads to, and how far that has come."""
 
-    def __init__(self, outcome: Dispatch) -> None:
-        self.dispatch = outcome
-        self.keep = to_record(*outcome.keep) if outcome.keep else None
-
-    def keep_untold(self) -> Record | None:
-        """The record where the events could not be published; without them where they make it too large. An end is
-        kept all the same: its last event is made of the operation again."""
-        if not self.dispatch.events:
-            return self.keep
-        operation, due = self.dispatch.keep_if_untold
-        try:
-            return to_record(operation, due)
-        except ValueError as error:
-            logger.error("Events are lost: %s", error)
-            return to_record(replace(operation, outbox=()), due)
+    message_id: str
+    dispatch: Dispatch
+    told: bool = False
+    kept: bool = False
 
 
 class Poller:
@@ -151,22 +142,20 @@ class Poller:
             tasks = [group.create_task(self._proceed(received, tick)) for received in batch]
         outcomes = [(received, task.result()) for received, task in zip(batch, tasks, strict=True)]
         runs = [outcome for _, outcome in outcomes if isinstance(outcome, _Run)]
-        told = await self._tell([event for run in runs for event in run.dispatch.events])
-        records = [record for run in runs if (record := run.keep if told else run.keep_untold())]
-        await self._bus.track(records)
-        tick.kept += len(records)
-        over = [run.dispatch.request_id for run in runs if run.dispatch.release] if told else []
-        if over:
+        await self._tell(runs)
+        await self._keep(runs, tick)
+        if over := [run.dispatch.request_id for run in runs if run.dispatch.release and run.told and run.kept]:
             await self._board.take_down(over)
         for received, outcome in outcomes:
             match outcome:
-                case _Run():
+                case _Run(kept=True):
                     await due.complete(received)
                 case UnreadableRecord(reason=reason, description=description):
                     tick.unreadable += 1
-                    logger.error("Dead-lettered %s: %s: %s", received.message_id, reason, description)
-                    await due.dead_letter(received, reason, description)
-                case None:
+                    told = redact(description)
+                    logger.error("Dead-lettered %s: %s: %s", received.message_id, reason, told)
+                    await due.dead_letter(received, reason, told)
+                case _:
                     tick.stuck += 1
 
     async def _proceed(self, received: Received, tick: Tick) -> _Run | UnreadableRecord | None:
@@ -179,20 +168,43 @@ class Poller:
         async with tick.permits:
             try:
                 result = await self._runner.run(operation, tick.views, suspect=received.delivery_count > 1)
-                run = _Run(dispatch(result, self._now()))
+                run = _Run(received.message_id, dispatch(result, self._now()))
             except Exception as error:
                 # No text and no trace: what is unforeseen may hold anything.
                 logger.error("Operation %s is stuck: %s", received.message_id, type(error).__name__)
                 return None
-        if run.keep is None:
+        if result.operation.status is not None:
             tick.ended += 1
             logger.info("Request %s: %s", operation.request_id, describe(result.operation))
         return run
 
-    async def _tell(self, events: Sequence[MaintenanceEvent]) -> bool:
+    async def _tell(self, runs: Sequence[_Run]) -> None:
+        """Publish what the runs have to tell; what cannot be goes into the operations' records."""
+        events = [event for run in runs for event in run.dispatch.events]
         try:
             await self._bus.publish(events)
         except BusUnavailable as error:
+            if isinstance(error, MessageTooLarge) and len(runs) > 1:
+                for run in runs:
+                    await self._tell([run])
+                return
             logger.error("%d events are kept for later: %s", len(events), error)
-            return False
-        return True
+            return
+        for run in runs:
+            run.told = True
+
+    async def _keep(self, runs: Sequence[_Run], tick: Tick) -> None:
+        """Send the operations' next records. One that is too large is stuck, and must not hold up the others."""
+        try:
+            records = [record for run in runs if (record := record_to_keep(run.dispatch, told=run.told)) is not None]
+            await self._bus.track(records)
+        except (MessageTooLarge, ValueError) as error:
+            if len(runs) == 1:
+                logger.error("Operation %s is stuck: %s", runs[0].message_id, error)
+                return
+            for run in runs:
+                await self._keep([run], tick)
+            return
+        tick.kept += len(records)
+        for run in runs:
+            run.kept = True

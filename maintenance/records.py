@@ -1,7 +1,8 @@
 """Operations as they stand in the queue: JSON with a schema version.
 
 A newer version of this app may add fields; an older one carries them through untouched, so that both can run side by
-side during a deployment. Another `schemaVersion` means another meaning, and is never guessed at.
+side during a deployment. So new fields belong at the top, not into `calls` or `outcomes`. Another `schemaVersion`
+means another meaning, and is never guessed at.
 """
 
 from __future__ import annotations

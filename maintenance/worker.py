@@ -66,7 +66,7 @@ class Worker:
             events_topic=settings.events_topic,
             call_timeout=bus_timeout,
         )
-        self._board = NoticeBoard(self._bus.client, settings.rollouts_queue)
+        self._board = NoticeBoard(self._bus.client, settings.rollouts_queue, call_timeout=bus_timeout)
         runner = Runner(
             ResourceManager(self._client, endpoint=settings.arm_endpoint, now=now),
             Lifecycle(

@@ -28,6 +28,7 @@ from maintenance.observations import (
     UrlKind,
     read_error,
     read_operation,
+    read_remaining,
     read_retry_after,
     read_submission,
 )
@@ -52,9 +53,18 @@ CONFLICT = error("Conflict", "The instance is being deleted.")
 BUSY = error("OperationNotAllowed", "A system upgrade is in progress. Please retry after some time.")
 DETAIL = ErrorDetail("Conflict", "The instance is being deleted.")
 
+
+def held_up(why: ErrorDetail, retry_after: timedelta | None = None) -> Throttled:
+    return Throttled(why, retry_after, whole_subscription=False)
+
+
 SUBMISSIONS: dict[str, tuple[ArmAnswer, Submission]] = {
     "200": (answer(200), Succeeded()),
     "200 with a body": (answer(200, {"name": "web"}), Succeeded()),
+    "200 with HTML": (
+        answer(200, HTML),
+        Ambiguous(ErrorDetail("UnreadableAnswer", f"HTTP 200 with a body that is no JSON object ({len(HTML)} bytes)")),
+    ),
     "200 with a place to ask": (answer(200, azure_asyncoperation=ASYNC), Accepted(ASYNC, "async-operation")),
     "200 that says it runs": (answer(200, {"status": "InProgress"}), Accepted(None)),
     "200 that says Succeeded": (answer(200, {"status": "succeeded"}), Succeeded()),
@@ -88,15 +98,15 @@ SUBMISSIONS: dict[str, tuple[ArmAnswer, Submission]] = {
     "404": (answer(404, CONFLICT), Refused(DETAIL, 404)),
     "408": (answer(408), Ambiguous(ErrorDetail("Http408", "HTTP 408 with no body"))),
     "409": (answer(409, CONFLICT), Refused(DETAIL, 409)),
-    "409 with Retry-After": (answer(409, CONFLICT, retry_after="30"), Throttled(DETAIL, seconds(30))),
-    "409 with a Retry-After of nothing": (answer(409, CONFLICT, retry_after="0"), Throttled(DETAIL, seconds(0))),
+    "409 with Retry-After": (answer(409, CONFLICT, retry_after="30"), held_up(DETAIL, seconds(30))),
+    "409 with a Retry-After of nothing": (answer(409, CONFLICT, retry_after="0"), held_up(DETAIL, seconds(0))),
     "409 with a Retry-After just past": (
         answer(409, CONFLICT, retry_after="Sat, 31 Jan 2026 11:59:59 GMT"),
-        Throttled(DETAIL, seconds(0)),
+        held_up(DETAIL, seconds(0)),
     ),
     "409 that advises to retry": (
         answer(409, BUSY),
-        Throttled(ErrorDetail("OperationNotAllowed", BUSY["error"]["message"])),
+        held_up(ErrorDetail("OperationNotAllowed", BUSY["error"]["message"])),
     ),
     "429": (answer(429), Throttled(ErrorDetail("Http429", "HTTP 429 with no body"))),
     "429 with HTML": (
@@ -345,3 +355,34 @@ def test_any_answer_means_something_and_none_but_2xx_means_success(
     if b'"failed"' in body.lower() and isinstance(reading, Succeeded):
         document = json.loads(body)
         assert str(document.get("status")).strip().lower() != "failed"
+
+
+@pytest.mark.parametrize(
+    ("headers", "remaining"),
+    [
+        ({}, None),
+        ({"x-ms-ratelimit-remaining-subscription-reads": "249"}, 249),
+        ({"x-ms-ratelimit-remaining-subscription-writes": "3"}, None),
+        (
+            {
+                "x-ms-ratelimit-remaining-subscription-reads": "9",
+                "x-ms-ratelimit-remaining-subscription-global-reads": "8",
+            },
+            8,
+        ),
+        (
+            {
+                "x-ms-ratelimit-remaining-subscription-reads": "100",
+                "x-ms-ratelimit-remaining-resource": "Microsoft.Compute/Get3Min;12, Microsoft.Compute/Get30Min;900",
+            },
+            12,
+        ),
+        ({"x-ms-ratelimit-remaining-resource": "Microsoft.Compute/GetOperation3Min;soon,nothing,;-1"}, None),
+        ({"x-ms-ratelimit-remaining-subscription-reads": " 5 "}, 5),
+        ({"x-ms-ratelimit-remaining-subscription-reads": "٣"}, None),
+    ],
+)
+def test_the_calls_that_are_left_are_the_lowest_counter_told(headers: dict[str, str], remaining: int | None) -> None:
+    assert read_remaining(headers) == remaining
+    running = read_operation(ArmAnswer(200, headers, b'{"status": "Running"}'), "async-operation", NOW)
+    assert running == Running("running", remaining=remaining)

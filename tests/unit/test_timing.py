@@ -66,3 +66,29 @@ def test_durations_are_read(text: str, duration: float) -> None:
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"must"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("remaining", [None, 20, 249])
+def test_with_calls_left_a_poll_stays_where_it_is(remaining: int | None) -> None:
+    assert TIMING.spread_out(NOW + seconds(60), NOW, remaining, "seed") == NOW + seconds(60)
+
+
+def test_the_fewer_calls_are_left_the_later_a_poll_is_and_never_sooner_than_it_was_due() -> None:
+    due = NOW + seconds(60)
+    pauses = [TIMING.spread_out(due, NOW, remaining, "seed") - NOW for remaining in (19, 15, 10, 5, 0)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] == seconds(60)
+    assert seconds(330) <= pauses[-1] <= TIMING.max_poll
+
+
+def test_operations_whose_polls_would_meet_are_spread_apart_each_always_to_the_same_time() -> None:
+    due = NOW + seconds(60)
+    dues = [TIMING.spread_out(due, NOW, 3, f"req-{number}:w0:p1") for number in range(20)]
+    assert len(set(dues)) == 20
+    assert max(dues) - min(dues) > seconds(90)
+    assert dues[0] == TIMING.spread_out(due, NOW, 3, "req-0:w0:p1")
+
+
+def test_a_pause_that_is_longer_than_the_longest_is_kept() -> None:
+    due = NOW + TIMING.max_poll * 2
+    assert TIMING.spread_out(due, NOW, 0, "seed") == due
