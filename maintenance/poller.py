@@ -173,7 +173,7 @@ class Poller:
                 # No text and no trace: what is unforeseen may hold anything.
                 logger.error("Operation %s is stuck: %s", received.message_id, type(error).__name__)
                 return None
-        if result.operation.status is not None:
+        if run.dispatch.keep is None:
             tick.ended += 1
             logger.info("Request %s: %s", operation.request_id, describe(result.operation))
         return run

@@ -122,7 +122,8 @@ def _sort(
     operation: Operation, found: Mapping[str, Instance], missing: Sequence[str], *, unsure: bool
 ) -> tuple[Operation, tuple[str, ...], tuple[str, ...]]:
     """The operation with the outcomes of those that need nothing more, the eligible, and those being updated."""
-    outcomes = {i: Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set") for i in missing}
+    gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
+    outcomes = {i: gone for i in missing if i not in operation.outcomes}
     eligible: list[str] = []
     running: list[str] = []
     for instance_id, instance in found.items():
