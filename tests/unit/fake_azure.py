@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -16,6 +16,7 @@ from maintenance.cloud_event import MaintenanceEvent
 from maintenance.contracts import Envelope
 from maintenance.errors import ArmError
 from maintenance.instances import Instance
+from maintenance.notices import Notice
 from maintenance.observations import Accepted, Ambiguous, ErrorDetail, Reading, Running, Submission, Succeeded, Untold
 from maintenance.operation import Call
 from maintenance.records import Record
@@ -71,6 +72,7 @@ class FakeArm:
         self.post_answers: list[Submission | Exception] = []
         self.poll_answers: list[Reading | Exception] = []
         self.view_answers: list[ArmError | list[Instance]] = []
+        self.flexible = False
         self.posted: list[tuple[str, ...] | None] = []
         self.maintained: Counter[str] = Counter()
         self.wrongly_posted: list[str] = []
@@ -91,6 +93,12 @@ class FakeArm:
         self._fate.step("POST is answered")
         return answer
 
+    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
+        return await self.perform_maintenance(scale_set, (vm_name,))
+
+    async def is_flexible(self, scale_set: ScaleSet) -> bool:
+        return self.flexible
+
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
         self._fate.step("poll")
         self.polls += 1
@@ -104,7 +112,7 @@ class FakeArm:
             return Untold(ErrorDetail("NotFound", "No such operation."))
         return Succeeded() if ends <= self._clock() else Running("inprogress")
 
-    async def list_instances(self, scale_set: ScaleSet) -> list[Instance]:
+    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         self._fate.step("look")
         self.looks += 1
         if self.view_answers:
@@ -246,6 +254,29 @@ class FakeBus:
         if entity in self.down:
             raise BusUnavailable(f"sending failed: {entity} is down")
         self.log.append(doing)
+
+
+class FakeBoard:
+    """Notices, numbered in the order in which they were put up."""
+
+    def __init__(self, fate: Fate) -> None:
+        self._fate = fate
+        self._number = 0
+        self.notices: list[Notice] = []
+
+    async def read(self) -> list[Notice]:
+        self._fate.step("notices are read")
+        return list(self.notices)
+
+    async def put_up(self, notice: Notice) -> None:
+        self._number += 1
+        self.notices.append(replace(notice, number=self._number))
+        self._fate.step("notice is put up")
+
+    async def take_down(self, request_ids: Sequence[str]) -> None:
+        self._fate.step("notices are to be taken down")
+        self.notices = [notice for notice in self.notices if notice.request_id not in request_ids]
+        self._fate.step("notices are taken down")
 
 
 class FakeDue:

@@ -103,6 +103,7 @@ def check(world: World, status: str, maintained: set[str]) -> None:
     assert world.arm.wrongly_posted == []
     assert (world.bus.requests.dead, world.bus.operations.dead) == ([], [])
     assert world.failures == []
+    assert world.board.notices == [], "the scale set stays claimed"
 
 
 @pytest.mark.parametrize("story", STORIES)

@@ -9,6 +9,7 @@ import pytest
 
 from maintenance.instances import Instance
 from maintenance.lifecycle import Lifecycle
+from maintenance.notices import Notice, NoticeKind
 from maintenance.observations import (
     Accepted,
     Ambiguous,
@@ -25,7 +26,7 @@ from maintenance.observations import (
 )
 from maintenance.operation import Operation, Phase, Result, Status
 from maintenance.rollout import Rollout
-from maintenance.steps import End, Look, Poll, Post, Rules, Step, Wait
+from maintenance.steps import Claim, End, Look, Poll, Post, Rules, Step, Wait
 from tests.unit.samples import (
     NOW,
     OPERATION_URL,
@@ -115,6 +116,10 @@ class Story:
         return {i: outcome.result.value for i, outcome in self.step.operation.outcomes.items()}
 
     def _to(self, step: Step) -> Story:
+        if isinstance(step, Claim):
+            operation = step.operation
+            notice = Notice(NoticeKind.ROLLOUT, operation.request_id, operation.scale_set.key, operation.deadline, 1)
+            step = self.lifecycle.after_claim(step, [notice], self.now, suspect=self.suspect)
         self.step = step
         if isinstance(step, (Wait, End)):
             self.events += [event.event_id.removeprefix("req-1:") for event in step.events]

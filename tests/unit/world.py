@@ -17,7 +17,17 @@ from maintenance.resources import Scope
 from maintenance.runner import Runner
 from maintenance.settings import ServiceBusConnection, Settings
 from maintenance.steps import Rules
-from tests.unit.fake_azure import FakeArm, FakeBus, Fate, HandClock, Killed, Message, all_eligible, envelope_of
+from tests.unit.fake_azure import (
+    FakeArm,
+    FakeBoard,
+    FakeBus,
+    Fate,
+    HandClock,
+    Killed,
+    Message,
+    all_eligible,
+    envelope_of,
+)
 from tests.unit.samples import SUBSCRIPTION, request_body
 
 DELIVERIES = 10
@@ -32,6 +42,7 @@ class World:
         self.clock = HandClock()
         self.fate = Fate(die_at)
         self.bus = FakeBus(self.clock, self.fate)
+        self.board = FakeBoard(self.fate)
         self.arm = FakeArm(self.clock, self.fate, all_eligible(3) if instances is None else instances)
         self.settings = replace(
             Settings(service_bus=ServiceBusConnection(namespace="ns"), allowed_scopes=(Scope(SUBSCRIPTION),)),
@@ -43,9 +54,11 @@ class World:
     def restart(self) -> None:
         """A new process: nothing in memory is left."""
         lifecycle = Lifecycle(Rules(timing=self.settings.timing, views=self.settings.read_instance_views))
-        runner = Runner(self.arm, lifecycle, allows=self.settings.allows, now=self.clock, holds=Holds())
-        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock)
-        self.poller = Poller(runner, self.bus, self.settings, now=self.clock, monotonic=self.clock.seconds)
+        runner = Runner(
+            self.arm, lifecycle, board=self.board, allows=self.settings.allows, now=self.clock, holds=Holds()
+        )
+        self.handler = RequestHandler(runner, self.bus, self.board, self.settings, now=self.clock)
+        self.poller = Poller(runner, self.bus, self.board, self.settings, now=self.clock, monotonic=self.clock.seconds)
 
     def send(self, body: object = None, *, message_id: str = "req-1", **properties: str | int | bool) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(request_body() if body is None else body).encode()
