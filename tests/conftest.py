@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -9,6 +10,26 @@ import pytest_asyncio
 
 from sandbox.resource_manager import seed_example
 from tests.estate import DURATION, Estate, Running, estate, running
+from tests.secrecy import SECRECY
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _all_is_heard() -> Iterator[None]:
+    """All of the worker's log is listened to, and of the libraries' what the worker lets through."""
+    levels = {"maintenance": logging.DEBUG, "azure": logging.WARNING, "httpx": logging.WARNING}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.getLogger().addHandler(SECRECY)
+    yield
+    logging.getLogger().removeHandler(SECRECY)
+    # What came after the last test: its module's services were closed.
+    assert SECRECY.leaks() == []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_secret_is_told() -> Iterator[None]:
+    yield
+    assert SECRECY.leaks() == []
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,22 @@ import azure.functions as func
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
+from maintenance.notice_board import NoticeBoard
+from maintenance.notices import Notice, NoticeKind
+from maintenance.resources import ScaleSet
 from maintenance.settings import read_settings
 from maintenance.worker import Worker
 from sandbox.environment import worker_environment
 from sandbox.functions_host import FunctionsHost
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import EXAMPLE_RESOURCE_GROUP, EXAMPLE_SUBSCRIPTION_ID, ResourceManager, seed_example
-from sandbox.servicebus import ServiceBus, Topology
+from sandbox.servicebus import HandMovedClock, ServiceBus, Topology, system_clock
+from tests.secrecy import SECRECY
 
 TOPOLOGY = Path(__file__).parent.parent / "infra" / "topology.json"
 REQUESTS = "maintenance-requests"
 OPERATIONS = "maintenance-operations"
+ROLLOUTS = "maintenance-rollouts"
 TOPIC = "maintenance-events"
 SUBSCRIPTION = "all-events"
 ENTITIES = (REQUESTS, OPERATIONS, f"{TOPIC}/Subscriptions/{SUBSCRIPTION}")
@@ -84,6 +89,7 @@ class Estate:
     arm: ResourceManager
     identity: ManagedIdentity
     events: list[Event] = field(default_factory=list)
+    worker_options: dict[str, Any] = field(default_factory=dict)
 
     def environment(self, **settings: str) -> dict[str, str]:
         names = worker_environment(
@@ -99,20 +105,32 @@ class Estate:
         counts = {entity: self.bus.counts(entity) for entity in (REQUESTS, OPERATIONS)}
         return {entity: str(count) for entity, count in counts.items() if not count.empty}
 
+    def notices(self) -> list[str]:
+        """The notices of rollouts and cancellations that are up."""
+        return [message.body.decode() for message in self.bus.peek(ROLLOUTS)]
+
     def posts(self) -> list[Any]:
         return [call for call in self.arm.calls if call.method == "POST"]
 
 
 @contextmanager
-def estate(*, duration: timedelta = DURATION, throttling: bool = False) -> Iterator[Estate]:
-    """All services, with the example scale sets in them."""
+def estate(
+    *, duration: timedelta = DURATION, throttling: bool = False, clock: HandMovedClock | None = None
+) -> Iterator[Estate]:
+    """All services, with the example scale sets in them. With `clock` they, and the worker, go by it."""
+    time_of = clock or system_clock
     with (
         ManagedIdentity() as identity,
-        ResourceManager(tokens=identity.accepts, duration=duration, throttling=throttling) as arm,
-        ServiceBus(Topology.read(TOPOLOGY)) as bus,
+        ResourceManager(tokens=identity.accepts, duration=duration, throttling=throttling, clock=time_of) as arm,
+        ServiceBus(Topology.read(TOPOLOGY), clock=time_of) as bus,
     ):
         seed_example(arm, duration=duration)
-        yield Estate(bus, arm, identity)
+        services = Estate(bus, arm, identity, worker_options={"now": time_of})
+        SECRECY.watch(services)
+        try:
+            yield services
+        finally:
+            SECRECY.look_through(services)
 
 
 class Running:
@@ -143,6 +161,7 @@ class Running:
     async def hear(self, *, wait: float = 0.2) -> None:
         """Receive the events that have arrived."""
         for message in await self._receiver.receive_messages(max_message_count=50, max_wait_time=wait):
+            SECRECY.saw("event", b"".join(message.body), message.application_properties)
             properties = {
                 (key.decode() if isinstance(key, bytes) else key): (
                     value.decode() if isinstance(value, bytes) else value
@@ -173,6 +192,22 @@ class Running:
             await self.worker.poll()
             await self.hear()
 
+    async def until(self, holds: Callable[[], bool], *, within: float = 20.0) -> None:
+        """Fire the timer and listen until something holds."""
+        give_up = time.monotonic() + within
+        while not holds():
+            if time.monotonic() > give_up:
+                raise AssertionError(f"it did not hold within {within} s")
+            await self.worker.poll()
+            await self.hear()
+
+    async def haunt(self, scale_set: str, *, lasts: timedelta) -> None:
+        """Leave a notice as a worker leaves it that died, with all that it knew."""
+        key = ScaleSet(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, scale_set).key
+        board = NoticeBoard(self._client, ROLLOUTS)
+        await board.put_up(Notice(NoticeKind.ROLLOUT, "dead", key, datetime.now(UTC) + lasts))
+        await board.close()
+
     async def drain(self, *, within: float = 10.0) -> None:
         """Fire the timer until the queues are empty."""
         give_up = time.monotonic() + within
@@ -197,11 +232,15 @@ async def running(estate: Estate, **settings: str) -> AsyncIterator[Running]:
 
     The identity's variables must be in the environment of this process, as they are in Azure.
     """
-    worker = Worker(read_settings(estate.environment(**settings)))
+    worker = Worker(read_settings(estate.environment(**settings)), **estate.worker_options)
     app = func.FunctionApp()
 
-    @app.service_bus_queue_trigger(arg_name="message", queue_name=REQUESTS, connection="ServiceBusConnection", data_type=func.DataType.BINARY)
+    @app.service_bus_queue_trigger(
+        arg_name="message", queue_name=REQUESTS, connection="ServiceBusConnection", data_type=func.DataType.BINARY
+    )
     async def receive_request(message: func.ServiceBusMessage) -> None:
+        # What a worker writes onto the clone of a request; the body is the sender's own.
+        SECRECY.saw("request", message.application_properties)
         await worker.receive(message)
 
     client = ServiceBusClient.from_connection_string(estate.bus.connection_string)
