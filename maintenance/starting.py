@@ -36,7 +36,8 @@ def plan_waves(
     suspect: bool,
 ) -> Step:
     """The first look at the scale set: split the targets into waves and start the first, if nothing is in the way."""
-    suspect = suspect or operation.posted_at is not None
+    # A dry run posts nothing, so nothing can be its work.
+    suspect = (suspect or operation.posted_at is not None) and not operation.dry_run
     operation = unplanned = replace(operation, claimed=own_rollout(notices, operation.request_id))
     if (cancel := cancellation(notices, operation.scale_set.key, operation.request_id)) and not suspect:
         return cancel_rollout(operation, cancel, now)

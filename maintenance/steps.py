@@ -147,7 +147,8 @@ def reject(operation: Operation, problems: Sequence[Problem], now: datetime) -> 
     error = ErrorDetail(
         "Rejected", "Some targets cannot be maintained, and the request asks to be rejected then.", details=details
     )
-    outcomes = {target: Outcome(Result.NOT_ATTEMPTED) for wave in operation.waves for target in wave}
+    named = (*(operation.targets or ()), *(target for wave in operation.waves for target in wave))
+    outcomes = {target: Outcome(Result.NOT_ATTEMPTED) for target in named if target not in operation.outcomes}
     finished = replace(
         operation.settle_instances(outcomes),
         phase=Phase.FINISHED,
