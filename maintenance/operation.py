@@ -109,6 +109,7 @@ class Operation:
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     started_at: datetime | None = None
     posted_at: datetime | None = None
+    looked_at: datetime | None = None
     confirming_since: datetime | None = None
     recovering_since: datetime | None = None
     failures: int = 0

@@ -51,26 +51,41 @@ class Board(Protocol):
     async def put_up(self, notice: Notice) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The instances of a scale set, asked for at `time`; or why there is no answer."""
+
+    time: datetime
+    instances: list[Instance]
+    error: ArmError | None = None
+
+
 class Views:
-    """Instance listings, one per scale set: a tick keeps them for all of its operations that end."""
+    """Instance listings, one per scale set: a tick keeps them for all of its operations that end.
 
-    def __init__(self, arm: Arm) -> None:
+    An operation that has seen a listing already, and was not content, gets a newer one.
+    """
+
+    def __init__(self, arm: Arm, now: Callable[[], datetime]) -> None:
         self._arm = arm
+        self._now = now
         self._locks: dict[str, asyncio.Lock] = {}
-        self._listings: dict[str, list[Instance] | ArmError] = {}
+        self._listings: dict[str, Listing] = {}
 
-    async def of(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
+    async def of(self, scale_set: ScaleSet, *, flexible: bool = False, newer_than: datetime | None = None) -> Listing:
         """Raises ArmError."""
         key = scale_set.key
         async with self._locks.setdefault(key, asyncio.Lock()):
-            if key not in self._listings:
+            listing = self._listings.get(key)
+            if listing is None or (newer_than is not None and listing.time <= newer_than):
+                time = self._now()
                 try:
-                    self._listings[key] = await self._arm.list_instances(scale_set, flexible=flexible)
+                    listing = Listing(time, await self._arm.list_instances(scale_set, flexible=flexible))
                 except ArmError as error:
-                    self._listings[key] = error
-            listing = self._listings[key]
-        if isinstance(listing, ArmError):
-            raise listing
+                    listing = Listing(time, [], error)
+                self._listings[key] = listing
+        if listing.error is not None:
+            raise listing.error
         return listing
 
     def forget(self, scale_set: ScaleSet) -> None:
@@ -80,7 +95,7 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    instances: list[Instance]
+    listing: Listing
     flexible: bool
     notices: Sequence[Notice] = ()
 
@@ -107,7 +122,7 @@ class Runner:
         self._vm_posts = asyncio.Semaphore(MAX_POSTS)
 
     def views(self) -> Views:
-        return Views(self._arm)
+        return Views(self._arm, self._now)
 
     async def run(self, operation: Operation, views: Views, *, suspect: bool) -> Wait | End:
         """Take steps until the operation has to wait or has ended."""
@@ -144,27 +159,30 @@ class Runner:
                 return self._lifecycle.after_denied(operation, error.error, self._now())
             self._hold(scale_set, error)
             return self._lifecycle.after_unseen(operation, error.error, self._now(), retry_after=error.retry_after)
-        operation = replace(operation, flexible=seen.flexible)
-        return self._lifecycle.after_look(operation, seen.instances, self._now(), suspect=suspect, notices=seen.notices)
+        operation = replace(operation, flexible=seen.flexible, looked_at=seen.listing.time)
+        return self._lifecycle.after_look(
+            operation, seen.listing.instances, self._now(), suspect=suspect, notices=seen.notices
+        )
 
     async def _survey(self, operation: Operation, views: Views) -> _Seen:
         """What the next decision rests on. Raises ArmError or BusUnavailable."""
         scale_set = operation.scale_set
         if operation.phase is Phase.FOLLOWING:
             flexible = bool(operation.flexible)
-            return _Seen(await views.of(scale_set, flexible=flexible), flexible)
+            listing = await views.of(scale_set, flexible=flexible, newer_than=operation.looked_at)
+            return _Seen(listing, flexible)
         views.forget(scale_set)
         if operation.flexible is not None:
-            instances, notices = await _together(views.of(scale_set, flexible=operation.flexible), self._board.read())
-            return _Seen(_got(instances), operation.flexible, _got(notices))
+            listed, notices = await _together(views.of(scale_set, flexible=operation.flexible), self._board.read())
+            return _Seen(_got(listed), operation.flexible, _got(notices))
         # Most scale sets are Uniform, so their instances are asked for before it is known.
-        flexible_or, instances, notices = await _together(
+        flexible_or, listed, notices = await _together(
             self._arm.is_flexible(scale_set), views.of(scale_set), self._board.read()
         )
         if _got(flexible_or):
             views.forget(scale_set)
             return _Seen(await views.of(scale_set, flexible=True), True, _got(notices))
-        return _Seen(_got(instances), False, _got(notices))
+        return _Seen(_got(listed), False, _got(notices))
 
     async def _claim(self, claim: Claim, *, suspect: bool) -> Step:
         operation = claim.unplanned
