@@ -306,6 +306,8 @@ class Queue:
     def _sweep(self) -> None:
         """Keep what is kept beside the messages in proportion to them."""
         living = len(self.held)
+        if not living:
+            self.held.clear()  # a dict from which all was taken one by one keeps the size it had
         self._schedule.sweep(living)
         self._expiry.sweep(living)
         if len(self._ready) > 2 * living + 64:  # what expired while it was ready is still named here
