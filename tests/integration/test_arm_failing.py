@@ -1,0 +1,132 @@
+"""Azure Resource Manager in trouble: each kind, in a subscription of its own, all followed at the same time."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from sandbox.resource_manager import Call, InstanceSeed, ScaleSetSeed
+from sandbox.servicebus import HandMovedClock
+from tests.estate import OPERATIONS, Event, Running, estate, running
+from tests.integration.arm_troubles import TROUBLES
+from tests.time_travel import REAL_TIME, START, travel
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+IDS = {name: f"{number:08x}-1111-4111-8111-111111111111" for number, name in enumerate(TROUBLES)}
+IMPATIENT = httpx.Timeout(connect=5, read=2, write=5, pool=30)
+RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+class Log(logging.Handler):
+    """What the worker logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+class Troubled:
+    """What came of all troubles."""
+
+    def __init__(self, job: Running, ended: dict[str, Event], log: Log) -> None:
+        self.job = job
+        self.ended = ended
+        self.log = log
+
+    def calls(self, name: str, method: str, part: str) -> list[Call]:
+        """ARM's calls for one trouble."""
+        below = f"/subscriptions/{IDS[name]}/"
+        return [call for call in self.job.estate.arm.calls.matching(method, part) if call.path.startswith(below)]
+
+    def posts(self, name: str) -> list[Call]:
+        return self.calls(name, "POST", "/performMaintenance")
+
+    def polls(self, name: str) -> list[Call]:
+        return self.calls(name, "GET", "/operations/")
+
+    def views(self, name: str) -> list[Call]:
+        return [call for call in self.calls(name, "GET", "/virtualMachines") if call.path.endswith("/virtualMachines")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def troubled() -> AsyncIterator[Troubled]:
+    """Every trouble, followed to its end."""
+    clock = HandMovedClock(START)
+    log = Log()
+    with estate(clock=clock) as services, pytest.MonkeyPatch.context() as patch:
+        for name, value in services.identity.environment.items():
+            patch.setenv(name, value)
+        services.worker_options["arm_timeout"] = IMPATIENT
+        for name, trouble in TROUBLES.items():
+            seeds = tuple(InstanceSeed(number, outcome=trouble.seeded, duration=trouble.lasts) for number in ("0", "1"))
+            services.arm.seed(ScaleSetSeed(IDS[name], "shop", "web", instances=seeds))
+            for fault in trouble.ordered(IDS[name]):
+                services.arm.faults.add(fault)
+        scopes = " ".join(IDS.values())
+        logging.getLogger("maintenance").addHandler(log)
+        async with running(services, **REAL_TIME, MAINTENANCE_ALLOWED_SCOPES=scopes) as job:
+            for name, trouble in TROUBLES.items():
+                deadline = {"deadline": (START + trouble.within).isoformat()} if trouble.within else {}
+                request = {"subscriptionId": IDS[name], "resourceGroupName": "shop", "vmScaleSetName": "web"}
+                await job.send({**request, "instanceIds": ["0", "1"], **deadline}, message_id=name)
+            ended = await travel(job, clock, *TROUBLES)
+            yield Troubled(job, ended, log)
+        logging.getLogger("maintenance").removeHandler(log)
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+async def test_the_event_says_how_it_ended(troubled: Troubled, name: str) -> None:
+    trouble, event = TROUBLES[name], troubled.ended[name]
+    assert event.kind == "completed"
+    assert event.status == trouble.status
+    assert event.outcomes == {"0": trouble.outcome, "1": trouble.outcome}
+    told = json.dumps(event.data["error"])
+    for part in trouble.tells:
+        assert part in told
+    assert (event.data["error"] is None) == (trouble.status == "Succeeded")
+    assert any(trouble.logs in line for line in troubled.log.lines)
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+async def test_arm_sees_so_many_calls_and_no_instance_is_maintained_twice(troubled: Troubled, name: str) -> None:
+    trouble = TROUBLES[name]
+    posts, polls, views = troubled.posts(name), troubled.polls(name), troubled.views(name)
+    assert len(posts) == trouble.posts
+    assert trouble.polls is None or len(polls) == trouble.polls
+    assert trouble.views is None or len(views) == trouble.views
+    reports = troubled.job.estate.arm.instances(IDS[name], "shop", "web")
+    assert [report.maintenance_count for report in reports] == [trouble.maintained] * 2
+    if trouble.at_least:
+        calls = posts if name.startswith("post") else polls if name.startswith("poll") else views
+        assert calls[1].time - calls[0].time >= trouble.at_least
+
+
+@pytest.mark.parametrize("name", ["poll-500-always", "poll-401-always", "views-500-always"])
+async def test_what_fails_again_and_again_is_asked_ever_more_seldom(troubled: Troubled, name: str) -> None:
+    calls = troubled.views(name) if name.startswith("views") else troubled.polls(name)
+    pauses = [later.time - earlier.time for earlier, later in pairwise(calls)]
+    assert 5 <= len(calls) <= 9
+    assert pauses[-1] > 3 * pauses[0]
+
+
+async def test_each_request_ends_once_and_nothing_is_left(troubled: Troubled) -> None:
+    endings = [event.data["requestId"] for event in troubled.job.estate.events if event.ends]
+    assert sorted(endings) == sorted(TROUBLES)
+    assert troubled.job.estate.left_over() == {}
+    assert troubled.job.estate.bus.counts(OPERATIONS).empty
+
+
+async def test_every_trouble_stands_in_the_documentation() -> None:
+    described = RELIABILITY.read_text()
+    assert [name for name in TROUBLES if f"`{name}`" not in described] == []

@@ -1,0 +1,63 @@
+"""Requests followed to their end without waiting: Azure and the worker go by a clock that is moved by hand.
+
+So tests run with the pauses of the product, of minutes and hours, and look at when things were done.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from sandbox.servicebus import HandMovedClock
+from tests.estate import OPERATIONS, REQUESTS, Event, Running
+
+# The SDK compares locks with the machine's time, so this time has to be ahead of it.
+START = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+# Of the product's settings only the one that is spent in real time is another.
+REAL_TIME = {
+    "MAINTENANCE_MIN_POLL_INTERVAL": "PT10S",
+    "MAINTENANCE_DEFAULT_POLL_INTERVAL": "PT60S",
+    "MAINTENANCE_MAX_POLL_INTERVAL": "PT10M",
+    "MAINTENANCE_SETTLE_TIME": "PT30S",
+    "MAINTENANCE_RECEIVE_WAIT": "PT0.05S",
+}
+TICK = timedelta(minutes=1)
+
+
+def due(job: Running) -> list[datetime]:
+    """When the messages of the queues are due that are not due yet."""
+    messages = [*job.estate.bus.peek(REQUESTS, 1_000), *job.estate.bus.peek(OPERATIONS, 1_000)]
+    return sorted(message.scheduled_for for message in messages if message.scheduled_for is not None)
+
+
+def at_work(job: Running) -> bool:
+    """Whether a request is being handled, or is about to be."""
+    counts = job.estate.bus.counts(REQUESTS)
+    return bool(counts.active or counts.locked)
+
+
+async def tick(job: Running) -> None:
+    """Fire the timer once the requests that are due have been handled, and listen to what it told."""
+    while True:
+        await job.worker.poll()
+        await job.hear(wait=0.05)
+        if not at_work(job):
+            return
+
+
+async def travel(
+    job: Running, clock: HandMovedClock, *request_ids: str, step: timedelta = TICK, within: float = 60
+) -> dict[str, Event]:
+    """Fire the timer and move the clock from one thing due to the next until the requests have ended and the queues
+    are empty; returns how they ended. What falls due within `step` of the first is done in one tick."""
+    give_up = time.monotonic() + within
+    while True:
+        await tick(job)
+        ended = {event.data["requestId"]: event for event in job.estate.events if event.ends}
+        if all(request_id in ended for request_id in request_ids) and not job.estate.left_over():
+            return ended
+        if time.monotonic() > give_up:
+            missing = [request_id for request_id in request_ids if request_id not in ended]
+            raise AssertionError(f"not ended within {within} s: {missing}; left over: {job.estate.left_over()}")
+        if times := due(job):
+            clock.advance(max(times[0] - clock(), timedelta(0)) + step)
