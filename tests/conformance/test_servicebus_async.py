@@ -372,7 +372,7 @@ async def test_by_the_machines_clock_a_scheduled_message_arrives_when_it_is_due(
         await sender.schedule_messages(ServiceBusMessage("a"), due)
         message = await one(receiver)
         late = (datetime.now(UTC) - due).total_seconds()
-        assert -0.002 < late < 0.5
+        assert -0.002 < late < 5  # on a busy machine; without the timer it is never
         assert message.enqueued_time_utc is not None
         assert message.enqueued_time_utc >= due - timedelta(milliseconds=1)
 
@@ -583,7 +583,7 @@ async def test_a_silent_server_runs_into_the_clients_timeout(own_bus: ServiceBus
         began = time.monotonic()
         with pytest.raises(ServiceBusError):
             await sender.send_messages(ServiceBusMessage("b"), timeout=1)
-        assert 0.9 < time.monotonic() - began < 5
+        assert 0.9 < time.monotonic() - began < 15
         own_bus.faults.reset()
         await sender.send_messages(ServiceBusMessage("c"))
     assert [message.body for message in own_bus.peek("quiet")] == [b"a", b"c"]

@@ -26,10 +26,14 @@ def script() -> Path:
     if not (INSTALLED / "node_modules").exists() or not manifest.exists() or manifest.read_text() != wanted:
         manifest.unlink(missing_ok=True)
         shutil.copy(SOURCE / "package.json", INSTALLED / "installing.json")
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--no-save", *_packages(wanted)]
-        installing = subprocess.run(command, cwd=INSTALLED, capture_output=True, text=True, timeout=100, check=False)
-        if installing.returncode != 0:
-            pytest.skip(f"@azure/service-bus cannot be installed: {installing.stderr.strip()[-300:]}")
+        patience = ["--fetch-retries=0", "--fetch-timeout=30000"]  # where there is no registry, say so soon
+        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--no-save", *patience]
+        try:
+            subprocess.run(
+                [*command, *_packages(wanted)], cwd=INSTALLED, capture_output=True, text=True, timeout=60, check=True
+            )
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"@azure/service-bus cannot be installed: {error} {str(error.stderr)[-300:]}")
         (INSTALLED / "installing.json").rename(manifest)  # last: says that the installation is whole
     return Path(shutil.copy(SOURCE / "conformance.mjs", INSTALLED))
 
