@@ -21,7 +21,14 @@ from rich.console import Console
 from sandbox.environment import worker_environment
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
-from sandbox.resource_manager import EXAMPLE_RESOURCE_GROUP, EXAMPLE_SUBSCRIPTION_ID, ResourceManager, seed_example
+from sandbox.resource_manager import (
+    EXAMPLE_RESOURCE_GROUP,
+    EXAMPLE_SUBSCRIPTION_ID,
+    InstanceSeed,
+    ResourceManager,
+    ScaleSetSeed,
+    seed_example,
+)
 from sandbox.servicebus import ServiceBus, Topology
 from sandbox.storyteller import Storyteller
 
@@ -65,7 +72,33 @@ ACTS = (
             "misspelt": ("rejected", "Rejected"),
         },
     ),
+    Act(
+        "Twelve instances over three update domains, one domain at a time; and twelve of which one fails",
+        {
+            "rolling": request("fleet", rollout={"byUpdateDomain": True}),
+            "rolling-until-one-fails": request("fragile", rollout={"byUpdateDomain": True}),
+        },
+        {
+            "rolling": ("completed", "Succeeded"),
+            "rolling-until-one-fails": ("completed", "PartiallySucceeded"),
+        },
+    ),
 )
+
+
+def seed_fleets(arm: ResourceManager) -> None:
+    """Two scale sets of twelve over three update domains; in `fragile` the maintenance of one instance fails."""
+    for name, failing in (("fleet", None), ("fragile", "5")):
+        instances = [
+            InstanceSeed(
+                str(number),
+                update_domain=number // 4,
+                duration=timedelta(seconds=0.8),
+                outcome="Failed" if str(number) == failing else "Succeeded",
+            )
+            for number in range(12)
+        ]
+        arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, name, instances=tuple(instances)))
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -80,6 +113,7 @@ async def _run(console: Console) -> int:
         duration = timedelta(seconds=3)
         arm = stack.enter_context(ResourceManager(tokens=identity.accepts, duration=duration))
         seed_example(arm, duration=duration)
+        seed_fleets(arm)
         bus = stack.enter_context(ServiceBus(Topology.read(PROJECT / "infra" / "topology.json")))
         environment = worker_environment(
             servicebus=bus.connection_string,
