@@ -34,6 +34,15 @@ async def receive_request(message: func.ServiceBusMessage) -> None:
     await worker().receive(message)
 
 
+@app.function_name("receive_alert")
+@app.route(route="alerts", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+async def receive_alert(req: func.HttpRequest) -> func.HttpResponse:
+    """An alert of Azure Monitor's, from an action group."""
+    from maintenance.worker import worker  # noqa: PLC0415 - as above
+
+    return await worker().receive_alert(req)
+
+
 @app.function_name("poll_operations")
 @app.timer_trigger(
     arg_name="timer", schedule=_setting("POLL_SCHEDULE", "*/30 * * * * *"), run_on_startup=False, use_monitor=False

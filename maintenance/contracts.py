@@ -34,6 +34,8 @@ from maintenance.rollout import Rollout
 
 # 1,000 instances, the most a scale set holds, with names of the longest kind, and room for the rest.
 MAX_BODY = 100_000
+# As much as a message of the queue can hold, in the Standard tier.
+MAX_ALERT = 256 * 1024
 MAX_SHOWN = 120
 # An operation's record names each instance three times, and must fit into one message.
 MAX_NAMES = 40_000
@@ -122,13 +124,20 @@ def request_id_of(envelope: Envelope, document: object = None) -> str:
 
 
 def read_document(envelope: Envelope) -> dict[str, Any]:
-    """The JSON object in a message's body.
+    """The JSON object in a message's body. Raises InvalidRequest as `read_json` does.
 
-    Raises InvalidRequest: too large, no UTF-8, no JSON, no object, or a name that stands twice.
+    An alert may be larger than a request: it says the same in HTML, more than once.
     """
-    body = envelope.body
-    if len(body) > MAX_BODY:
-        _refuse("body", f"must be at most {MAX_BODY:,} bytes", f"{len(body):,} bytes")
+    return read_json(envelope.body, MAX_ALERT if b'"schemaId"' in envelope.body else MAX_BODY)
+
+
+def read_json(body: bytes, most: int) -> dict[str, Any]:
+    """The JSON object that stands in `body`.
+
+    Raises InvalidRequest: over `most` bytes, no UTF-8, no JSON, no object, or a name that stands twice.
+    """
+    if len(body) > most:
+        _refuse("body", f"must be at most {most:,} bytes", f"{len(body):,} bytes")
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -37,6 +37,10 @@ class InvalidRequest(ProblemsError):
     """The message is not a maintenance request."""
 
 
+class InvalidAlert(ProblemsError):
+    """The payload is no alert of Azure Monitor's, or lacks what must be known to act on it."""
+
+
 class PolicyViolation(ProblemsError):
     """The request is well formed, but this app does not allow it."""
 

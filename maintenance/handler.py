@@ -29,6 +29,7 @@ from maintenance.events import cancellation_accepted, rejected
 from maintenance.notices import CANCELLATION_LASTS, Notice, NoticeKind
 from maintenance.observations import ErrorDetail
 from maintenance.operation import Operation
+from maintenance.other_messages import Taker
 from maintenance.outbox import RETRY_AFTER, dispatch, record_to_keep
 from maintenance.records import Record, to_record
 from maintenance.redaction import redact
@@ -108,7 +109,9 @@ class RequestHandler:
         settings: Settings,
         *,
         now: Callable[[], datetime],
+        others: Sequence[Taker] = (),
     ) -> None:
+        self._others = others
         self._runner = runner
         self._bus = bus
         self._board = board
@@ -125,6 +128,9 @@ class RequestHandler:
         delivery = self._read_delivery(envelope, document)
         if "cancel" in document:
             await self._cancel(delivery, document)
+            return
+        if taker := next((other for other in self._others if other.takes(document)), None):
+            await self._hand_on(taker, delivery, document)
             return
         request = None
         try:
@@ -168,6 +174,22 @@ class RequestHandler:
             await self._send_clone(delivery, due=now + RETRY_AFTER)
             return
         logger.info("Request %s: cancels %s", delivery.request_id, cancellation.request_id)
+
+    async def _hand_on(self, taker: Taker, delivery: _Delivery, document: dict[str, Any]) -> None:
+        """No request but another kind of message: a good one ends silently, what follows from it speaks for itself."""
+        try:
+            again = await taker.take(delivery.envelope, document, attempt=delivery.attempt)
+            if again is not None and self._now() > delivery.requested_at + self._settings.default_deadline:
+                told = f"could not be carried out in time: {again.trouble.code}: {again.trouble.message}"
+                raise ProblemsError((Problem("body", told),))
+        except ProblemsError as error:
+            await self._reject(delivery, error.problems, None)
+        except BusUnavailable:
+            await self._send_clone(delivery, due=self._now() + RETRY_AFTER)
+        else:
+            if again is not None:
+                moved = replace(delivery, envelope=replace(delivery.envelope, body=again.body))
+                await self._send_clone(moved, due=again.due, trouble=again.trouble)
 
     def _not_allowed(self, scale_set: ScaleSet) -> Problem:
         return Problem("scale set", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", scale_set.resource_id)

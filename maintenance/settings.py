@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from maintenance.alert_rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
+from maintenance.alert_settings import parse_names, parse_rollout, parse_severities
 from maintenance.durations import parse_duration
 from maintenance.errors import Problem, SettingsError
 from maintenance.resources import ScaleSet, Scope, parse_scope
@@ -67,6 +69,7 @@ class Settings:
     poll_concurrency: int = 64
     poll_receivers: int = 4
     receive_wait: timedelta = timedelta(seconds=1)
+    alerts: AlertRules = field(default_factory=AlertRules)
 
     def allows(self, scale_set: ScaleSet) -> bool:
         """Whether requests may name this scale set."""
@@ -92,6 +95,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if not timing.min_poll <= timing.default_poll <= timing.max_poll:
         told = "the minimum, default and maximum poll interval must not decrease in this order"
         reader.problems.append(Problem("MAINTENANCE_DEFAULT_POLL_INTERVAL", told))
+    views = reader.flag("MAINTENANCE_READ_INSTANCE_VIEWS", default=True)
     settings = Settings(
         service_bus=reader.service_bus(),
         allowed_scopes=reader.scopes("MAINTENANCE_ALLOWED_SCOPES"),
@@ -106,12 +110,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         dry_run=reader.flag("MAINTENANCE_DRY_RUN", default=False),
         allow_whole_scale_set=reader.flag("MAINTENANCE_ALLOW_WHOLE_SCALE_SET", default=True),
         queue_rollouts=reader.choice("MAINTENANCE_SECOND_ROLLOUT", {"wait": True, "reject": False}, default="wait"),
-        read_instance_views=reader.flag("MAINTENANCE_READ_INSTANCE_VIEWS", default=True),
+        read_instance_views=views,
         timing=timing,
         tick_budget=reader.span("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4)),
         poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 64),
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
         receive_wait=reader.duration("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1)),
+        alerts=reader.alert_rules(views=views),
     )
     if reader.problems:
         raise SettingsError(tuple(reader.problems))
@@ -169,6 +174,18 @@ class _Reader:
             except ValueError as error:
                 self.problems.append(Problem(name, str(error), text[:200]))
         return tuple(scopes)
+
+    def alert_rules(self, *, views: bool) -> AlertRules:
+        # Waves are cut by instance views; without them only all at once is possible.
+        careful = CAREFUL_ROLLOUT if views else {}
+        return AlertRules(
+            rules=self._read("MAINTENANCE_ALERT_RULES", (), parse_names),
+            services=self._read("MAINTENANCE_ALERT_SERVICES", SERVICES, parse_names),
+            severities=self._read("MAINTENANCE_ALERT_SEVERITIES", (), parse_severities),
+            regions=self._read("MAINTENANCE_ALERT_REGIONS", (), parse_names),
+            rollout=self._read("MAINTENANCE_ALERT_ROLLOUT", careful, parse_rollout),
+            dry_run=self.flag("MAINTENANCE_ALERT_DRY_RUN", default=False),
+        )
 
     def service_bus(self) -> ServiceBusConnection:
         connection_string = self.text(CONNECTION, "")

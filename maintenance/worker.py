@@ -17,9 +17,11 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import ManagedIdentityCredential
 
 from maintenance import arm, bus
+from maintenance.alert_receiver import AlertReceiver
 from maintenance.arm import ResourceManager, arm_client
 from maintenance.bus import Bus
 from maintenance.contracts import Envelope
+from maintenance.discovery import Discoverer
 from maintenance.handler import RequestHandler
 from maintenance.holds import Holds
 from maintenance.identity import ManagedIdentityAuth
@@ -67,8 +69,10 @@ class Worker:
             call_timeout=bus_timeout,
         )
         self._board = NoticeBoard(self._bus.client, settings.rollouts_queue, call_timeout=bus_timeout)
+        manager = ResourceManager(self._client, endpoint=settings.arm_endpoint, now=now)
+        holds = Holds()
         runner = Runner(
-            ResourceManager(self._client, endpoint=settings.arm_endpoint, now=now),
+            manager,
             Lifecycle(
                 Rules(
                     timing=settings.timing,
@@ -79,14 +83,24 @@ class Worker:
             board=self._board,
             allows=settings.allows,
             now=now,
-            holds=Holds(),
+            holds=holds,
         )
-        self._handler = RequestHandler(runner, self._bus, self._board, settings, now=now)
+        self._alerts = AlertReceiver(self._bus, settings)
+        discoverer = Discoverer(manager, self._bus, settings, now=now, holds=holds)
+        self._handler = RequestHandler(
+            runner, self._bus, self._board, settings, now=now, others=(self._alerts, discoverer)
+        )
         self._poller = Poller(runner, self._bus, self._board, settings, now=now)
 
     async def receive(self, message: func.ServiceBusMessage) -> None:
         """Handle a message of the requests queue."""
         await self._handler.handle(read_message(message))
+
+    async def receive_alert(self, request: func.HttpRequest) -> func.HttpResponse:
+        """Take an alert of Azure Monitor's."""
+        answer = await self._alerts.answer(request.get_body(), request.headers)
+        headers = {"Content-Type": answer.content_type, **answer.headers}
+        return func.HttpResponse(answer.body, status_code=answer.status, headers=headers)
 
     async def poll(self) -> Tick:
         """Handle what is due in the operations queue."""
