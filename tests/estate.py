@@ -159,6 +159,11 @@ class Running:
         )
         return message_id
 
+    async def send_operation(self, message: ServiceBusMessage) -> None:
+        """Put a message into the operations queue, as nobody but the worker should."""
+        async with self._client.get_queue_sender(OPERATIONS) as sender:
+            await sender.send_messages(message)
+
     async def hear(self, *, wait: float = 0.2) -> None:
         """Receive the events that have arrived."""
         for message in await self._receiver.receive_messages(max_message_count=50, max_wait_time=wait):

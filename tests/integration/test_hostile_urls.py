@@ -1,0 +1,207 @@
+"""URLs in ARM's answers that lead elsewhere: the token does not go along, and the request says why it failed.
+
+Somebody listens on the other side.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+from azure.servicebus import ServiceBusMessage
+
+from maintenance.operation import Call, Operation, Phase
+from maintenance.records import write_record
+from maintenance.resources import ScaleSet
+from sandbox.resource_manager import Fault, InstanceSeed, ScaleSetSeed
+from sandbox.servicebus import HandMovedClock
+from tests.estate import Event, Running, estate, running
+from tests.time_travel import REAL_TIME, START, travel
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BELOW = "/subscriptions/{own}/providers/Microsoft.Compute/locations/x/operations/1?api-version=1&s=c2lnbmVk"
+# {arm}: ARM's port. {other}: the listener's. {own}: the request's subscription. With the host the event has to name.
+URLS = {
+    "another host": ("http://localhost:{other}" + BELOW, "localhost"),
+    "another port": ("http://127.0.0.1:{other}" + BELOW, "127.0.0.1"),
+    "no port": ("http://127.0.0.1" + BELOW, "127.0.0.1"),
+    "user information": ("http://127.0.0.1:{arm}@localhost:{other}" + BELOW, "localhost"),
+    "user information on ARM's own host": ("http://me:secret@127.0.0.1:{arm}" + BELOW, "127.0.0.1"),
+    "another scheme": ("https://127.0.0.1:{arm}" + BELOW, "127.0.0.1"),
+    "without a scheme": ("//localhost:{other}" + BELOW, "localhost"),
+    "a back-slash": ("http://127.0.0.1:{arm}\\@localhost:{other}" + BELOW, "(unreadable)"),
+    "no address": ("http://[::1" + BELOW, "(unreadable)"),
+    "another subscription": (
+        "http://127.0.0.1:{arm}/subscriptions/99999999-1111-4111-8111-111111111111/providers/Microsoft.Compute/x",
+        "127.0.0.1",
+    ),
+    "dots": ("http://127.0.0.1:{arm}/subscriptions/{own}/providers/Microsoft.Compute/../../../x", "127.0.0.1"),
+    "hidden dots": ("http://127.0.0.1:{arm}/subscriptions/{own}/providers/Microsoft.Compute/%2E%2e/x", "127.0.0.1"),
+    "hidden slashes": ("http://127.0.0.1:{arm}/subscriptions/{own}/providers/Microsoft.Compute/..%2f/x", "127.0.0.1"),
+}
+POST, POLL, VIEWS = "/*/performMaintenance", "/*/operations/*", "/*/virtualMachines"
+# Where a URL is put, and what the instances' outcome is then.
+PLACES = {
+    "Azure-AsyncOperation": "Unknown",
+    "Location": "Unknown",
+    "Location moved": "Unknown",
+    "nextLink": "NotAttempted",
+    "redirected POST": "Failed",
+    "redirected poll": "Unknown",
+    "redirected views": "NotAttempted",
+    "record": "Unknown",
+}
+# Any redirect is refused, wherever it leads; a few targets stand for all.
+REDIRECTED = ("another host", "without a scheme", "another subscription")
+CASES = [(place, kind) for place in PLACES for kind in URLS if "redirected" not in place or kind in REDIRECTED]
+NUMBERS = {case: f"{number:08x}-2222-4222-8222-222222222222" for number, case in enumerate(CASES)}
+
+
+def name_of(case: tuple[str, str]) -> str:
+    return "/".join(case).replace(" ", "-")
+
+
+class Listener:
+    """A server that writes down whoever comes."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.heard: list[bytes] = []
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                self.heard.append(connection.recv(65_536))
+                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{"status": "Succeeded"}')
+
+    @contextmanager
+    def listening(self) -> Iterator[Listener]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._thread.join(5)
+
+
+@dataclass
+class Led:
+    """What came of all hostile URLs."""
+
+    job: Running
+    ended: dict[str, Event]
+    listener: Listener
+
+
+def faults(place: str, url: str) -> list[Fault]:
+    """ARM's answers with the URL in that place."""
+    match place:
+        case "Azure-AsyncOperation":
+            return [Fault(method="POST", path=POST, headers={place: url})]
+        case "Location":
+            return [Fault(method="POST", path=POST, headers={"Azure-AsyncOperation": None, place: url})]
+        case "Location moved":
+            only = Fault(method="POST", path=POST, headers={"Azure-AsyncOperation": None})
+            return [only, Fault(path=POLL, query="*monitor=true*", status=202, headers={"Location": url})]
+        case "nextLink":
+            return [Fault(path=VIEWS, status=200, json={"value": [], "nextLink": url})]
+        case "redirected POST":
+            return [Fault(method="POST", path=POST, status=307, headers={"Location": url})]
+        case "redirected poll":
+            return [Fault(path=POLL, status=307, headers={"Location": url})]
+        case "redirected views":
+            return [Fault(path=VIEWS, status=307, headers={"Location": url})]
+    return []
+
+
+def record(case: tuple[str, str], url: str) -> ServiceBusMessage:
+    """An operation in the queue whose URL somebody has put there."""
+    operation = Operation(
+        request_id=name_of(case),
+        scale_set=ScaleSet(NUMBERS[case], "shop", "web"),
+        requested_at=START,
+        deadline=START + timedelta(hours=1),
+        phase=Phase.FOLLOWING,
+        waves=(("0",),),
+        poll=1,
+        calls=(Call(("0",), url),),
+        started_at=START,
+    )
+    return ServiceBusMessage(write_record(operation), message_id=f"{operation.request_id}:w0:p1")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def led() -> AsyncIterator[Led]:
+    clock = HandMovedClock(START)
+    with (
+        Listener().listening() as listener,
+        estate(clock=clock) as services,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in services.identity.environment.items():
+            patch.setenv(name, value)
+        async with running(services, **REAL_TIME, MAINTENANCE_ALLOWED_SCOPES=" ".join(NUMBERS.values())) as job:
+            for case, own in NUMBERS.items():
+                place, kind = case
+                seed = InstanceSeed("0", duration=timedelta(hours=3))
+                services.arm.seed(ScaleSetSeed(own, "shop", "web", instances=(seed,)))
+                url = URLS[kind][0].format(arm=services.arm.port, other=listener.port, own=own)
+                for fault in faults(place, url):
+                    services.arm.faults.add(Fault(**{**vars(fault), "path": f"/subscriptions/{own}{fault.path}"}))
+                if place == "record":
+                    await job.send_operation(record(case, url))
+                else:
+                    body = {"subscriptionId": own, "resourceGroupName": "shop", "vmScaleSetName": "web"}
+                    await job.send({**body, "instanceIds": ["0"]}, message_id=name_of(case))
+            ended = await travel(job, clock, *(name_of(case) for case in CASES))
+            yield Led(job, ended, listener)
+
+
+@pytest.mark.parametrize("case", CASES, ids=" / ".join)
+async def test_the_request_ends_in_a_failure_that_names_the_host(led: Led, case: tuple[str, str]) -> None:
+    place, kind = case
+    event = led.ended[name_of(case)]
+    error = event.data["error"]
+    assert event.status == "Failed"
+    assert event.outcomes == {"0": PLACES[place]}
+    assert error["code"] == "UntrustedUrl"
+    assert error["target"] == URLS[kind][1]
+    assert URLS[kind][1] in error["message"]
+    assert "secret" not in str(event.document)
+
+
+@pytest.mark.parametrize("case", CASES, ids=" / ".join)
+async def test_arm_is_asked_nothing_at_that_url(led: Led, case: tuple[str, str]) -> None:
+    place, own = case[0], NUMBERS[case]
+    calls = [call for call in led.job.estate.arm.calls if own in call.path]
+    polls = [call for call in calls if "/operations/" in call.path]
+    assert len(polls) == (1 if place in ("Location moved", "redirected poll") else 0)
+    posts = [call for call in calls if call.method == "POST"]
+    assert len(posts) == (0 if place in ("nextLink", "redirected views", "record") else 1)
+
+
+async def test_nobody_ever_came_to_the_other_side(led: Led) -> None:
+    assert led.listener.heard == []
+    assert not [call for call in led.job.estate.arm.calls if "99999999" in call.path or ".." in call.path]
+
+
+async def test_the_listener_hears_whoever_comes() -> None:
+    with Listener().listening() as listener:
+        with socket.create_connection(("127.0.0.1", listener.port)) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert listener.heard == [b"GET / HTTP/1.1\r\n\r\n"]
