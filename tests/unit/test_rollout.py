@@ -48,7 +48,7 @@ def test_domains_are_never_mixed_and_come_one_after_the_other(instances: list[In
     if not rollout.by_update_domain:
         return
     domain_of = {instance.instance_id: instance.update_domain for instance in instances}
-    order = []
+    order: list[int | None] = []
     for wave in split(instances, rollout):
         domains = {domain_of[i] for i in wave}
         assert len(domains) == 1
