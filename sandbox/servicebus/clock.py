@@ -13,7 +13,10 @@ def system_clock() -> datetime:
 
 
 class HandMovedClock:
-    """Stands still until it is moved; then everything that fell due has been done when ``advance`` returns."""
+    """Stands still until it is moved; then everything that fell due has been done when ``advance`` returns.
+
+    With an SDK, start it at the present: clients compare ``locked-until`` with the machine's time.
+    """
 
     def __init__(self, start: datetime = datetime(2025, 1, 1, tzinfo=UTC)) -> None:
         self._now = start

@@ -394,6 +394,36 @@ def test_no_more_frames_come_than_the_window_allows(bus: ServiceBus) -> None:
         assert bus.counts("q").locked == 4
 
 
+def test_the_window_counts_the_frames_of_one_message_too(bus: ServiceBus) -> None:
+    bus.clear()
+    whole = message(b"x" * 1000)
+    with Stranger(bus) as sender:
+        sender.open().attach("q")
+        sender.expect(Flow)
+        sender.perform(Transfer(Uint(0), Uint(0), b"t"), payload=whole)
+        sender.expect(Disposition)
+    with Stranger(bus) as client:
+        client.send(AMQP_HEADER)  # with the smallest frames there may be: the message takes three
+        client.perform(Open("small", max_frame_size=Uint(512)), Begin(Uint(0), Uint(1), Uint(100)))
+        assert client.take(8) == AMQP_HEADER
+        client.expect(Open)
+        client.expect(Begin)
+        client.attach("q", receiver=True)
+        client.perform(grant(1, window=1))
+        assert more(client)
+        client.perform(Flow(Uint(0), Uint(0), Uint(100), next_incoming_id=Uint(1), echo=True))
+        client.expect(Flow)  # and not the second frame
+        client.perform(window_of(2, after=1))
+        assert [more(client), more(client)] == [True, False]
+
+
+def more(client: Stranger) -> bool:
+    """Whether the next frame, a transfer, says that the message goes on."""
+    transfer = client.expect(Transfer)
+    assert isinstance(transfer, Transfer)
+    return transfer.more
+
+
 def test_draining_hands_out_what_is_there_and_takes_the_credit_back(bus: ServiceBus) -> None:
     fill(bus, 2)
     with Stranger(bus) as client:

@@ -94,6 +94,7 @@ def test_what_is_true_is_taken(expression: str) -> None:
         "nix NOT LIKE 'a%'",
         "nix = NULL",
         "nix = 1 AND color = 'red'",
+        "NOT (nix = 1 AND color = 'red')",
         "NOT (nix = 1 OR color = 'blue')",
         "sys.ReplyTo = 'x'",
         # what cannot be compared is unknown
