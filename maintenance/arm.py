@@ -5,7 +5,6 @@ Source: REST reference of Compute, 2024-07-01. Nothing here retries: what comes 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from maintenance.arm_client import ArmClient
 from maintenance.errors import ArmError, Refused, Throttled, Transient
 from maintenance.identity import IdentityUnavailable
 from maintenance.instances import Instance, read_instance
@@ -46,9 +46,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 API_VERSION = "2024-07-01"
-TIMEOUT = httpx.Timeout(connect=10, read=30, write=10, pool=30)
-# Over all of one call, since the read time-out starts anew with each piece of an answer.
-CALL_TIMEOUT = 60.0
 MAX_PAGES = 100
 MAY_PERFORM = "Microsoft.Compute/virtualMachineScaleSets/performMaintenance/action"
 MAY_READ_INSTANCES = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
@@ -56,8 +53,6 @@ MAY_READ_SCALE_SETS = "Microsoft.Compute/virtualMachineScaleSets/read"
 MAY_PERFORM_ON_VM = "Microsoft.Compute/virtualMachines/performMaintenance/action"
 MAY_READ_VMS = "Microsoft.Compute/virtualMachines/read"
 MAY_READ_OPERATIONS = "Microsoft.Compute/locations/operations/read"
-# The server may answer in any encoding it likes; asked for none, ARM sends none, and a page's size is what is read.
-HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vmss-maintenance/0.1"}
 
 
 class ResourceManager:
@@ -65,14 +60,12 @@ class ResourceManager:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: ArmClient,
         *,
         endpoint: str,
         now: Callable[[], datetime],
-        call_timeout: float = CALL_TIMEOUT,
     ) -> None:
         self._client = client
-        self._call_timeout = call_timeout
         self._endpoint = endpoint.rstrip("/")
         self._now = now
 
@@ -95,9 +88,8 @@ class ResourceManager:
 
     async def _perform(self, scale_set: ScaleSet, resource_id: str, body: bytes | None, permission: str) -> Submission:
         url = f"{self._endpoint}{resource_id}/performMaintenance?api-version={API_VERSION}"
-        headers = {} if body is None else {"Content-Type": "application/json"}
         try:
-            answer = await self._send("POST", url, body, headers)
+            answer = await self._client.send("POST", url, body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, IdentityUnavailable) as error:
             return SubmissionThrottled(_trouble(error), whole_subscription=False)
         except (httpx.TransportError, TimeoutError) as error:
@@ -121,7 +113,7 @@ class ResourceManager:
             call.url or "", endpoint=self._endpoint, subscription_id=scale_set.subscription_id
         )
         try:
-            answer = await self._send("GET", checked)
+            answer = await self._client.send("GET", checked)
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
             return Unreadable(_trouble(error))
         if 300 <= answer.status < 400:
@@ -204,7 +196,7 @@ class ResourceManager:
 
     async def _read(self, doing: str, url: str, permission: str, scope: str) -> dict[str, Any]:
         try:
-            answer = await self._send("GET", url)
+            answer = await self._client.send("GET", url)
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
             raise Transient(doing, _trouble(error)) from None
         if answer.status == 200:
@@ -232,24 +224,6 @@ class ResourceManager:
         if answer.status == 408 or answer.status >= 500 or answer.status < 400 or retry_after is not None:
             return Transient(doing, error, status=answer.status, retry_after=retry_after)
         return Refused(doing, error, status=answer.status)
-
-    async def _send(
-        self, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> ArmAnswer:
-        async with asyncio.timeout(self._call_timeout):
-            response = await self._client.request(method, url, content=body, headers=headers)
-        return ArmAnswer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response.content)
-
-
-def arm_client(
-    transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None, *, timeout: httpx.Timeout = TIMEOUT
-) -> httpx.AsyncClient:
-    """The client that talks to ARM: no redirects, since a redirect would take the token along; no environment."""
-    # At INFO it logs every URL, and ARM's operation URLs are signed.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    return httpx.AsyncClient(
-        transport=transport, auth=auth, timeout=timeout, follow_redirects=False, headers=HEADERS, trust_env=False
-    )
 
 
 def vm_resource_id(scale_set: ScaleSet, vm_name: str) -> str:

@@ -12,6 +12,8 @@ from yarl import URL
 
 # A page of instance views has a few KB an instance. What is larger than this is no answer of ARM's.
 MAX_BODY = 8 * 1024 * 1024
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+SENT_AS_GIVEN = ("Content-Type", "Accept-Encoding", "User-Agent", "Accept")
 
 
 class BodyTooLargeError(httpx.ReadError):
@@ -28,32 +30,27 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def __init__(self, *, limit: int = 100) -> None:
         self._limit = limit
         self._session: aiohttp.ClientSession | None = None
+        self._last_timeout: tuple[object, aiohttp.ClientTimeout] = (None, NO_TIMEOUT)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        timeout = request.extensions.get("timeout", {})
+        """`request.extensions` may hold a `timeout`, and a `target` to be sent as it is in place of the URL's own."""
+        session = self._session or self._open()
         try:
-            async with self._open().request(
+            async with session.request(
                 request.method,
-                URL(str(request.url), encoded=True),
-                headers=request.headers,
-                data=await request.aread() or None,
+                _url(request),
+                headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
+                data=request.content or None,
                 allow_redirects=False,
                 # aiohttp declares a type even for no body; ARM is sent what the REST reference has, and no more.
-                skip_auto_headers=("Content-Type", "Accept-Encoding", "User-Agent", "Accept"),
-                timeout=aiohttp.ClientTimeout(
-                    total=None,
-                    connect=timeout.get("pool"),
-                    sock_connect=timeout.get("connect"),
-                    sock_read=timeout.get("read"),
-                ),
+                skip_auto_headers=SENT_AS_GIVEN,
+                timeout=self._timeout(request.extensions.get("timeout")),
             ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > MAX_BODY:
-                        raise BodyTooLargeError(f"the answer is larger than {MAX_BODY:,} bytes", request=request)
                 return httpx.Response(
-                    response.status, headers=response.raw_headers, content=bytes(body), request=request
+                    response.status,
+                    headers=response.raw_headers,
+                    content=await _read(response, request),
+                    request=request,
                 )
         except aiohttp.ConnectionTimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time", request=request) from error
@@ -68,6 +65,21 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._session is not None:
             await self._session.close()
 
+    def _timeout(self, wanted: dict[str, float | None] | None) -> aiohttp.ClientTimeout:
+        # A client gives the same mapping with each request.
+        known, timeout = self._last_timeout
+        if wanted is None:
+            return NO_TIMEOUT
+        if known is not wanted:
+            timeout = aiohttp.ClientTimeout(
+                total=None,
+                connect=wanted.get("pool"),
+                sock_connect=wanted.get("connect"),
+                sock_read=wanted.get("read"),
+            )
+            self._last_timeout = (wanted, timeout)
+        return timeout
+
     def _open(self) -> aiohttp.ClientSession:
         # Only inside a running loop can a session be made, and a process has one loop and one transport.
         if self._session is None:
@@ -78,3 +90,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 trust_env=False,
             )
         return self._session
+
+
+def _url(request: httpx.Request) -> URL:
+    target = request.extensions.get("target")
+    if target is None:
+        return URL(str(request.url), encoded=True)
+    return URL(f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}", encoded=True)
+
+
+async def _read(response: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise BodyTooLargeError(f"the answer is larger than {MAX_BODY:,} bytes", request=request)
+    return bytes(body)

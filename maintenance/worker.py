@@ -16,9 +16,10 @@ import httpx
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import ManagedIdentityCredential
 
-from maintenance import arm, bus
+from maintenance import bus
 from maintenance.alert_receiver import AlertReceiver
-from maintenance.arm import ResourceManager, arm_client
+from maintenance.arm import ResourceManager
+from maintenance.arm_client import TIMEOUT, ArmClient
 from maintenance.bus import Bus
 from maintenance.contracts import Envelope
 from maintenance.discovery import Discoverer
@@ -50,14 +51,15 @@ class Worker:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], datetime] = utc_now,
-        arm_timeout: httpx.Timeout = arm.TIMEOUT,
+        arm_timeout: httpx.Timeout = TIMEOUT,
         bus_timeout: float = bus.CALL_TIMEOUT,
     ) -> None:
         self._credential = ManagedIdentityCredential(client_id=settings.identity_client_id)
         self._bus_credential = _bus_credential(settings)
-        self._client = arm_client(
+        self._client = ArmClient(
             transport or AiohttpTransport(limit=settings.poll_concurrency + 16),
             ManagedIdentityAuth(self._credential, settings.token_scope),
+            endpoint=settings.arm_endpoint,
             timeout=arm_timeout,
         )
         self._bus = Bus(
