@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_up(commands)
     _add_worker(commands)
+    _add_alert(commands)
     return parser
 
 
@@ -96,6 +98,24 @@ def _add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="N",
         help="where the HTTP functions are served (default: any free port, which the log names)",
     )
+
+
+def _add_alert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    alert = commands.add_parser(
+        "alert",
+        help="post an alert of Azure Monitor's to a worker, as an action group would",
+        description="Posts FILE to the function receive_alert and prints the answer. The exit code is 0 for 200 and "
+        "202. sandbox/planned_maintenance.json is an alert to begin with; its region is North Europe.",
+    )
+    alert.add_argument("file", type=Path, metavar="FILE", help="the payload, as JSON; - for standard input")
+    alert.add_argument(
+        "--endpoint",
+        default=os.environ.get("SANDBOX_WORKER_ENDPOINT", "http://127.0.0.1:7071"),
+        metavar="URL",
+        help="where the HTTP functions are, as `python -m sandbox worker` logs it (default: SANDBOX_WORKER_ENDPOINT, "
+        "else http://127.0.0.1:7071)",
+    )
+    alert.add_argument("--key", metavar="KEY", help="the function's key (default: SANDBOX_FUNCTION_KEY)")
 
 
 def _port(text: str) -> int:

@@ -18,6 +18,7 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from rich.console import Console
 
+from sandbox import alert_act
 from sandbox.environment import worker_environment
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
@@ -114,6 +115,7 @@ async def _run(console: Console) -> int:
         arm = stack.enter_context(ResourceManager(tokens=identity.accepts, duration=duration))
         seed_example(arm, duration=duration)
         seed_fleets(arm)
+        alert_act.seed(arm)
         bus = stack.enter_context(ServiceBus(Topology.read(PROJECT / "infra" / "topology.json")))
         environment = worker_environment(
             servicebus=bus.connection_string,
@@ -133,8 +135,10 @@ async def _run(console: Console) -> int:
                 story.act(act.title)
                 await _send(client, act, story)
                 await _listen(receiver, act, heard, story)
+            alert_rows = await alert_act.play(host.http_endpoint or "", host.function_key, arm, receiver, story)
         await _close_worker()
     rows = [_row(request_id, expected, heard) for act in ACTS for request_id, expected in act.expected.items()]
+    rows += alert_rows
     story.summary(rows)
     return 0 if all(right for *_, right in rows) else 1
 

@@ -45,6 +45,16 @@ class Storyteller:
     def sent(self, request_id: str, body: bytes) -> None:
         self._line("queue ←", "magenta", f"[bold]{escape(request_id)}[/]  {escape(_short(body.decode()))}")
 
+    def alerted(self, payload: Mapping[str, Any]) -> None:
+        """An alert of Service Health is posted."""
+        told = payload["data"]["alertContext"]["properties"]
+        text = f"POST /api/alerts [bold]{escape(told['trackingId'])}[/]  {escape(told['title'])}"
+        self._line("HTTP →", "magenta", text)
+
+    def answered(self, status: int, answer: Mapping[str, Any]) -> None:
+        """The alert was answered."""
+        self._line("HTTP ←", "magenta", f"{status} {escape(', '.join(answer.get('requestIds', ())))}")
+
     def happened(self, happening: Happening) -> None:
         """An observer of the sandbox's Resource Manager."""
         match happening:
