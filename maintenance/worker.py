@@ -125,6 +125,13 @@ def worker() -> Worker:
     return Worker(read_settings(os.environ))
 
 
+async def close_worker() -> None:
+    """Close this process's worker, if there is one: for hosts that end before their process does."""
+    if worker.cache_info().currsize:
+        await worker().close()
+        worker.cache_clear()
+
+
 def read_message(message: func.ServiceBusMessage) -> Envelope:
     """The binding's message as a plain value. Its times are naive and mean UTC."""
     enqueued = message.enqueued_time_utc

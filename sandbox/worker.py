@@ -49,3 +49,6 @@ async def _serve(host: FunctionsHost) -> None:
         if host.http_endpoint is not None:
             print(f"HTTP functions at {host.http_endpoint}, key {host.function_key}", file=sys.stderr)
         await host.run_until_stopped()
+    # Azure ends the process, and the clients with it; here the loop is closed first, and would complain of them.
+    if (app_worker := sys.modules.get("maintenance.worker")) is not None:
+        await app_worker.close_worker()
