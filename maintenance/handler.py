@@ -36,7 +36,7 @@ from maintenance.redaction import redact
 from maintenance.resources import ScaleSet
 from maintenance.runner import Runner
 from maintenance.settings import Settings
-from maintenance.steps import Wait
+from maintenance.steps import End, Wait
 
 logger = logging.getLogger(__name__)
 
@@ -240,6 +240,9 @@ class RequestHandler:
         if isinstance(result, Wait) and not result.operation.may_have_posted:
             await self._send_clone(delivery, due=result.due, trouble=result.operation.trouble)
             return
+        if isinstance(result, End) and not result.operation.dry_run:
+            # Should this process die now, the message comes again, and what it leaves must say that it has ended.
+            result = replace(result, commit=True)
         outcome = dispatch(result, self._now())
         told = await self._tell(outcome.events)
         record = record_to_keep(outcome, told=told)
@@ -252,10 +255,14 @@ class RequestHandler:
         logger.info("Request %s: %s", operation.request_id, describe(result.operation))
 
     async def _track(self, record: Record, delivery: _Delivery) -> bool:
-        """Keep an operation. Where that fails the request is looked at again later, as one that may have been started:
-        raised, the trouble would cost the message its deliveries within seconds."""
+        """Keep a request's operation. Whatever it has come to, its first record has the same id: of those that several
+        runs of one message leave, duplicate detection keeps the first.
+
+        Where that fails the request is looked at again later, as one that may have been started: raised, the trouble
+        would cost the message its deliveries within seconds.
+        """
         try:
-            await self._bus.track([record])
+            await self._bus.track([replace(record, message_id=f"{delivery.request_id}:w0:p0")])
         except BusUnavailable as error:
             logger.warning("Request %s cannot be kept, and comes again: %s", delivery.request_id, error)
             await self._send_clone(delivery, due=self._now() + RETRY_AFTER, suspect=True)
