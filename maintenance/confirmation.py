@@ -59,8 +59,10 @@ def _judge_one(
         return "pending"
     status = instance.maintenance
     last = status.last_result if status else "none"
-    recent = changed_since(instance, operation.posted_at or operation.requested_at)
     ended = call.ended if call else "unknown"
+    # Where a run died, posted_at is the time of the one that came after it.
+    posted_at = None if ended == "unknown" else operation.posted_at
+    recent = changed_since(instance, posted_at or operation.requested_at)
     if ended in ("failed", "canceled", "refused"):
         if last == "maintenancecompleted" and recent:
             return Outcome(Result.COMPLETED, wave=wave)
@@ -92,6 +94,14 @@ def is_well(instance: Instance, *, was_down: bool) -> bool:
     if instance.healthy is not None:
         return instance.healthy
     return was_down or instance.power in (None, "running")
+
+
+def touched_since(instance: Instance, since: datetime) -> bool:
+    """Whether maintenance was begun or has ended, well or badly, since: by a run that died, for all one knows."""
+    if instance.state is InstanceState.IN_PROGRESS:
+        return True
+    status = instance.maintenance
+    return status is not None and status.last_result != "none" and changed_since(instance, since)
 
 
 def changed_since(instance: Instance, since: datetime) -> bool:

@@ -223,14 +223,16 @@ class RequestHandler:
             dry_run=self._settings.dry_run,
             envelope=delivery.envelope,
         )
-        if delivery.suspect:
+        again = delivery.suspect or delivery.envelope.delivery_count > 1
+        if waits_until and waits_until > now:
+            # First of all: not even a run that died makes it start before its time.
+            await self._send_clone(delivery, due=waits_until, suspect=again)
+        elif delivery.suspect:
             # An earlier run may have started it, and may have left a record of the same id: the poller finds out.
             await self._track(to_record(replace(operation, poll=0, posted_at=now), now), delivery)
-        elif delivery.envelope.delivery_count > 1:
+        elif again:
             # Whatever successor the earlier run sent, this clone has the same id as the one it may have sent.
             await self._send_clone(delivery, due=None, suspect=True)
-        elif waits_until and waits_until > now:
-            await self._send_clone(delivery, due=waits_until)
         else:
             await self._run(operation, delivery)
 

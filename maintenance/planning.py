@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from maintenance import rollout
-from maintenance.confirmation import changed_since
+from maintenance.confirmation import touched_since
 from maintenance.errors import Problem
 from maintenance.instances import Instance, InstanceState, select
 from maintenance.operation import Operation, Outcome, Result
@@ -28,7 +28,8 @@ def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) 
 
     Instances that are being updated right now are waited for: together with the others where all go in one wave, in
     waves of their own before the others in a rollout, since what is down already counts towards what may be down.
-    `suspect`: an earlier run may have started this request, so what was completed since counts as its work.
+    `suspect`: an earlier run may have started this request, so what has ended since counts as its work, and is followed
+    like what still runs.
     """
     found, missing = select(instances, operation.targets)
     eligible: list[Instance] = []
@@ -39,13 +40,16 @@ def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) 
         outcomes[target] = Outcome(Result.NOT_FOUND, "the scale set has no instance with this id")
         problems.append(Problem("instanceIds", "the scale set has no instance with this id", target))
     for target, instance in found.items():
+        if suspect and touched_since(instance, operation.requested_at):
+            running.append(replace(instance, instance_id=target))
+            continue
         match instance.state:
             case InstanceState.ELIGIBLE:
                 eligible.append(replace(instance, instance_id=target))
             case InstanceState.IN_PROGRESS:
                 running.append(replace(instance, instance_id=target))
             case InstanceState.COMPLETED:
-                outcomes[target] = completed_before(operation, instance, suspect=suspect)
+                outcomes[target] = completed_before(instance)
             case _:
                 outcomes[target] = Outcome(Result.SKIPPED, instance.why)
                 problems.append(Problem("instanceIds", instance.why, target))
@@ -58,12 +62,9 @@ def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) 
         waves = rollout.split([*eligible, *running], operation.rollout)
     # From here on the waves and the outcomes name every target.
     planned = replace(operation, targets=None, waves=waves, outcomes=outcomes)
-    under_way = bool(running) or planned.count(Result.COMPLETED) > 0
-    return Plan(planned, tuple(problems) if operation.reject_ineligible else (), under_way)
+    return Plan(planned, tuple(problems) if operation.reject_ineligible else (), bool(running))
 
 
-def completed_before(operation: Operation, instance: Instance, *, suspect: bool) -> Outcome:
-    """The outcome of an instance that is found completed before this run started anything."""
-    if suspect and changed_since(instance, operation.requested_at):
-        return Outcome(Result.COMPLETED, wave=operation.wave)
+def completed_before(instance: Instance) -> Outcome:
+    """The outcome of an instance that is found completed before this request started anything."""
     return Outcome(Result.ALREADY_COMPLETED, instance.why)

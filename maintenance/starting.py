@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from maintenance.confirmation import touched_since
 from maintenance.errors import Problem
 from maintenance.following import close_wave
 from maintenance.instances import Instance, InstanceState, select
@@ -107,8 +108,10 @@ def start_wave(
         operation = replace(operation, posted_at=asked)
         if running:
             return watch(rules, operation, [Call((*eligible, *running), ended="unknown")], now)
-        if now < asked + rules.timing.settle:
-            return wait(operation, now, asked + rules.timing.settle)
+        # A run that died may have posted a moment ago, however long ago the one before it did.
+        settled_at = (now if suspect else asked) + rules.timing.settle
+        if now < settled_at:
+            return wait(operation, now, settled_at)
     if (cancel := cancellation(notices, operation.scale_set.key, operation.request_id)) is not None:
         if not running:
             return cancel_rollout(operation, cancel, now)
@@ -122,7 +125,8 @@ def start_wave(
 def _sort(
     operation: Operation, found: Mapping[str, Instance], missing: Sequence[str], *, unsure: bool
 ) -> tuple[Operation, tuple[str, ...], tuple[str, ...]]:
-    """The operation with the outcomes of those that need nothing more, the eligible, and those being updated."""
+    """The operation with the outcomes of those that need nothing more, the eligible, and those to be followed: they
+    are being updated or, where an earlier run may have posted, have been."""
     gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
     outcomes = {i: gone for i in missing if i not in operation.outcomes}
     eligible: list[str] = []
@@ -130,13 +134,16 @@ def _sort(
     for instance_id, instance in found.items():
         if instance_id in operation.outcomes:
             continue
+        if unsure and touched_since(instance, operation.requested_at):
+            running.append(instance_id)
+            continue
         match instance.state:
             case InstanceState.ELIGIBLE:
                 eligible.append(instance_id)
             case InstanceState.IN_PROGRESS:
                 running.append(instance_id)
             case InstanceState.COMPLETED:
-                outcomes[instance_id] = completed_before(operation, instance, suspect=unsure)
+                outcomes[instance_id] = completed_before(instance)
             case _:
                 outcomes[instance_id] = Outcome(Result.SKIPPED, instance.why, operation.wave)
     return operation.settle_instances(outcomes), tuple(eligible), tuple(running)

@@ -276,6 +276,16 @@ async def test_a_redelivered_request_goes_on_as_a_suspect_clone_and_asks_arm_not
     assert (world.arm.looks, world.arm.posted) == (0, [])
 
 
+async def test_a_redelivered_request_still_waits_for_its_not_before() -> None:
+    world = World()
+    world.send(request_body(notBefore="2026-01-31T14:00:00+01:00"))
+    world.bus.requests.messages[0].deliveries = 1
+    await world.deliver()
+    waiting = clone(world)
+    assert (waiting.message_id, waiting.due) == ("req-1:r1", NOW + timedelta(hours=1))
+    assert (world.arm.looks, world.arm.posted) == (0, [])
+
+
 async def test_a_suspect_clone_leaves_a_record_that_says_a_post_may_have_been_sent() -> None:
     world = World()
     world.send()

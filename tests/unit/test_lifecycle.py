@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from maintenance.instances import Instance
+from maintenance.instances import Instance, MaintenanceStatus
 from maintenance.lifecycle import Lifecycle
 from maintenance.notices import Notice, NoticeKind
 from maintenance.observations import (
@@ -201,8 +201,31 @@ def test_a_suspect_run_finds_its_predecessors_work_under_way_and_follows_it() ->
 
 def test_a_suspect_run_finds_its_predecessors_work_done_and_claims_it() -> None:
     story = Story().begins(suspect=True).sees(*done("0", "1", "2"))
+    story.comes_again().sees(*done("0", "1", "2"))
     assert story.status is Status.SUCCEEDED
+    assert story.events == ["accepted", "ended"]
     assert story.posted == []
+
+
+@pytest.mark.parametrize("result", ["retrylater", "maintenanceaborted"])
+def test_a_suspect_run_does_not_post_again_what_its_predecessor_ended_badly(result: str) -> None:
+    ended_badly = MaintenanceStatus(allowed=result == "retrylater", last_result=result)
+    views = [replace(view, maintenance=ended_badly, changed_at=NOW + seconds(40)) for view in ALL]
+    story = (
+        Story(new_operation(rollout=ONE_BY_ONE)).at(NOW + seconds(600)).begins(suspect=True).sees(views[0], *ALL[1:])
+    )
+    story.comes_again().sees(views[0], *ALL[1:])
+    assert story.status is Status.FAILED
+    assert story.outcomes == {"0": "Failed", "1": "NotAttempted", "2": "NotAttempted"}
+    assert story.posted == []
+
+
+def test_a_suspect_run_waits_for_the_views_however_long_ago_the_post_before_the_last_was() -> None:
+    old = new_operation(targets=None, phase=Phase.POSTING, waves=(("0", "1", "2"),), poll=3, posted_at=NOW)
+    story = Story(old).at(NOW + seconds(600)).begins(suspect=True).sees(*ALL)
+    assert story.due_in == 30
+    story.comes_again().sees(*ALL).posts(TAKEN)
+    assert story.posted == [("0", "1", "2")]
 
 
 def test_a_suspect_run_posts_only_what_its_predecessor_left() -> None:
