@@ -46,10 +46,10 @@ def shared_bus(clock: HandMovedClock) -> Iterator[ServiceBus]:
 
 
 @pytest.fixture
-def bus(shared_bus: ServiceBus) -> ServiceBus:
-    shared_bus.faults.reset()
+def bus(shared_bus: ServiceBus) -> Iterator[ServiceBus]:
     shared_bus.clear()
-    return shared_bus
+    yield shared_bus
+    shared_bus.faults.reset()  # afterwards: the next test may have shared links to open before it comes to this
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
