@@ -1,0 +1,78 @@
+"""The settings for alerts, as a person gets them right or wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from maintenance.alert_rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
+from maintenance.errors import SettingsError
+from maintenance.settings import read_settings
+from tests.unit.samples import SUBSCRIPTION
+
+NEEDED = {
+    "ServiceBusConnection__fullyQualifiedNamespace": "ns.servicebus.windows.net",
+    "MAINTENANCE_ALLOWED_SCOPES": SUBSCRIPTION,
+}
+
+
+def read(**settings: str) -> AlertRules:
+    return read_settings({**NEEDED, **settings}).alerts
+
+
+def problems_of(**settings: str) -> dict[str, str]:
+    with pytest.raises(SettingsError) as refused:
+        read(**settings)
+    return {problem.field: problem.message for problem in refused.value.problems}
+
+
+def test_by_default_only_planned_maintenance_of_virtual_machines_acts_and_a_few_instances_at_a_time() -> None:
+    assert read() == AlertRules(services=SERVICES, rollout=CAREFUL_ROLLOUT)
+
+
+def test_everything_can_be_set() -> None:
+    rules = read(
+        MAINTENANCE_ALERT_RULES="CPU is high; degraded, host",
+        MAINTENANCE_ALERT_SERVICES="Virtual Machines",
+        MAINTENANCE_ALERT_SEVERITIES="sev0,Sev4",
+        MAINTENANCE_ALERT_REGIONS="West Europe, eastus2",
+        MAINTENANCE_ALERT_ROLLOUT='{"maxInstancesPerWave": 2, "pauseBetweenWaves": "PT5M"}',
+        MAINTENANCE_ALERT_DRY_RUN="true",
+    )
+    assert rules == AlertRules(
+        rules=("CPU is high", "degraded", "host"),
+        services=("Virtual Machines",),
+        severities=("sev0", "Sev4"),
+        regions=("West Europe", "eastus2"),
+        rollout={"maxInstancesPerWave": 2, "pauseBetweenWaves": "PT5M"},
+        dry_run=True,
+    )
+
+
+@pytest.mark.parametrize("text", ["{}", "null"])
+def test_all_instances_at_once_must_be_asked_for(text: str) -> None:
+    assert read(MAINTENANCE_ALERT_ROLLOUT=text).rollout == {}
+
+
+def test_where_no_views_are_read_no_waves_are_asked_for() -> None:
+    assert read(MAINTENANCE_READ_INSTANCE_VIEWS="false").rollout == {}
+
+
+def test_every_problem_is_named_by_its_setting() -> None:
+    wrong = {
+        "MAINTENANCE_ALERT_RULES": " , ;",
+        "MAINTENANCE_ALERT_SERVICES": ",",
+        "MAINTENANCE_ALERT_SEVERITIES": "Sev4, high",
+        "MAINTENANCE_ALERT_REGIONS": ";",
+        "MAINTENANCE_ALERT_ROLLOUT": '{"maxInstancePerWave": 2}',
+        "MAINTENANCE_ALERT_DRY_RUN": "perhaps",
+        "MAINTENANCE_DRY_RUN": "perhaps",
+    }
+    problems = problems_of(**wrong)
+    assert set(problems) == set(wrong)
+    assert "did you mean maxInstancesPerWave?" in problems["MAINTENANCE_ALERT_ROLLOUT"]
+    assert "high" in problems["MAINTENANCE_ALERT_SEVERITIES"]
+
+
+@pytest.mark.parametrize("text", ["20%", "[]", '"x"', "{", "[" * 100_000, '{"maxInstancesPerWave": 0}'])
+def test_a_rollout_is_what_a_request_may_ask_for(text: str) -> None:
+    assert set(problems_of(MAINTENANCE_ALERT_ROLLOUT=text)) == {"MAINTENANCE_ALERT_ROLLOUT"}
