@@ -66,14 +66,16 @@ class FakeArm:
         self._clock = clock
         self._fate = fate
         self._views = {instance.instance_id: instance for instance in instances}
-        self._duration = timedelta(seconds=duration)
+        self.duration = timedelta(seconds=duration)
         self._busy: dict[str, datetime] = {}
         self._operations: dict[str, datetime] = {}
         self.post_answers: list[Submission | Exception] = []
         self.poll_answers: list[Reading | Exception] = []
         self.view_answers: list[ArmError | list[Instance]] = []
         self.flexible = False
+        self.at_once = False
         self.posted: list[tuple[str, ...] | None] = []
+        self.posted_at: list[datetime] = []
         self.maintained: Counter[str] = Counter()
         self.wrongly_posted: list[str] = []
         self.most_down = 0
@@ -84,12 +86,14 @@ class FakeArm:
         self._fate.step("POST is sent")
         self._mature()
         self.posted.append(instance_ids)
+        self.posted_at.append(self._clock())
         answer = self.post_answers.pop(0) if self.post_answers else None
         if isinstance(answer, Exception):
             raise answer
         if answer is None or answer is LOST:
             url = self._begin(list(self._views) if instance_ids is None else list(instance_ids))
-            answer = answer or Accepted(url)
+            answer = answer or (Succeeded() if self.at_once else Accepted(url))
+            self._mature()
         self._fate.step("POST is answered")
         return answer
 
@@ -130,11 +134,11 @@ class FakeArm:
                 self.wrongly_posted.append(instance_id)
             self.maintained[instance_id] += 1
             self._views[instance_id] = in_progress(instance_id, now)
-            self._busy[instance_id] = now + self._duration
+            self._busy[instance_id] = now + self.duration
         self.most_down = max(self.most_down, len(self._busy))
         number = len(self._operations) + 1
         url = f"{ENDPOINT}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/operations/{number}?s=secret"
-        self._operations[url] = now + self._duration
+        self._operations[url] = now + self.duration
         return url
 
     def _mature(self) -> None:

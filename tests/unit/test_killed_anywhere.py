@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.unit.fake_azure import LOST, all_eligible
 from tests.unit.samples import completed, request_body, seconds, without_maintenance
 from tests.unit.world import World
 
+PAUSE = timedelta(hours=1)
 BUSY = ErrorDetail("TooManyRequests", "Later, please.")
 
 
@@ -31,9 +34,23 @@ def whole_scale_set(**options: Any) -> World:
 
 def rollout(**options: Any) -> World:
     world = World(all_eligible(4), **options)
-    rollout = {"maxInstancesPerWave": 1, "byUpdateDomain": True, "pauseBetweenWaves": "PT5M"}
+    rollout = {"maxInstancesPerWave": 1, "byUpdateDomain": True, "pauseBetweenWaves": "PT1H"}
     world.send(request_body(instanceIds=["0", "1", "2", "3"], rollout=rollout))
     return world
+
+
+def done_at_once(world: World) -> World:
+    world.arm.at_once = True
+    world.arm.duration = seconds(0)
+    return world
+
+
+def usual_at_once(**options: Any) -> World:
+    return done_at_once(usual(**options))
+
+
+def rollout_at_once(**options: Any) -> World:
+    return done_at_once(rollout(**options))
 
 
 def some_not_eligible(**options: Any) -> World:
@@ -87,6 +104,8 @@ STORIES: dict[str, tuple[Callable[..., World], str, set[str]]] = {
     "usual": (usual, "Succeeded", {"0", "1", "2"}),
     "whole scale set": (whole_scale_set, "Succeeded", {"0", "1", "2"}),
     "rollout": (rollout, "Succeeded", {"0", "1", "2", "3"}),
+    "done at once": (usual_at_once, "Succeeded", {"0", "1", "2"}),
+    "rollout done at once": (rollout_at_once, "Succeeded", {"0", "1", "2", "3"}),
     "some not eligible": (some_not_eligible, "Succeeded", {"0"}),
     "nothing to do": (nothing_to_do, "NothingToDo", set()),
     "bad request": (bad_request, "Rejected", set()),
@@ -104,6 +123,10 @@ def check(world: World, status: str, maintained: set[str]) -> None:
     assert (world.bus.requests.dead, world.bus.operations.dead) == ([], [])
     assert world.failures == []
     assert world.board.notices == [], "the scale set stays claimed"
+    if len(maintained) == 4:
+        # The rollouts: one instance at a time, an hour apart.
+        assert world.arm.most_down == 1
+        assert all(later - sooner >= PAUSE for sooner, later in pairwise(world.arm.posted_at))
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -113,8 +136,6 @@ async def test_left_in_peace_it_ends_once(story: str) -> None:
     await world.run()
     check(world, status, maintained)
     assert world.bus.requests.dropped == world.bus.operations.dropped == []
-    if story == "rollout":
-        assert world.arm.most_down == 1
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -129,11 +150,9 @@ async def test_killed_after_any_step_it_still_ends_once_and_maintains_each_insta
             check(world, status, maintained)
         except AssertionError as error:
             raise AssertionError(f"killed at step {number}, {step}: {error}") from error
-        if story == "rollout":
-            assert world.arm.most_down == 1, f"killed at step {number}, {step}"
 
 
-@pytest.mark.parametrize("story", ["usual", "rollout", "lost answer"])
+@pytest.mark.parametrize("story", ["usual", "rollout", "rollout done at once", "lost answer"])
 async def test_killed_twice_it_still_ends_once(story: str) -> None:
     begin, status, maintained = STORIES[story]
     peaceful = begin()
