@@ -59,6 +59,16 @@ async def test_what_arm_ends_at_once_and_the_views_confirm_is_told_at_once() -> 
     assert world.bus.log == ["track req-1:w0:p0", "publish req-1:ended"]
 
 
+async def test_the_first_record_of_a_request_has_one_id_whatever_wave_it_stands_at() -> None:
+    world = World()
+    world.arm.at_once = True
+    world.arm.duration = seconds(0)
+    await handled(request_body(rollout={"maxInstancesPerWave": 1}), world=world)
+    assert [step for step in world.bus.log if step.startswith("track")] == ["track req-1:w0:p0"]
+    (record,) = world.bus.operations.messages
+    assert read_record(record.body).wave == 1
+
+
 async def test_a_message_that_is_no_request_is_rejected_with_its_body_and_nothing_else() -> None:
     world = await handled(b"restart everything")
     assert world.bus.log == ["publish req-1:ended"]
