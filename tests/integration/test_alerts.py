@@ -1,0 +1,269 @@
+"""Alerts of Azure Monitor's: over HTTP through the real function app, and over the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from azure.servicebus.aio import ServiceBusClient
+
+from maintenance.contracts import MAX_ALERT
+from maintenance.worker import worker
+from sandbox.__main__ import main as sandbox_command
+from sandbox.functions_host import FunctionsHost, load_app, read_host_json
+from sandbox.managed_identity import ManagedIdentity
+from sandbox.resource_manager import Fault, InstanceSeed, ResourceManager, ScaleSetSeed
+from sandbox.servicebus import ServiceBus, Topology
+from tests.estate import DURATION, TOPOLOGY, Estate, Event, Running, running
+from tests.unit.alert_payloads import ALERTED, TESTS, health, payload, scale_set_id, targeting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PROJECT = Path(__file__).parent.parent.parent
+KEY = "the-key-of-the-alerts"
+# Waves are other tests' business.
+AT_ONCE = {"MAINTENANCE_ALERT_ROLLOUT": "{}"}
+
+
+def place(arm: ResourceManager, name: str, *, state: Any = "eligible", location: str = "westeurope") -> None:
+    instances = tuple(InstanceSeed(str(number), state=state, duration=DURATION) for number in range(2))
+    arm.seed(ScaleSetSeed(ALERTED, "shop", name, location=location, instances=instances))
+
+
+@contextmanager
+def small_estate() -> Iterator[Estate]:
+    """Five scale sets that a list shows in three pages: three have maintenance planned, one of them elsewhere."""
+    with (
+        ManagedIdentity() as identity,
+        ResourceManager(tokens=identity.accepts, duration=DURATION, throttling=False, page_size=2) as arm,
+        ServiceBus(Topology.read(TOPOLOGY)) as bus,
+    ):
+        place_all(arm)
+        yield Estate(bus, arm, identity)
+
+
+def place_all(arm: ResourceManager) -> None:
+    place(arm, "api")
+    place(arm, "done", state="completed")
+    place(arm, "idle", state="not-planned")
+    place(arm, "uk", location="uksouth")
+    place(arm, "web")
+
+
+@dataclass
+class App:
+    """The function app as Azure runs it, with its HTTP functions."""
+
+    job: Running
+    http: httpx.AsyncClient
+    endpoint: str
+
+    async def post(self, document: object, **headers: str) -> httpx.Response:
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        return await self.http.post("/api/alerts", content=body, headers={"x-functions-key": KEY, **headers})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_app() -> AsyncIterator[App]:
+    with small_estate() as services, pytest.MonkeyPatch.context() as patch:
+        environment = services.environment(POLL_SCHEDULE="0 0 0 1 1 *", **AT_ONCE)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        worker.cache_clear()
+        host = FunctionsHost(
+            load_app(PROJECT), environment=environment, host_json=read_host_json(PROJECT), function_key=KEY
+        )
+        client = ServiceBusClient.from_connection_string(services.bus.connection_string)
+        async with client, host, httpx.AsyncClient(base_url=host.http_endpoint or "", timeout=20) as http:
+            job = Running(services, worker(), client)
+            await job.open()
+            yield App(job, http, host.http_endpoint or "")
+            await job.close()
+        worker.cache_clear()
+
+
+@pytest.fixture
+def app(shared_app: App) -> App:
+    """The module's app, its estate as new. A queue remembers ids for a day, so each test has events of its own."""
+    services = shared_app.job.estate
+    services.arm.reset()
+    place_all(services.arm)
+    services.events.clear()
+    return shared_app
+
+
+@asynccontextmanager
+async def queue_only(patch: pytest.MonkeyPatch, **settings: str) -> AsyncIterator[Running]:
+    with small_estate() as services:
+        for name, value in services.identity.environment.items():
+            patch.setenv(name, value)
+        async with running(services, **{**AT_ONCE, **settings}) as job:
+            yield job
+
+
+def ends(job: Running) -> dict[str, Event]:
+    """How the request for each scale set ended; under `?` what named none."""
+    return {str(event.data.get("vmScaleSetName", "?")): event for event in job.estate.events if event.ends}
+
+
+def ended(job: Running, *names: str) -> Callable[[], bool]:
+    return lambda: set(names) <= set(ends(job))
+
+
+def maintained(job: Running) -> dict[str, int]:
+    """How often the instances of each scale set were maintained, where they were."""
+    counts = {
+        name: sum(each.maintenance_count for each in job.estate.arm.instances(ALERTED, "shop", name))
+        for name in ("api", "done", "idle", "uk", "web")
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [({}, ""), ({"x-functions-key": "wrong"}, ""), ({}, "?code=wrong"), ({"x-functions-key": ""}, "")],
+)
+async def test_without_the_functions_key_an_alert_is_not_even_read(
+    app: App, headers: dict[str, str], query: str
+) -> None:
+    answer = await app.http.post(f"/api/alerts{query}", json=health(trackingId="KEY"), headers=headers)
+    assert answer.status_code == 401
+    assert app.job.estate.left_over() == {}
+
+
+async def test_the_key_may_stand_in_the_query_as_action_groups_send_it(app: App) -> None:
+    answer = await app.http.post(f"/api/alerts?code={KEY}", json=payload(TESTS[0]))
+    assert (answer.status_code, answer.json()["status"]) == (200, "test")
+    assert (await app.http.get(f"/api/alerts?code={KEY}")).status_code == 404
+
+
+async def test_planned_maintenance_is_carried_out_on_the_scale_sets_that_have_it_and_only_once(app: App) -> None:
+    job = app.job
+    first = await app.post(health(trackingId="ONCE-1"))
+    assert first.status_code == 202
+    await job.until(ended(job, "api", "web"))
+    again = await app.post(health(trackingId="ONCE-1"))
+    update = await app.post(health(trackingId="once-1", essentials={"alertId": "update"}, title="Reminder"))
+    assert again.json() == first.json()
+    assert update.status_code == 202
+    await job.drain()
+    await job.hear()
+
+    assert {name: event.status for name, event in ends(job).items()} == {"api": "Succeeded", "web": "Succeeded"}
+    assert maintained(job) == {"api": 2, "web": 2}
+    assert len([event for event in job.estate.events if event.ends]) == 2
+    assert all("ONCE-1" in event.data["reason"] for event in ends(job).values())
+    assert len({event.correlation_id for event in job.estate.events}) == 1
+
+
+async def test_updates_that_arrive_together_start_no_scale_set_twice(app: App) -> None:
+    job = app.job
+    updates = [health(trackingId="TOGETHER-1", essentials={"alertId": f"update-{number}"}) for number in range(6)]
+    answers = await asyncio.gather(*(app.post(update) for update in updates))
+    assert {answer.status_code for answer in answers} == {202}
+    await job.until(ended(job, "api", "web"))
+    await job.drain()
+    assert maintained(job) == {"api": 2, "web": 2}
+
+
+async def test_an_alert_on_an_instance_maintains_just_that_one(app: App) -> None:
+    alert = targeting(f"{scale_set_id('WEB')}/virtualMachines/1", custom={"maintenance": "perform"}, alertId="one")
+    answer = await app.post(alert)
+    (request_id,) = answer.json()["requestIds"]
+    events = await app.job.finish(request_id)
+    assert events[request_id].outcomes == {"1": "Completed"}
+    assert maintained(app.job) == {"web": 1}
+
+
+async def test_resource_manager_is_not_asked_before_the_sender_is_answered(app: App) -> None:
+    answer = await app.post(payload("common_metric_static"))
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert list(app.job.estate.arm.calls) == []
+
+
+async def test_problems_are_answered_as_problem_details(app: App) -> None:
+    answer = await app.post({"schemaId": "mine", "data": 1})
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert {problem["field"] for problem in answer.json()["problems"]} == {"schemaId", "data"}
+    large = await app.post(b"{" + b" " * MAX_ALERT + b"}")
+    assert (large.status_code, large.headers["content-type"]) == (413, "application/problem+json")
+
+
+async def test_an_alert_is_posted_from_the_command_line(
+    app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SANDBOX_FUNCTION_KEY")
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(json.dumps(payload(TESTS[0])))
+    bad.write_text("{}")
+
+    async def run(*arguments: str) -> int:
+        return await asyncio.to_thread(sandbox_command, ["alert", *arguments, "--endpoint", app.endpoint])
+
+    assert await run(str(good), "--key", KEY) == 0
+    assert '"status": "test"' in capsys.readouterr().out
+    assert await run(str(bad), "--key", KEY) == 1
+    assert await run(str(tmp_path / "none.json"), "--key", KEY) == 2
+    assert await run(str(good)) == 2
+    assert "SANDBOX_FUNCTION_KEY" in capsys.readouterr().err
+
+
+async def test_over_the_queue_pages_are_read_and_throttling_is_waited_out(app: App) -> None:
+    job, arm = app.job, app.job.estate.arm
+    busy = {"code": "OperationNotAllowed", "message": "too many requests"}
+    lists = "*/providers/Microsoft.Compute/virtualMachineScaleSets"
+    arm.faults.add(Fault(path=lists, skip=1, status=429, headers={"Retry-After": "1"}, json=busy))
+    arm.faults.add(Fault(path="*/web/virtualMachines", status=503, json={"error": busy}))
+    await job.send(health(trackingId="QUEUE-1"), message_id="alert")
+    await job.until(ended(job, "api", "web"))
+    await job.drain()
+    pages = [call.status for call in arm.calls if call.path.endswith("/virtualMachineScaleSets")]
+    assert pages == [200, 429, 200, 200, 200]
+    assert maintained(job) == {"api": 2, "web": 2}
+    assert {event.kind for event in job.estate.events} == {"accepted", "completed"}
+
+
+async def test_a_page_that_is_elsewhere_ends_the_search_and_the_token_stays_here(app: App) -> None:
+    evil = {"value": [], "nextLink": "https://evil.example/subscriptions/x?$skiptoken=1"}
+    app.job.estate.arm.faults.add(Fault(path="*/virtualMachineScaleSets", status=200, json=evil))
+    answer = await app.post(health(trackingId="EVIL-1"))
+    (discovery_id,) = answer.json()["requestIds"]
+    events = await app.job.finish(discovery_id)
+    (problem,) = events[discovery_id].data["problems"]
+    assert "evil.example" in problem["message"]
+
+
+async def test_a_bad_alert_on_the_queue_ends_as_one_rejected_event(app: App) -> None:
+    await app.job.send({"schemaId": "azureMonitorCommonAlertSchema", "data": {}}, message_id="bad-alert")
+    events = await app.job.finish("bad-alert")
+    await app.job.drain()
+    assert events["bad-alert"].kind == "rejected"
+    assert len(app.job.estate.events) == 1
+
+
+async def test_nothing_in_an_alert_widens_the_scopes_or_undoes_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    only_api = {"MAINTENANCE_ALLOWED_SCOPES": scale_set_id("api"), "MAINTENANCE_ALERT_DRY_RUN": "true"}
+    async with queue_only(monkeypatch, **only_api) as job:
+        await job.send(health(IsSynthetic="False", dryRun="false"), message_id="alert")
+        sneaky = {
+            "maintenance": "perform",
+            "dryRun": "false",
+            "MAINTENANCE_ALLOWED_SCOPES": f"/subscriptions/{ALERTED}",
+        }
+        await job.send(targeting(scale_set_id("web"), custom=sneaky), message_id="metric")
+        await job.until(ended(job, "api", "web"))
+        await job.drain()
+        assert ends(job)["api"].data["dryRun"] is True
+        assert ends(job)["api"].outcomes == {"0": "WouldMaintain", "1": "WouldMaintain"}
+        assert ends(job)["web"].kind == "rejected"
+        assert job.estate.posts() == []
+        looked_at = {call.path.split("/")[8] for call in job.estate.arm.calls if call.path.endswith("/virtualMachines")}
+        assert looked_at == {"api"}
