@@ -91,6 +91,7 @@ class Estate:
     identity: ManagedIdentity
     events: list[Event] = field(default_factory=list)
     worker_options: dict[str, Any] = field(default_factory=dict)
+    heard_up_to: int = 0
 
     def environment(self, **settings: str) -> dict[str, str]:
         names = worker_environment(
@@ -109,6 +110,21 @@ class Estate:
     def notices(self) -> list[str]:
         """The notices of rollouts and cancellations that are up."""
         return [message.body.decode() for message in self.bus.peek(ROLLOUTS)]
+
+    def overhear(self) -> None:
+        """Look at the events that have arrived, without a connection that could be in trouble itself."""
+        for message in self.bus.peek(ENTITIES[-1], 10_000):
+            if message.sequence_number > self.heard_up_to:
+                self.heard_up_to = message.sequence_number
+                self.events.append(
+                    Event(
+                        message_id=message.message_id,
+                        subject=str(message.subject),
+                        correlation_id=str(message.correlation_id),
+                        properties=message.application_properties,
+                        document=json.loads(message.body),
+                    )
+                )
 
     def posts(self) -> list[Any]:
         return [call for call in self.arm.calls if call.method == "POST"]
@@ -159,10 +175,10 @@ class Running:
         )
         return message_id
 
-    async def send_operation(self, message: ServiceBusMessage) -> None:
-        """Put a message into the operations queue, as nobody but the worker should."""
+    async def send_operations(self, *messages: ServiceBusMessage) -> None:
+        """Put messages into the operations queue, as nobody but the worker should."""
         async with self._client.get_queue_sender(OPERATIONS) as sender:
-            await sender.send_messages(message)
+            await sender.send_messages(list(messages))
 
     async def hear(self, *, wait: float = 0.2) -> None:
         """Receive the events that have arrived."""
@@ -249,7 +265,7 @@ async def running(estate: Estate, **settings: str) -> AsyncIterator[Running]:
         SECRECY.saw("request", message.application_properties)
         await worker.receive(message)
 
-    client = ServiceBusClient.from_connection_string(estate.bus.connection_string)
+    client = ServiceBusClient.from_connection_string(estate.bus.connection_string, retry_backoff_factor=0.05)
     async with client, FunctionsHost(app, environment=estate.environment()):
         job = Running(estate, worker, client)
         await job.open()

@@ -6,10 +6,17 @@ So tests run with the pauses of the product, of minutes and hours, and look at w
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
+
+from sandbox.resource_manager import Call
 from sandbox.servicebus import HandMovedClock
-from tests.estate import OPERATIONS, REQUESTS, Event, Running
+from tests.estate import OPERATIONS, REQUESTS, Estate, Event, Running, estate, running
 
 # The SDK compares locks with the machine's time, so this time has to be ahead of it.
 START = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
@@ -22,6 +29,8 @@ REAL_TIME = {
     "MAINTENANCE_RECEIVE_WAIT": "PT0.05S",
 }
 TICK = timedelta(minutes=1)
+# A message that was not settled comes again after this (infra/topology.json).
+LOCK = timedelta(minutes=5)
 
 
 def due(job: Running) -> list[datetime]:
@@ -40,7 +49,7 @@ async def tick(job: Running) -> None:
     """Fire the timer once the requests that are due have been handled, and listen to what it told."""
     while True:
         await job.worker.poll()
-        await job.hear(wait=0.05)
+        job.estate.overhear()
         if not at_work(job):
             return
 
@@ -61,3 +70,45 @@ async def travel(
             raise AssertionError(f"not ended within {within} s: {missing}; left over: {job.estate.left_over()}")
         if times := due(job):
             clock.advance(max(times[0] - clock(), timedelta(0)) + step)
+        elif job.estate.bus.counts(OPERATIONS).locked:
+            clock.advance(LOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """A worker at work under a clock that is moved by hand."""
+
+    job: Running
+    clock: HandMovedClock
+
+    @property
+    def estate(self) -> Estate:
+        return self.job.estate
+
+    async def finish(self, *request_ids: str, step: timedelta = TICK) -> dict[str, Event]:
+        """See `travel`."""
+        return await travel(self.job, self.clock, *request_ids, step=step)
+
+    async def send(self, subscription_id: str, request_id: str, **fields: Any) -> None:
+        """A request for the scale set `shop/web` of a subscription."""
+        names = {"subscriptionId": subscription_id, "resourceGroupName": "shop", "vmScaleSetName": "web"}
+        await self.job.send({**names, **fields}, message_id=request_id)
+
+    def calls(self, subscription_id: str, part: str = "") -> list[Call]:
+        """ARM's calls for a subscription, with this text in their path."""
+        return [call for call in self.estate.arm.calls if subscription_id in call.path and part in call.path]
+
+
+@asynccontextmanager
+async def journey(
+    subscriptions: Iterable[str], *, worker_options: Mapping[str, Any] | None = None, **settings: str
+) -> AsyncIterator[Journey]:
+    """Azure and a worker that may maintain in these subscriptions."""
+    clock = HandMovedClock(START)
+    with estate(clock=clock) as services, pytest.MonkeyPatch.context() as patch:
+        for name, value in services.identity.environment.items():
+            patch.setenv(name, value)
+        services.worker_options.update(worker_options or {})
+        scopes = " ".join(subscriptions)
+        async with running(services, **{**REAL_TIME, "MAINTENANCE_ALLOWED_SCOPES": scopes, **settings}) as job:
+            yield Journey(job, clock)

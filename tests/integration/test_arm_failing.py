@@ -13,10 +13,9 @@ import pytest
 import pytest_asyncio
 
 from sandbox.resource_manager import Call, InstanceSeed, ScaleSetSeed
-from sandbox.servicebus import HandMovedClock
-from tests.estate import OPERATIONS, Event, Running, estate, running
+from tests.estate import OPERATIONS, Event
 from tests.integration.arm_troubles import TROUBLES
-from tests.time_travel import REAL_TIME, START, travel
+from tests.time_travel import START, Journey, journey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,50 +38,37 @@ class Log(logging.Handler):
 class Troubled:
     """What came of all troubles."""
 
-    def __init__(self, job: Running, ended: dict[str, Event], log: Log) -> None:
-        self.job = job
+    def __init__(self, there: Journey, ended: dict[str, Event], log: Log) -> None:
+        self.estate = there.estate
         self.ended = ended
         self.log = log
-
-    def calls(self, name: str, method: str, part: str) -> list[Call]:
-        """ARM's calls for one trouble."""
-        below = f"/subscriptions/{IDS[name]}/"
-        return [call for call in self.job.estate.arm.calls.matching(method, part) if call.path.startswith(below)]
+        self._calls = there.calls
 
     def posts(self, name: str) -> list[Call]:
-        return self.calls(name, "POST", "/performMaintenance")
+        return self._calls(IDS[name], "/performMaintenance")
 
     def polls(self, name: str) -> list[Call]:
-        return self.calls(name, "GET", "/operations/")
+        return self._calls(IDS[name], "/operations/")
 
     def views(self, name: str) -> list[Call]:
-        return [call for call in self.calls(name, "GET", "/virtualMachines") if call.path.endswith("/virtualMachines")]
+        return [call for call in self._calls(IDS[name]) if call.path.endswith("/virtualMachines")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def troubled() -> AsyncIterator[Troubled]:
     """Every trouble, followed to its end."""
-    clock = HandMovedClock(START)
     log = Log()
-    with estate(clock=clock) as services, pytest.MonkeyPatch.context() as patch:
-        for name, value in services.identity.environment.items():
-            patch.setenv(name, value)
-        services.worker_options["arm_timeout"] = IMPATIENT
+    logging.getLogger("maintenance").addHandler(log)
+    async with journey(IDS.values(), worker_options={"arm_timeout": IMPATIENT}) as there:
         for name, trouble in TROUBLES.items():
-            seeds = tuple(InstanceSeed(number, outcome=trouble.seeded, duration=trouble.lasts) for number in ("0", "1"))
-            services.arm.seed(ScaleSetSeed(IDS[name], "shop", "web", instances=seeds))
+            seeds = [InstanceSeed(number, outcome=trouble.seeded, duration=trouble.lasts) for number in ("0", "1")]
+            there.estate.arm.seed(ScaleSetSeed(IDS[name], "shop", "web", instances=tuple(seeds)))
             for fault in trouble.ordered(IDS[name]):
-                services.arm.faults.add(fault)
-        scopes = " ".join(IDS.values())
-        logging.getLogger("maintenance").addHandler(log)
-        async with running(services, **REAL_TIME, MAINTENANCE_ALLOWED_SCOPES=scopes) as job:
-            for name, trouble in TROUBLES.items():
-                deadline = {"deadline": (START + trouble.within).isoformat()} if trouble.within else {}
-                request = {"subscriptionId": IDS[name], "resourceGroupName": "shop", "vmScaleSetName": "web"}
-                await job.send({**request, "instanceIds": ["0", "1"], **deadline}, message_id=name)
-            ended = await travel(job, clock, *TROUBLES)
-            yield Troubled(job, ended, log)
-        logging.getLogger("maintenance").removeHandler(log)
+                there.estate.arm.faults.add(fault)
+            deadline = {"deadline": (START + trouble.within).isoformat()} if trouble.within else {}
+            await there.send(IDS[name], name, instanceIds=["0", "1"], **deadline)
+        yield Troubled(there, await there.finish(*TROUBLES), log)
+    logging.getLogger("maintenance").removeHandler(log)
 
 
 @pytest.mark.parametrize("name", TROUBLES)
@@ -105,7 +91,7 @@ async def test_arm_sees_so_many_calls_and_no_instance_is_maintained_twice(troubl
     assert len(posts) == trouble.posts
     assert trouble.polls is None or len(polls) == trouble.polls
     assert trouble.views is None or len(views) == trouble.views
-    reports = troubled.job.estate.arm.instances(IDS[name], "shop", "web")
+    reports = troubled.estate.arm.instances(IDS[name], "shop", "web")
     assert [report.maintenance_count for report in reports] == [trouble.maintained] * 2
     if trouble.at_least:
         calls = posts if name.startswith("post") else polls if name.startswith("poll") else views
@@ -121,10 +107,10 @@ async def test_what_fails_again_and_again_is_asked_ever_more_seldom(troubled: Tr
 
 
 async def test_each_request_ends_once_and_nothing_is_left(troubled: Troubled) -> None:
-    endings = [event.data["requestId"] for event in troubled.job.estate.events if event.ends]
+    endings = [event.data["requestId"] for event in troubled.estate.events if event.ends]
     assert sorted(endings) == sorted(TROUBLES)
-    assert troubled.job.estate.left_over() == {}
-    assert troubled.job.estate.bus.counts(OPERATIONS).empty
+    assert troubled.estate.left_over() == {}
+    assert troubled.estate.bus.counts(OPERATIONS).empty
 
 
 async def test_every_trouble_stands_in_the_documentation() -> None:

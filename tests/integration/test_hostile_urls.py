@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -20,9 +20,8 @@ from maintenance.operation import Call, Operation, Phase
 from maintenance.records import write_record
 from maintenance.resources import ScaleSet
 from sandbox.resource_manager import Fault, InstanceSeed, ScaleSetSeed
-from sandbox.servicebus import HandMovedClock
-from tests.estate import Event, Running, estate, running
-from tests.time_travel import REAL_TIME, START, travel
+from tests.estate import Event, Running
+from tests.time_travel import START, journey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -146,29 +145,23 @@ def record(case: tuple[str, str], url: str) -> ServiceBusMessage:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def led() -> AsyncIterator[Led]:
-    clock = HandMovedClock(START)
-    with (
-        Listener().listening() as listener,
-        estate(clock=clock) as services,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name, value in services.identity.environment.items():
-            patch.setenv(name, value)
-        async with running(services, **REAL_TIME, MAINTENANCE_ALLOWED_SCOPES=" ".join(NUMBERS.values())) as job:
+    with Listener().listening() as listener:
+        async with journey(NUMBERS.values()) as there:
+            arm = there.estate.arm
+            records = []
             for case, own in NUMBERS.items():
                 place, kind = case
                 seed = InstanceSeed("0", duration=timedelta(hours=3))
-                services.arm.seed(ScaleSetSeed(own, "shop", "web", instances=(seed,)))
-                url = URLS[kind][0].format(arm=services.arm.port, other=listener.port, own=own)
+                arm.seed(ScaleSetSeed(own, "shop", "web", instances=(seed,)))
+                url = URLS[kind][0].format(arm=arm.port, other=listener.port, own=own)
                 for fault in faults(place, url):
-                    services.arm.faults.add(Fault(**{**vars(fault), "path": f"/subscriptions/{own}{fault.path}"}))
+                    arm.faults.add(replace(fault, path=f"/subscriptions/{own}{fault.path}"))
                 if place == "record":
-                    await job.send_operation(record(case, url))
+                    records.append(record(case, url))
                 else:
-                    body = {"subscriptionId": own, "resourceGroupName": "shop", "vmScaleSetName": "web"}
-                    await job.send({**body, "instanceIds": ["0"]}, message_id=name_of(case))
-            ended = await travel(job, clock, *(name_of(case) for case in CASES))
-            yield Led(job, ended, listener)
+                    await there.send(own, name_of(case), instanceIds=["0"])
+            await there.job.send_operations(*records)
+            yield Led(there.job, await there.finish(*map(name_of, CASES)), listener)
 
 
 @pytest.mark.parametrize("case", CASES, ids=" / ".join)
