@@ -5,36 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
-from datetime import timedelta
 
 from azure.servicebus.aio import ServiceBusReceiver
 
 from sandbox.alert import PLANNED_MAINTENANCE, post
-from sandbox.resource_manager import EXAMPLE_SUBSCRIPTION_ID, InstanceSeed, ResourceManager, ScaleSetSeed
+from sandbox.alerted_estate import NOT_PLANNED, PLANNED
+from sandbox.resource_manager import ResourceManager
 from sandbox.storyteller import Storyteller
 
 TITLE = "An alert of Azure Service Health: maintenance in North Europe"
-GROUP = "mail"
-PLANNED = ("inbound", "outbound")
-NOT_PLANNED = "archive"
 PATIENCE = 60.0
 
 Row = tuple[str, str, str, bool]
-
-
-def seed(arm: ResourceManager) -> None:
-    """Three scale sets in North Europe; maintenance is planned for the instances of two."""
-    for name in (*PLANNED, NOT_PLANNED):
-        instances = tuple(
-            InstanceSeed(
-                str(number),
-                update_domain=number,
-                state="eligible" if name in PLANNED else "not-planned",
-                duration=timedelta(seconds=0.8),
-            )
-            for number in range(2)
-        )
-        arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, GROUP, name, location="northeurope", instances=instances))
 
 
 async def play(

@@ -19,6 +19,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from rich.console import Console
 
 from sandbox import alert_act
+from sandbox.alerted_estate import seed_alerted
 from sandbox.environment import worker_environment
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
@@ -115,7 +116,7 @@ async def _run(console: Console) -> int:
         arm = stack.enter_context(ResourceManager(tokens=identity.accepts, duration=duration))
         seed_example(arm, duration=duration)
         seed_fleets(arm)
-        alert_act.seed(arm)
+        seed_alerted(arm, duration=timedelta(seconds=0.8))
         bus = stack.enter_context(ServiceBus(Topology.read(PROJECT / "infra" / "topology.json")))
         environment = worker_environment(
             servicebus=bus.connection_string,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 
+from sandbox.alerted_estate import seed_alerted
 from sandbox.environment import worker_environment
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager, seed_example
@@ -64,6 +65,7 @@ def _start(arguments: argparse.Namespace, stack: ExitStack) -> _Services:
     duration = timedelta(seconds=arguments.duration)
     arm = ResourceManager(port=arguments.arm_port, tokens=identity.accepts, duration=duration)
     seed_example(arm, duration=duration)
+    seed_alerted(arm, duration=duration)
     try:
         stack.enter_context(arm)
     except OSError as error:
