@@ -1,13 +1,15 @@
-"""The HTTP client for Azure Resource Manager: httpx's requests, auth and transports, without its client.
+"""The HTTP client for Azure Resource Manager: httpx's requests and transports, without its client.
 
 `httpx.AsyncClient` reads each URL character by character, and keeps cookies, a history and hooks for each call; with
 operation URLs of 3.5 KB that is most of what a call costs. Here the endpoint is read once, and the rest of a URL is
-handed to the transport as it stands: it is signed, and must not be rewritten anyway.
+handed to the transport as it stands: it is signed, and must not be rewritten anyway. Headers are made once per token,
+and bodies are taken from the transport without httpx's decoders: no encoding was asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 import httpx
 
@@ -20,6 +22,14 @@ CALL_TIMEOUT = 60.0
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vmss-maintenance/0.1"}
 
 
+class Auth(Protocol):
+    """What is used of `identity.ManagedIdentityAuth`."""
+
+    async def token(self) -> str: ...
+
+    def refused(self, token: str) -> None: ...
+
+
 class ArmClient:
     """One per process; follows no redirect, since the token would go along, and reads no environment.
 
@@ -30,7 +40,7 @@ class ArmClient:
     def __init__(
         self,
         transport: httpx.AsyncBaseTransport,
-        auth: httpx.Auth | None,
+        auth: Auth,
         *,
         endpoint: str,
         timeout: httpx.Timeout = TIMEOUT,
@@ -42,49 +52,54 @@ class ArmClient:
         self._url = httpx.URL(endpoint)
         self._timeouts = timeout.as_dict()
         self._call_timeout = call_timeout
-        self._plain = httpx.Headers({"Host": self._url.netloc.decode("ascii"), **HEADERS})
-        self._json = httpx.Headers({**self._plain, "Content-Type": "application/json"})
+        self._plain = {"Host": self._url.netloc.decode("ascii"), **HEADERS}
+        self._last: tuple[str, httpx.Headers, httpx.Headers] | None = None
 
     async def send(self, method: str, url: str, body: bytes | None = None) -> ArmAnswer:
         """One call, sent once. `url` is absolute and of the endpoint's origin, `body` is JSON.
 
         Raises `httpx.TransportError`, TimeoutError, and what the auth raises.
         """
-        request = httpx.Request(
-            method,
-            self._url,
-            headers=self._plain if body is None else self._json,
-            content=body if method == "GET" else body or b"",
-            extensions={"timeout": self._timeouts, "target": self._target(url)},
-        )
+        target = self._target(url)
         async with asyncio.timeout(self._call_timeout):
-            response = await self._authorized(request)
+            token = await self._auth.token()
+            plain, json = self._headers(token)
+            request = httpx.Request(
+                method,
+                self._url,
+                headers=plain if body is None else json,
+                content=body if method == "GET" else body or b"",
+                extensions={"timeout": self._timeouts, "target": target},
+            )
+            response = await self._transport.handle_async_request(request)
+            content = await _read(response)
+        if response.status_code == 401:
+            self._auth.refused(token)
         headers: dict[str, str] = {}
         for name, value in response.headers.raw:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        return ArmAnswer(response.status_code, headers, response.content)
+        return ArmAnswer(response.status_code, headers, content)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def _authorized(self, request: httpx.Request) -> httpx.Response:
-        if self._auth is None:
-            return await self._transport.handle_async_request(request)
-        flow = self._auth.async_auth_flow(request)
-        try:
-            request = await anext(flow)
-            while True:
-                response = await self._transport.handle_async_request(request)
-                try:
-                    request = await flow.asend(response)
-                except StopAsyncIteration:
-                    return response
-        finally:
-            await flow.aclose()
+    def _headers(self, token: str) -> tuple[httpx.Headers, httpx.Headers]:
+        """Those of calls without a body, and with one."""
+        if self._last is None or self._last[0] != token:
+            plain = {**self._plain, "Authorization": f"Bearer {token}"}
+            json = {**plain, "Content-Type": "application/json"}
+            self._last = (token, httpx.Headers(plain), httpx.Headers(json))
+        return self._last[1:]
 
     def _target(self, url: str) -> bytes:
         if url.startswith(self._endpoint + "/"):
             return url[len(self._endpoint) :].encode("ascii")
         # The same origin in another spelling: the check of URLs reads hosts without letter case.
         return httpx.URL(url).raw_path
+
+
+async def _read(response: httpx.Response) -> bytes:
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("the transport is not asynchronous")
+    return b"".join([part async for part in response.stream])

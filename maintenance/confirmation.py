@@ -66,6 +66,9 @@ def _judge_one(
     if ended in ("failed", "canceled", "refused"):
         if last == "maintenancecompleted" and recent:
             return Outcome(Result.COMPLETED, wave=wave)
+        if operation.looked_at and operation.confirming_since and operation.looked_at < operation.confirming_since:
+            # A look from before ARM's last word may not show what was completed until then.
+            return "pending"
         return Outcome(Result.FAILED, _failure(call, status.last_message if status else None), wave)
     if last in ("maintenanceaborted", "retrylater") and recent:
         told = (status.last_message if status else None) or f"Azure ended it as {last}"
@@ -76,8 +79,12 @@ def _judge_one(
         return _unconfirmed(wave) if grace_over else "pending"
     if not status.allowed:
         return Outcome(Result.SKIPPED, instance.why, wave)
-    if ended in ("foreign", "unsent") or untouched_since(instance, operation.posted_at):
+    untouched = untouched_since(instance, operation.posted_at)
+    if ended in ("foreign", "unsent") or (ended == "unknown" and untouched):
         return "again"
+    if ended == "untold" and untouched:
+        # ARM has it, and may not have come to it yet.
+        return "pending"
     return _unconfirmed(wave) if grace_over else "pending"
 
 
@@ -111,7 +118,7 @@ def changed_since(instance: Instance, since: datetime) -> bool:
 
 def untouched_since(instance: Instance, posted_at: datetime | None) -> bool:
     """Whether the view proves that nothing was done to the instance since; only then may it be posted again."""
-    return posted_at is not None and instance.changed_at is not None and instance.changed_at < posted_at
+    return posted_at is not None and instance.changed_at is not None and instance.changed_at < posted_at - CLOCK_SKEW
 
 
 def _failure(call: Call | None, told: str | None) -> str:

@@ -38,9 +38,9 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
             case Failed(error=why, canceled=canceled):
                 error = why
                 calls[place] = replace(call, ended="canceled" if canceled else "failed", error=why, url=None)
-            case Untold(error=why):
+            case Untold(error=why, gone=gone):
                 trouble = why
-                calls[place] = replace(call, ended="unknown", url=None)
+                calls[place] = replace(call, ended="gone" if gone else "untold", url=None)
             case Running(status=status, retry_after=retry_after, url=url, remaining=remaining):
                 calls[place] = replace(call, url=url or call.url)
                 due = rules.timing.next_poll(now, retry_after)
@@ -72,7 +72,7 @@ def confirm(rules: Rules, operation: Operation, now: datetime) -> Step:
         match call.ended:
             case "succeeded":
                 outcome = Outcome(Result.COMPLETED, "as ARM says; instance views are not read", operation.wave)
-            case "unknown" | "foreign" | "unsent" | None:
+            case "unknown" | "untold" | "gone" | "foreign" | "unsent" | None:
                 operation = replace(operation, error=operation.error or UNTOLD)
                 outcome = Outcome(Result.UNKNOWN, "ARM does not tell how it ended", operation.wave)
             case _:

@@ -1,13 +1,12 @@
-"""The managed identity as `httpx.Auth`: a bearer token on each request, held until it should be refreshed."""
+"""The managed identity's bearer token, held until it should be refreshed."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Protocol
 
-import httpx
 from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
 from azure.core.exceptions import AzureError
 
@@ -31,10 +30,10 @@ class IdentityUnavailable(MaintenanceError):
     """No token could be had. Nothing was sent."""
 
 
-class ManagedIdentityAuth(httpx.Auth):
-    """Puts the identity's token on requests to ARM.
+class ManagedIdentityAuth:
+    """What requests to ARM carry as their Authorization.
 
-    `scope`: what the token is for, as `https://management.azure.com/.default`. `now` is epoch seconds. Raises
+    Not an `httpx.Auth`, whose asynchronous generator costs more than all that is done here. `scope`: what the token is for, as `https://management.azure.com/.default`. `now` is epoch seconds. Raises
     IdentityUnavailable where the token endpoint gives none.
     """
 
@@ -46,12 +45,13 @@ class ManagedIdentityAuth(httpx.Auth):
         self._refused = False
         self._lock = asyncio.Lock()
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def token(self) -> str:
         held = self._fresh() or await self._fetch()
-        request.headers["Authorization"] = f"Bearer {held.token}"
-        response = yield request
-        if response.status_code == 401 and self._held is held:
-            # Revoked, perhaps; the next call comes with another.
+        return held.token
+
+    def refused(self, token: str) -> None:
+        """ARM answered 401 to this token: revoked, perhaps; the next call comes with another."""
+        if self._held is not None and self._held.token == token:
             self._held = None
             self._refused = True
 

@@ -111,9 +111,10 @@ class Unreadable:
 @dataclass(frozen=True, slots=True)
 class Untold:
     """ARM does not tell: it no longer keeps the operation (404, 410), or we may not read it (403). Not a failure: the
-    instance views are left to judge by."""
+    instance views are left to judge by. `gone`: the operation is no longer kept, so it no longer runs."""
 
     error: ErrorDetail
+    gone: bool = False
 
 
 Submission = Accepted | Succeeded | Failed | Throttled | Refused | Ambiguous
@@ -159,7 +160,7 @@ def read_operation(answer: ArmAnswer, kind: UrlKind, now: datetime) -> Reading:
     if answer.status == 429:
         return Throttled(error, retry_after)
     if answer.status in (403, 404, 410):
-        return Untold(error)
+        return Untold(error, gone=answer.status != 403)
     final = 400 <= answer.status < 500 and answer.status not in (401, 408)
     if kind == "location" and final and retry_after is None:
         return Failed(error)

@@ -52,13 +52,14 @@ class Result(StrEnum):
     WOULD_MAINTAIN = "WouldMaintain"
 
 
-Ended = Literal["succeeded", "failed", "canceled", "refused", "unknown", "foreign", "unsent"]
+Ended = Literal["succeeded", "failed", "canceled", "refused", "unknown", "untold", "gone", "foreign", "unsent"]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One performMaintenance call of the current wave. `ended` is ARM's last word on it, None while it runs;
-    `unknown` where ARM cannot tell and the instance views must, `foreign` where somebody else's update is waited for,
+    `unknown` where it may not have been sent, `untold` where ARM took it and does not tell how it goes, `gone` where
+    ARM no longer keeps it: there the instance views must tell; `foreign` where somebody else's update is waited for,
     `unsent` where ARM had no room for it. No `instance_ids`: the whole scale set."""
 
     instance_ids: tuple[str, ...]

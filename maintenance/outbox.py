@@ -44,14 +44,14 @@ def dispatch(result: Wait | End, now: datetime) -> Dispatch:
     """
     operation = result.operation
     events = (*operation.outbox, *result.events)
-    emptied = replace(operation, outbox=())
+    emptied = _with_outbox(operation, ())
     match result:
         case Wait(due=due):
             return Dispatch(
                 request_id=operation.request_id,
                 events=events,
                 keep=(emptied, due),
-                keep_if_untold=(replace(operation, outbox=events), due),
+                keep_if_untold=(_with_outbox(operation, events), due),
             )
         case End(commit=True):
             *before, last = events
@@ -87,6 +87,11 @@ def record_to_keep(outcome: Dispatch, *, told: bool) -> Record | None:
     except ValueError as error:
         logger.error("%d events are lost: %s", len(operation.outbox), error)
         return to_record(replace(operation, outbox=()), due)
+
+
+def _with_outbox(operation: Operation, events: tuple[MaintenanceEvent, ...]) -> Operation:
+    # Most have nothing to tell, and a copy of an operation costs as much as reading it.
+    return operation if operation.outbox == events else replace(operation, outbox=events)
 
 
 def _later(operation: Operation) -> Operation:

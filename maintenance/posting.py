@@ -51,7 +51,7 @@ def _under_way(ids: tuple[str, ...], submission: Submission) -> Call | None:
     """The call to follow, where ARM took it; None where it did not, or may not have."""
     match submission:
         case Accepted(url=url, kind=kind):
-            return Call(ids, url, kind, ended=None if url else "unknown")
+            return Call(ids, url, kind, ended=None if url else "untold")
         case Succeeded():
             return Call(ids, ended="succeeded")
         case Failed(error=error, canceled=canceled):

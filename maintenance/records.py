@@ -102,4 +102,5 @@ def read_record(body: bytes) -> Operation:
             for detail in error.errors(include_url=False, include_input=False, include_context=False)[:10]
         )
         raise UnreadableRecord("InvalidRecord", f"The record is incomplete or wrong: {places}") from None
-    return replace(operation, extra={name: value for name, value in document.items() if name not in _KNOWN})
+    extra = {name: value for name, value in document.items() if name not in _KNOWN}
+    return replace(operation, extra=extra) if extra else operation

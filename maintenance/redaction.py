@@ -7,10 +7,16 @@ import re
 _SECRETS = (
     # Everything behind the path of a URL: Azure signs operation URLs in their query.
     (re.compile(r"(https?://[^\s\"'<>?#]+)[?#][^\s\"'<>]*", re.IGNORECASE), r"\1?…"),
+    # The same without a host, as ARM may send it.
+    (re.compile(r"(/subscriptions/[^\s\"'<>?#]+)\?[^\s\"'<>]*", re.IGNORECASE), r"\1?…"),
     (re.compile(r"(\bBearer\s+)[\w\-.~+/]+=*", re.IGNORECASE), r"\1…"),
     (re.compile(r"\beyJ[\w\-]{8,}\.[\w\-]+\.?[\w\-]*"), "…"),
     (
-        re.compile(r"((?:SharedAccessKey|SharedAccessSignature|AccountKey|sig|password)\s*=\s*)[^;&\s\"']+", re.I),
+        re.compile(
+            r"((?:SharedAccessKey|SharedAccessSignature|AccountKey|\bsig|password|secret)[\"']?\s*[=:]\s*[\"']?)"
+            r"[^;&,\s\"'}]+",
+            re.IGNORECASE,
+        ),
         r"\1…",
     ),
 )

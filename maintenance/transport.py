@@ -42,14 +42,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
                 data=request.content or None,
                 allow_redirects=False,
-                # aiohttp declares a type even for no body; ARM is sent what the REST reference has, and no more.
-                skip_auto_headers=SENT_AS_GIVEN,
                 timeout=self._timeout(request.extensions.get("timeout")),
             ) as response:
                 return httpx.Response(
                     response.status,
                     headers=response.raw_headers,
-                    content=await _read(response, request),
+                    stream=httpx.ByteStream(await _read(response, request)),
                     request=request,
                 )
         except aiohttp.ConnectionTimeoutError as error:
@@ -87,6 +85,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 connector=aiohttp.TCPConnector(limit=self._limit),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                # aiohttp declares a type even for no body; ARM is sent what the REST reference has, and no more.
+                skip_auto_headers=SENT_AS_GIVEN,
                 trust_env=False,
             )
         return self._session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -74,6 +75,11 @@ NOT_ALLOWED = Instance("0", maintenance=MaintenanceStatus(False), changed_at=LON
         (eligible("0", changed_at=LATER), "foreign", "again"),
         (in_progress("0"), "foreign", "pending"),
         (NOT_ALLOWED, "foreign", "Skipped"),
+        (eligible("0", changed_at=LATER), "unsent", "again"),
+        (eligible("0"), "untold", "pending"),
+        (completed("0", LATER), "untold", "Completed"),
+        (eligible("0"), "gone", "pending"),
+        (completed("0", LATER), "gone", "Completed"),
     ],
 )
 def test_an_instance_is_judged_by_arms_word_and_the_views(
@@ -88,6 +94,20 @@ def test_an_instance_is_judged_by_arms_word_and_the_views(
 def test_what_the_view_never_confirms_fails_when_its_time_is_over(instance: Instance, ended: Ended) -> None:
     assert judged(instance, ended) == "pending"
     assert judged(instance, ended, grace_over=True) == "Failed"
+
+
+def test_what_arm_took_is_never_posted_again_and_fails_only_where_arm_no_longer_keeps_it() -> None:
+    assert judged(eligible("0"), "untold", grace_over=True) == "pending"
+    assert judged(eligible("0"), "gone", grace_over=True) == "Failed"
+
+
+def test_a_look_from_before_arms_last_word_does_not_make_a_failure() -> None:
+    call = Call(("0",), ended="failed", error=BROKEN)
+    operation = new_operation(targets=None, waves=(("0",),), calls=(call,), posted_at=NOW, confirming_since=LATER)
+    before = replace(operation, looked_at=NOW)
+    assert judge(before, {"0": eligible("0")}, grace_over=False).pending == ("0",)
+    after = replace(operation, looked_at=LATER)
+    assert judge(after, {"0": eligible("0")}, grace_over=False).settled["0"].result is Result.FAILED
 
 
 def test_an_update_in_progress_is_waited_for_though_its_time_is_over() -> None:
@@ -126,4 +146,5 @@ def test_only_a_view_that_tells_its_time_proves_an_instance_untouched() -> None:
     assert untouched_since(eligible("0"), NOW)
     assert not untouched_since(eligible("0", changed_at=None), NOW)
     assert not untouched_since(eligible("0", changed_at=NOW), NOW)
+    assert not untouched_since(eligible("0", changed_at=NOW - timedelta(minutes=4)), NOW), "clocks differ"
     assert not untouched_since(eligible("0"), None)
