@@ -1,0 +1,88 @@
+"""What the benchmarks have done: settings that point at the services, and operations under way."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusClient
+
+from maintenance.arm_client import ArmClient
+from maintenance.operation import Call, Operation, Phase
+from maintenance.records import write_record
+from maintenance.resources import ScaleSet
+from maintenance.settings import Settings, read_settings
+from sandbox.environment import worker_environment
+from tests.benchmarks.services import GROUP, SUBSCRIPTION, Services
+
+REQUESTS = "maintenance-requests"
+OPERATIONS = "maintenance-operations"
+LISTS = 200
+
+
+def settings(services: Services, **more: str) -> Settings:
+    """The product's settings but for where the services are."""
+    environment = worker_environment(
+        servicebus=services.bus, arm_endpoint=services.arm, identity={}, function_key="bench"
+    )
+    for name in ("MAINTENANCE_MIN_POLL_INTERVAL", "MAINTENANCE_DEFAULT_POLL_INTERVAL"):
+        del environment[name]
+    return read_settings({**environment, **more})
+
+
+def scale_set(number: int) -> ScaleSet:
+    return ScaleSet(SUBSCRIPTION, GROUP, f"set{number}")
+
+
+async def operation_urls(client: ArmClient, services: Services, scale_sets: int) -> list[str]:
+    """Have maintenance started on each of the scale sets; where ARM tells how it goes."""
+    urls = []
+    for number in range(scale_sets):
+        url = f"{services.arm}{scale_set(number).resource_id}/performMaintenance?api-version=2024-07-01"
+        answer = await client.send("POST", url)
+        urls.append(answer.headers["azure-asyncoperation"])
+    return urls
+
+
+def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
+    """Records of `count` operations that ARM works on, spread over the scale sets."""
+    batch = uuid.uuid4().hex[:8]
+    now = datetime.now(UTC)
+    for number in range(count):
+        at = number % len(urls)
+        operation = Operation(
+            request_id=f"{batch}-{number}",
+            scale_set=scale_set(at),
+            requested_at=now,
+            deadline=now + timedelta(hours=6),
+            flexible=False,
+            phase=Phase.FOLLOWING,
+            waves=(("0",),),
+            poll=0,
+            calls=(Call(("0",), urls[at]),),
+            started_at=now,
+            posted_at=now,
+            announced=True,
+        )
+        yield ServiceBusMessage(
+            write_record(operation), message_id=operation.message_id, content_type="application/json"
+        )
+
+
+async def fill(services: Services, queue: str, messages: Iterator[ServiceBusMessage]) -> None:
+    """Send messages in lists."""
+    client = ServiceBusClient.from_connection_string(services.bus)
+    async with client, client.get_queue_sender(queue) as sender:
+        waiting = list(messages)
+        for start in range(0, len(waiting), LISTS):
+            batch = await sender.create_message_batch()
+            for message in waiting[start : start + LISTS]:
+                try:
+                    batch.add_message(message)
+                except ValueError:
+                    await sender.send_messages(batch)
+                    batch = await sender.create_message_batch()
+                    batch.add_message(message)
+            await sender.send_messages(batch)
