@@ -59,12 +59,14 @@ class Discovery:
 def messages(decision: Decision, alert_id: str, rules: AlertRules) -> list[Message]:
     """What a decision puts on the queue. An update of an event looks again; the same alert twice does not."""
     requests = [maintenance_request(target, decision.origin, decision.reason, rules) for target in decision.targets]
-    return [*requests, *(_discovery(search, decision, alert_id) for search in decision.searches)]
+    return [*requests, *(_discovery(search, decision, alert_id, rules) for search in decision.searches)]
 
 
 def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRules) -> Message:
     """A request as it goes onto the queue, with the rules' rollout and dry run."""
-    request_id = f"alert-{origin}-{short_hash(target.scale_set.key, length=16)}"
+    # A dry run must not keep the real one off the queue, once it is allowed.
+    dry = "-dry" if rules.dry_run else ""
+    request_id = f"alert-{origin}-{short_hash(target.scale_set.key, length=16)}{dry}"
     document: dict[str, Any] = {"requestId": request_id, "resourceId": target.scale_set.resource_id}
     if target.instance_ids is not None:
         document["instanceIds"] = list(target.instance_ids)
@@ -116,7 +118,7 @@ def read_discovery(document: Mapping[str, Any]) -> Discovery:
     )
 
 
-def _discovery(search: Search, decision: Decision, alert_id: str) -> Message:
+def _discovery(search: Search, decision: Decision, alert_id: str, rules: AlertRules) -> Message:
     discovery = Discovery(
         subscription_id=search.subscription_id,
         origin=decision.origin,
@@ -124,7 +126,7 @@ def _discovery(search: Search, decision: Decision, alert_id: str) -> Message:
         reason=decision.reason[:MAX_REASON],
     )
     which = short_hash(search.subscription_id.lower(), alert_id, *(search.regions or ()), length=16)
-    return Message(f"discover-{decision.origin}-{which}", discovery.to_json())
+    return Message(f"discover-{decision.origin}-{which}{'-dry' if rules.dry_run else ''}", discovery.to_json())
 
 
 def _told(kind: str, message: str) -> str:

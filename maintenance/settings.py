@@ -96,6 +96,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         told = "the minimum, default and maximum poll interval must not decrease in this order"
         reader.problems.append(Problem("MAINTENANCE_DEFAULT_POLL_INTERVAL", told))
     views = reader.flag("MAINTENANCE_READ_INSTANCE_VIEWS", default=True)
+    dry_run = reader.flag("MAINTENANCE_DRY_RUN", default=False)
     settings = Settings(
         service_bus=reader.service_bus(),
         allowed_scopes=reader.scopes("MAINTENANCE_ALLOWED_SCOPES"),
@@ -107,7 +108,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         token_scope=reader.text("ARM_TOKEN_SCOPE", cloud.token_scope),
         identity_client_id=reader.text("MAINTENANCE_IDENTITY_CLIENT_ID", "") or None,
         default_deadline=reader.span("MAINTENANCE_DEFAULT_DEADLINE", timedelta(hours=6)),
-        dry_run=reader.flag("MAINTENANCE_DRY_RUN", default=False),
+        dry_run=dry_run,
         allow_whole_scale_set=reader.flag("MAINTENANCE_ALLOW_WHOLE_SCALE_SET", default=True),
         queue_rollouts=reader.choice("MAINTENANCE_SECOND_ROLLOUT", {"wait": True, "reject": False}, default="wait"),
         read_instance_views=views,
@@ -116,7 +117,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 64),
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
         receive_wait=reader.duration("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1)),
-        alerts=reader.alert_rules(views=views),
+        alerts=reader.alert_rules(views=views, dry_run=dry_run),
     )
     if reader.problems:
         raise SettingsError(tuple(reader.problems))
@@ -175,7 +176,7 @@ class _Reader:
                 self.problems.append(Problem(name, str(error), text[:200]))
         return tuple(scopes)
 
-    def alert_rules(self, *, views: bool) -> AlertRules:
+    def alert_rules(self, *, views: bool, dry_run: bool) -> AlertRules:
         # Waves are cut by instance views; without them only all at once is possible.
         careful = CAREFUL_ROLLOUT if views else {}
         return AlertRules(
@@ -184,7 +185,7 @@ class _Reader:
             severities=self._read("MAINTENANCE_ALERT_SEVERITIES", (), parse_severities),
             regions=self._read("MAINTENANCE_ALERT_REGIONS", (), parse_names),
             rollout=self._read("MAINTENANCE_ALERT_ROLLOUT", careful, parse_rollout),
-            dry_run=self.flag("MAINTENANCE_ALERT_DRY_RUN", default=False),
+            dry_run=self.flag("MAINTENANCE_ALERT_DRY_RUN", default=False) or dry_run,
         )
 
     def service_bus(self) -> ServiceBusConnection:

@@ -86,6 +86,14 @@ async def test_rollout_and_dry_run_are_the_rules_own_and_nothing_in_an_alert_cha
     assert set(queued) == {"requestId", "resourceId", "rollout", "dryRun", "reason"}
 
 
+@pytest.mark.parametrize("document", [health(), targeting(scale_set_id(), custom=PERFORM)])
+async def test_a_dry_run_does_not_stand_in_the_way_of_the_real_one(document: dict[str, Any]) -> None:
+    dry = await Desk(AlertRules(dry_run=True)).post(document)
+    real = await Desk().post(document)
+    assert dry.status == real.status == 202
+    assert dry.document["requestIds"] != real.document["requestIds"]
+
+
 @pytest.mark.parametrize("name", TESTS)
 async def test_a_test_alert_is_answered_as_one(name: str) -> None:
     desk = Desk()

@@ -53,6 +53,10 @@ def test_all_instances_at_once_must_be_asked_for(text: str) -> None:
     assert read(MAINTENANCE_ALERT_ROLLOUT=text).rollout == {}
 
 
+def test_a_dry_run_of_the_whole_app_holds_for_alerts() -> None:
+    assert read(MAINTENANCE_DRY_RUN="true").dry_run
+
+
 def test_where_no_views_are_read_no_waves_are_asked_for() -> None:
     assert read(MAINTENANCE_READ_INSTANCE_VIEWS="false").rollout == {}
 
