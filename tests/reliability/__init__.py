@@ -1,0 +1,1 @@
+"""Nothing lost, nothing twice: the worker killed anywhere, messages delivered twice, timers fired twice."""

@@ -1,0 +1,162 @@
+"""`make soak`: two thousand requests, calls that fail at random, a worker killed every 30 s; then the reckoning.
+
+Exits with 1 where a request did not end exactly once, an instance was maintained too often or not at all, or a
+message was left over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSender
+from azure.servicebus.exceptions import ServiceBusError
+
+from sandbox.environment import worker_environment
+from sandbox.managed_identity import ManagedIdentity
+from sandbox.resource_manager import ResourceManager
+from sandbox.servicebus import ServiceBus, Topology
+from tests.estate import REQUESTS, TOPOLOGY
+from tests.reliability.soak_plan import Asked, Plan, arm_faults, make_plan
+from tests.reliability.soak_reckoning import Tally, reckon
+from tests.reliability.soak_workers import Workers
+
+ARM_FAILURES = 0.05
+BUS_FAILURES = 0.01
+# Requests come in the first part of the time, so that the last ones can end within it.
+ASKING = 0.8
+GRACE = 600.0
+# What a killed worker held comes again within the life of the next; not in step with the deaths.
+LOCK = "PT13S"
+SETTINGS = {
+    "POLL_SCHEDULE": "*/2 * * * * *",
+    "MAINTENANCE_MIN_POLL_INTERVAL": "PT2S",
+    "MAINTENANCE_DEFAULT_POLL_INTERVAL": "PT2S",
+    "MAINTENANCE_MAX_POLL_INTERVAL": "PT20S",
+    "MAINTENANCE_SETTLE_TIME": "PT5S",
+    "MAINTENANCE_RECEIVE_WAIT": "PT0.5S",
+}
+
+
+def main() -> int:
+    """The exit code."""
+    options = _options()
+    plan = make_plan(
+        requests=options.requests,
+        scale_sets=options.scale_sets,
+        subscriptions=options.subscriptions,
+        seed=options.seed,
+    )
+    log = options.log or Path(tempfile.mkdtemp(prefix="soak-")) / "workers.log"
+    seconds = options.minutes * 60
+    print(
+        f"{len(plan.requests)} requests over {len(plan.scale_sets)} scale sets in {len(plan.subscriptions)} "
+        f"subscriptions, {options.minutes:g} minutes; {ARM_FAILURES:.0%} of ARM calls and {BUS_FAILURES:.0%} of "
+        f"Service Bus calls fail; the worker is killed every {options.kill_every:g} s; seed {options.seed}; "
+        f"what the workers log: {log}",
+        flush=True,
+    )
+    with (
+        ManagedIdentity() as identity,
+        ResourceManager(tokens=identity.accepts, keep_calls=1_000_000) as arm,
+        ServiceBus(_topology()) as bus,
+    ):
+        for scale_set in plan.scale_sets:
+            arm.seed(scale_set)
+        for fault in arm_faults(ARM_FAILURES, options.seed):
+            arm.faults.add(fault)
+        tally = Tally(len(plan.requests))
+        bus.observers.add(tally.note)
+        environment = {
+            **worker_environment(
+                servicebus=bus.connection_string,
+                arm_endpoint=arm.endpoint,
+                identity=identity.environment,
+                function_key="soak",
+            ),
+            **SETTINGS,
+            "MAINTENANCE_ALLOWED_SCOPES": " ".join(f"/subscriptions/{each}" for each in plan.subscriptions),
+        }
+        workers = Workers(environment, log)
+        started = time.monotonic()
+        with _asking(plan, bus, over=seconds * ASKING):
+            _live_and_die(workers, bus, tally, options.seed, every=options.kill_every, until=started + seconds)
+        print(f"\nAfter {time.monotonic() - started:.0f} s:")
+        told, wrong = reckon(plan, tally, bus, arm, workers.lives)
+    print("\n".join(told))
+    print("\n".join(f"WRONG: {each}" for each in wrong) if wrong else "Everything holds.", flush=True)
+    return 1 if wrong else 0
+
+
+def _live_and_die(workers: Workers, bus: ServiceBus, tally: Tally, seed: int, *, every: float, until: float) -> None:
+    """Kill and restart the worker until everything has ended; give up GRACE seconds after the time is over."""
+    while not tally.over(bus) and time.monotonic() < until + GRACE:
+        # In every other life the work is done and only the answer says otherwise.
+        bus.faults.fail_calls(BUS_FAILURES, seed=seed + len(workers.lives), after=len(workers.lives) % 2 == 1)
+        workers.start()
+        tally.wait(bus, every)
+        workers.kill()
+        print(f"  life {len(workers.lives)}: {workers.lives[-1].rss:.0f} MB; {tally}", flush=True)
+
+
+@contextmanager
+def _asking(plan: Plan, bus: ServiceBus, *, over: float) -> Iterator[None]:
+    """Requests are sent one after the other, evenly, while the block runs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_ask, args=(plan.requests, bus.connection_string, over, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60)
+
+
+def _ask(requests: list[Asked], connection_string: str, over: float, stop: threading.Event) -> None:
+    begun = time.monotonic()
+    with ServiceBusClient.from_connection_string(connection_string, retry_backoff_factor=0.05) as client:
+        sender = client.get_queue_sender(REQUESTS)
+        for number, asked in enumerate(requests):
+            if stop.wait(max(begun + over * number / len(requests) - time.monotonic(), 0)):
+                return
+            _persist(sender, ServiceBusMessage(asked.body, message_id=asked.request_id))
+
+
+def _persist(sender: ServiceBusSender, message: ServiceBusMessage) -> None:
+    """Service Bus fails for those who ask, too; the message id makes it harmless to send again."""
+    while True:
+        try:
+            sender.send_messages(message)
+        except (ServiceBusError, OSError, ValueError):
+            continue
+        return
+
+
+def _topology() -> Topology:
+    document = json.loads(TOPOLOGY.read_text())
+    for queue in document["UserConfig"]["Namespaces"][0]["Queues"]:
+        queue["Properties"]["LockDuration"] = LOCK
+    return Topology.parse(document)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--scale-sets", type=int, default=200)
+    parser.add_argument("--subscriptions", type=int, default=20)
+    parser.add_argument("--kill-every", type=float, default=30, metavar="SECONDS")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=Path, help="for what the workers log; a temporary file by default")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What the soak asks for: an estate of many scale sets, and requests for all kinds of things, from one seed."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+from sandbox.resource_manager import Fault, InstanceSeed, Outcome, ScaleSetSeed
+
+GROUP = "soak"
+Target = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One message: what it asks for, of which instances (scale set, id); `bad`: it must be rejected."""
+
+    request_id: str
+    body: bytes
+    subscription_id: str
+    targets: tuple[Target, ...] = ()
+    bad: bool = False
+
+
+@dataclass
+class Plan:
+    """All of it. `outcomes` of each instance's maintenance; `named`: how many requests name it."""
+
+    scale_sets: list[ScaleSetSeed] = field(default_factory=list)
+    requests: list[Asked] = field(default_factory=list)
+    outcomes: dict[Target, Outcome] = field(default_factory=dict)
+    named: Counter[Target] = field(default_factory=Counter)
+
+    @property
+    def subscriptions(self) -> list[str]:
+        return sorted({each.subscription_id for each in self.scale_sets})
+
+
+def make_plan(*, requests: int, scale_sets: int, subscriptions: int, seed: int) -> Plan:
+    """Requests for two instances each, most of them named once; a tenth roll out one by one, one in twenty names
+    instances that another one names too, one in fifty is no good. One maintenance in twenty-five fails."""
+    chance = Random(seed)  # noqa: S311 - not for secrets
+    plan = Plan()
+    ids = [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(subscriptions)]
+    pairs = -(-requests // scale_sets)
+    for number in range(scale_sets):
+        seeded = _scale_set(ids[number % subscriptions], f"set{number:03}", 2 * pairs, chance)
+        plan.scale_sets.append(seeded)
+        plan.outcomes.update({(seeded.name, each.instance_id): _first(each) for each in seeded.instances})
+    order = [(pair, place) for pair in range(pairs) for place in range(scale_sets)][:requests]
+    for number, (pair, place) in enumerate(order):
+        plan.requests.append(_request(number, pair, plan.scale_sets[place], chance))
+    plan.named.update(target for asked in plan.requests for target in asked.targets)
+    return plan
+
+
+def arm_faults(share: float, seed: int) -> Iterator[Fault]:
+    """Calls to ARM failing at random, in every way that passes; together a `share` of all."""
+    kinds: list[dict[str, Any]] = [
+        {"status": 429, "headers": {"Retry-After": "1"}},
+        {"status": 500},
+        {"status": 503, "headers": {"Retry-After": "1"}},
+        {"status": 504, "work": True},
+        {"status": 502, "body": "<html><body>Bad gateway</body></html>"},
+        {"cut": "before"},
+        {"cut": "after"},
+    ]
+    for number, kind in enumerate(kinds):
+        yield Fault(times=None, rate=share / len(kinds), seed=seed * 100 + number, **kind)
+
+
+def _scale_set(subscription_id: str, name: str, size: int, chance: Random) -> ScaleSetSeed:
+    def instance(number: int) -> InstanceSeed:
+        dice = chance.random()
+        outcome: Outcome | tuple[Outcome, ...] = "Succeeded"
+        if dice < 0.04:
+            outcome = "Failed" if dice < 0.02 else ("RetryLater", "Succeeded")
+        return InstanceSeed(str(number), duration=timedelta(seconds=chance.uniform(1, 8)), outcome=outcome)
+
+    instances = tuple(instance(number) for number in range(size))
+    return ScaleSetSeed(subscription_id, GROUP, name, instances=instances)
+
+
+def _first(instance: InstanceSeed) -> Outcome:
+    return instance.outcome if isinstance(instance.outcome, str) else instance.outcome[0]
+
+
+def _request(number: int, pair: int, scale_set: ScaleSetSeed, chance: Random) -> Asked:
+    request_id = f"soak-{number:05}"
+    dice = chance.random()
+    named = [str(2 * pair), str(2 * pair + 1)]
+    body: dict[str, Any] = {
+        "subscriptionId": scale_set.subscription_id,
+        "resourceGroupName": GROUP,
+        "vmScaleSetName": scale_set.name,
+        "instanceIds": named,
+    }
+    if dice < 0.02:
+        wrong = {**body, "instanceIdz": body.pop("instanceIds")}
+        return Asked(request_id, json.dumps(wrong).encode(), scale_set.subscription_id, bad=True)
+    if dice < 0.07 and pair:
+        # Instances of the request before: maintained by then, under maintenance, or asked for at the same time.
+        body["instanceIds"] = named = [str(2 * pair - 1), str(2 * pair)]
+    elif dice < 0.17:
+        body["rollout"] = {"maxInstancesPerWave": 1}
+    targets = tuple((scale_set.name, instance_id) for instance_id in named)
+    return Asked(request_id, json.dumps(body).encode(), scale_set.subscription_id, targets)
