@@ -31,6 +31,8 @@ REAL_TIME = {
 TICK = timedelta(minutes=1)
 # A message that was not settled comes again after this (infra/topology.json).
 LOCK = timedelta(minutes=5)
+# Seconds of real time.
+PATIENCE = 4.0
 
 
 def due(job: Running) -> list[datetime]:
@@ -46,11 +48,15 @@ def at_work(job: Running) -> bool:
 
 
 async def tick(job: Running) -> None:
-    """Fire the timer once the requests that are due have been handled, and listen to what it told."""
+    """Fire the timer once the requests that are due have been handled, and listen to what it told.
+
+    A request whose settling failed stays locked until the clock is moved: it is not waited for.
+    """
+    give_up = time.monotonic() + PATIENCE
     while True:
         await job.worker.poll()
         job.estate.overhear()
-        if not at_work(job):
+        if not at_work(job) or time.monotonic() > give_up:
             return
 
 
@@ -70,7 +76,7 @@ async def travel(
             raise AssertionError(f"not ended within {within} s: {missing}; left over: {job.estate.left_over()}")
         if times := due(job):
             clock.advance(max(times[0] - clock(), timedelta(0)) + step)
-        elif job.estate.bus.counts(OPERATIONS).locked:
+        elif any(job.estate.bus.counts(queue).locked for queue in (REQUESTS, OPERATIONS)):
             clock.advance(LOCK)
 
 

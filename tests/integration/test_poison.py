@@ -1,0 +1,121 @@
+"""Records in the operations queue that this version can't read, or can only read in part."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from azure.servicebus import ServiceBusMessage
+
+from maintenance.operation import Call, Operation, Phase
+from maintenance.records import write_record
+from maintenance.resources import ScaleSet
+from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
+from tests.estate import OPERATIONS
+from tests.secrecy import DEAD, SECRECY
+from tests.time_travel import START, Journey, journey, tick
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SUBSCRIPTION = "11111111-6666-4666-8666-666666666666"
+SIGNED = (
+    "https://management.azure.com/subscriptions/1/providers/Microsoft.Compute/x?s=c2lnbmF0dXJlLW9mLWFybQ&c=MIIabcdefgh"
+)
+
+
+def record(**fields: Any) -> bytes:
+    """A readable record, with other fields; a field of `...` is left out."""
+    operation = Operation(
+        request_id="poisoned",
+        scale_set=ScaleSet(SUBSCRIPTION, "shop", "web"),
+        requested_at=START,
+        deadline=START + timedelta(hours=1),
+        phase=Phase.FOLLOWING,
+        waves=(("0",),),
+        calls=(Call(("0",), SIGNED),),
+    )
+    document = {**json.loads(write_record(operation)), **fields}
+    return json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
+
+
+# With the reason that the dead letter has.
+POISON = {
+    "garbage": (b"\x00\xff\xfe garbage", "NotJson"),
+    "empty": (b"", "NotJson"),
+    "text": (b"restart everything", "NotJson"),
+    "cut off": (record()[:-20], "NotJson"),
+    "nested": (b"[" * 20_000, "NotJson"),
+    "a list": (b"[1, 2]", "NotARecord"),
+    "older": (record(schemaVersion=0), "UnknownSchemaVersion"),
+    "newer": (record(schemaVersion=2), "UnknownSchemaVersion"),
+    "no version": (record(schemaVersion=...), "UnknownSchemaVersion"),
+    "version as text": (record(schemaVersion="1"), "UnknownSchemaVersion"),
+    "no scale set": (record(scale_set=...), "InvalidRecord"),
+    "no such phase": (record(phase=SIGNED), "InvalidRecord"),
+    "calls of another kind": (record(calls=[{"url": SIGNED, "kind": SIGNED}]), "InvalidRecord"),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def there() -> AsyncIterator[Journey]:
+    async with journey([SUBSCRIPTION]) as there:
+        yield there
+
+
+async def test_what_cannot_be_read_is_dead_lettered_and_logged_and_holds_nobody_up(
+    there: Journey, caplog: pytest.LogCaptureFixture
+) -> None:
+    there.estate.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=(InstanceSeed("0"),)))
+    await there.send(SUBSCRIPTION, "healthy", instanceIds=["0"])
+    await tick(there.job)
+    messages = [ServiceBusMessage(body, message_id=name) for name, (body, _) in POISON.items()]
+    await there.job.send_operations(*messages)
+    there.clock.advance(timedelta(minutes=2))
+    caplog.set_level(logging.INFO, "maintenance")
+    await tick(there.job)
+
+    dead = {message.message_id: message for message in there.estate.bus.peek(OPERATIONS + DEAD)}
+    assert {name: message.dead_letter_reason for name, message in dead.items()} == {
+        name: reason for name, (_, reason) in POISON.items()
+    }
+    errors = [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR]
+    for name, message in dead.items():
+        assert message.body == POISON[name][0]
+        assert message.dead_letter_description
+        assert f"Dead-lettered {name}: {message.dead_letter_reason}: {message.dead_letter_description}" in errors
+        assert "s=c2ln" not in message.dead_letter_description
+    assert "2; this app reads 1" in str(dead["newer"].dead_letter_description)
+    assert [event.status for event in there.estate.events if event.ends] == ["Succeeded"]
+    SECRECY.look_through(there.estate)
+    there.estate.bus.clear()
+
+
+async def test_what_a_newer_version_added_is_carried_through_unharmed(there: Journey) -> None:
+    instances = (InstanceSeed("0", duration=timedelta(minutes=3)),)
+    there.estate.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=instances))
+    added = {"healthGate": {"until": "2030-01-01", "probes": [1, 2, {"deep": None}]}, "shade": "blue"}
+    operation = Operation(
+        request_id="from-the-future",
+        scale_set=ScaleSet(SUBSCRIPTION, "shop", "web"),
+        requested_at=there.clock(),
+        deadline=there.clock() + timedelta(hours=1),
+        targets=("0",),
+        poll=0,
+    )
+    body = {**json.loads(write_record(operation)), **added}
+    await there.job.send_operations(ServiceBusMessage(json.dumps(body), message_id="from-the-future:w0:p0"))
+    # Through planning, posting and three polls.
+    for _ in range(3):
+        await tick(there.job)
+        (carried,) = there.estate.bus.peek(OPERATIONS)
+        document = json.loads(carried.body)
+        assert {name: document[name] for name in added} == added
+        assert carried.subject == "following"
+        there.clock.advance(timedelta(minutes=1))
+    ended = await there.finish("from-the-future")
+    assert ended["from-the-future"].status == "Succeeded"
