@@ -94,6 +94,11 @@ class Worker:
         )
         self._poller = Poller(runner, self._bus, self._board, settings, now=now)
 
+    @property
+    def arm_client(self) -> ArmClient:
+        """The process's one client for ARM, for those who talk to it beside this class."""
+        return self._client
+
     async def receive(self, message: func.ServiceBusMessage) -> None:
         """Handle a message of the requests queue."""
         await self._handler.handle(read_message(message))

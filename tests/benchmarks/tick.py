@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 from maintenance.worker import Worker
-from tests.benchmarks.comparison import Cost
-from tests.benchmarks.services import Services
-from tests.benchmarks.workload import OPERATIONS, fill, settings, under_way
+from tests.benchmarks.arm_client import BODY, PollOnceAsync, at_once, compute_client
+from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
+from tests.benchmarks.services import GROUP, Services, services
+from tests.benchmarks.workload import OPERATIONS, fill, operation_urls, settings, under_way
 
+DUE = 10_000
+SCALE_SETS = 100
+RECEIVERS = 4
 BATCH = 100
 
 
@@ -56,6 +61,8 @@ def _again(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
         b"".join(message.body),
         message_id=f"{message.message_id}+",
         content_type="application/json",
+        subject=message.subject,
+        correlation_id=message.correlation_id,
         scheduled_enqueue_time_utc=datetime.now(UTC) + timedelta(minutes=10),
     )
 
@@ -92,3 +99,60 @@ async def tick_cost(services: Services, worker: Worker, urls: list[str], count: 
     if kept != count:
         raise RuntimeError(f"{count} operations were due, and {kept} were kept")
     return cost
+
+
+async def pollers_cost(client: ComputeManagementClient, polling: list[PollOnceAsync], count: int) -> Cost:
+    """azure-mgmt-compute with its pollers in memory: each polled in turn."""
+    if not polling:
+        for number in range(SCALE_SETS):
+            method = PollOnceAsync(0)
+            poller = await client.virtual_machine_scale_sets.begin_perform_maintenance(
+                GROUP, f"set{number}", BODY, polling=method
+            )
+            await poller.wait()
+            polling.append(method)
+    return await at_once(count, lambda number: polling[number % SCALE_SETS].update_status())
+
+
+async def rows(options: Options) -> list[Row]:
+    count = options.sized(DUE)
+    # Two instances: one that our operations are about, one that azure-mgmt-compute's are.
+    with services(scale_sets=SCALE_SETS, instances=2, seconds=3600) as at:
+        worker, floor = Worker(settings(at)), Floor(at, RECEIVERS)
+        await floor.open()
+        urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
+        polling: list[PollOnceAsync] = []
+        async with compute_client(at) as client:
+            mine, other, memory = await alternate(
+                options.runs,
+                lambda: tick_cost(at, worker, urls, count),
+                lambda: floor_cost(at, floor, urls, count),
+                lambda: pollers_cost(client, polling, count),
+            )
+        await floor.close()
+        await worker.close()
+    return [
+        Row(
+            name=f"a tick with {count:,} operations due",
+            against="SDK alone: receive, send, complete",
+            unit="s",
+            ours=values(mine, lambda cost: cost.wall),
+            theirs=values(other, lambda cost: cost.wall),
+            required=Bound("at most", 1.5),
+        ),
+        Row(
+            name="the same: processor time of the client",
+            against="SDK alone: receive, send, complete",
+            unit="CPU ms/op",
+            ours=values(mine, lambda cost: cost.cpu_each),
+            theirs=values(other, lambda cost: cost.cpu_each),
+        ),
+        Row(
+            name="polls, kept in Service Bus",
+            against="azure-mgmt-compute aio, kept in memory",
+            unit="polls/CPU s",
+            ours=values(mine, lambda cost: cost.count / cost.cpu),
+            theirs=values(memory, lambda cost: cost.count / cost.cpu),
+            required=Bound("at least", 1),
+        ),
+    ]

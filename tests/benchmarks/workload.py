@@ -41,7 +41,7 @@ async def operation_urls(client: ArmClient, services: Services, scale_sets: int)
     urls = []
     for number in range(scale_sets):
         url = f"{services.arm}{scale_set(number).resource_id}/performMaintenance?api-version=2024-07-01"
-        answer = await client.send("POST", url)
+        answer = await client.send("POST", url, b'{"instanceIds":["1"]}')
         urls.append(answer.headers["azure-asyncoperation"])
     return urls
 
@@ -67,7 +67,11 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
             announced=True,
         )
         yield ServiceBusMessage(
-            write_record(operation), message_id=operation.message_id, content_type="application/json"
+            write_record(operation),
+            message_id=operation.message_id,
+            content_type="application/json",
+            subject=operation.phase.value,
+            correlation_id=operation.request_id,
         )
 
 
