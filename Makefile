@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long lint format clean
+.PHONY: demo test test-long soak lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)  ## the main job, live, on the embedded sandbox
@@ -14,6 +14,9 @@ test: lint  ## everything that takes under three minutes
 
 test-long: $(READY)  ## what takes longer
 	$(BIN)/python -m pytest -q -m long
+
+soak: $(READY)  ## ten minutes of failing calls and dying workers, then the reckoning
+	$(BIN)/python -m tests.reliability.soak
 
 lint: $(READY)
 	$(BIN)/ruff check .

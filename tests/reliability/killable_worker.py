@@ -110,7 +110,7 @@ def kind_of(step: str) -> str:
     """A step without the request it is for, and without the number of the poll: that depends on this machine."""
     what, _, which = step.partition(" ")
     where, _, ids = which.partition(" ")
-    return f"{what} {where} {re.sub(r':?p[0-9]+', '', ids.partition(':')[2])}".strip()
+    return f"{what} {where} {re.sub(r':?p[0-9]+', '', ids.partition(' ')[0].partition(':')[2])}".strip()
 
 
 def _ids(subject: object) -> str:

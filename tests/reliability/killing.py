@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.reliability.documentation import as_written, steps
 from tests.reliability.estates import Story, estate
 from tests.reliability.killable_worker import Death, kind_of
 
@@ -41,6 +42,8 @@ def kill_after_every_step(story: Story, folder: Path, circumstances: Circumstanc
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         died = [death for death, struck in zip(deaths, threads.map(die, range(len(deaths))), strict=True) if struck]
+    told = {as_written(death.kind) for death in deaths}
+    assert told <= steps(), f"not in docs/reliability.md: {told - steps()}"
     missed = {death.kind for death in deaths} - {death.kind for death in died}
     # Of two workers either may do the work.
     assert not missed or (died and circumstances.workers > 1), f"never killed after: {missed}"

@@ -113,5 +113,5 @@ PAST_ITS_DEADLINE = Story(
     ends={"slow": "TimedOut"},
     tells=("accepted", "completed"),
     maintained=frozenset("0"),
-    deadline=timedelta(seconds=6),
+    deadline=timedelta(seconds=12),
 )
