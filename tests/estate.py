@@ -84,7 +84,7 @@ class Event:
 
 @dataclass
 class Estate:
-    """The services, and what has been heard from the events topic so far."""
+    """The services, what has been heard from the events topic so far, and how many requests are being handled."""
 
     bus: ServiceBus
     arm: ResourceManager
@@ -92,6 +92,7 @@ class Estate:
     events: list[Event] = field(default_factory=list)
     worker_options: dict[str, Any] = field(default_factory=dict)
     heard_up_to: int = 0
+    handling: int = 0
 
     def environment(self, **settings: str) -> dict[str, str]:
         names = worker_environment(
@@ -263,7 +264,11 @@ async def running(estate: Estate, **settings: str) -> AsyncIterator[Running]:
     async def receive_request(message: func.ServiceBusMessage) -> None:
         # What a worker writes onto the clone of a request; the body is the sender's own.
         SECRECY.saw("request", message.application_properties)
-        await worker.receive(message)
+        estate.handling += 1
+        try:
+            await worker.receive(message)
+        finally:
+            estate.handling -= 1
 
     client = ServiceBusClient.from_connection_string(estate.bus.connection_string, retry_backoff_factor=0.05)
     async with client, FunctionsHost(app, environment=estate.environment()):

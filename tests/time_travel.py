@@ -32,7 +32,7 @@ TICK = timedelta(minutes=1)
 # A message that was not settled comes again after this (infra/topology.json).
 LOCK = timedelta(minutes=5)
 # Seconds of real time.
-PATIENCE = 4.0
+PATIENCE = 2.0
 
 
 def due(job: Running) -> list[datetime]:
@@ -41,23 +41,24 @@ def due(job: Running) -> list[datetime]:
     return sorted(message.scheduled_for for message in messages if message.scheduled_for is not None)
 
 
-def at_work(job: Running) -> bool:
-    """Whether a request is being handled, or is about to be."""
-    counts = job.estate.bus.counts(REQUESTS)
-    return bool(counts.active or counts.locked)
-
-
 async def tick(job: Running) -> None:
-    """Fire the timer once the requests that are due have been handled, and listen to what it told.
+    """Fire the timer until the requests that are due have been handled, and listen to what it told.
 
-    A request whose settling failed stays locked until the clock is moved: it is not waited for.
+    A request whose settling failed stays locked until the clock is moved, so it is not waited for.
     """
-    give_up = time.monotonic() + PATIENCE
+    quiet_since: float | None = None
     while True:
         await job.worker.poll()
         job.estate.overhear()
-        if not at_work(job) or time.monotonic() > give_up:
+        counts = job.estate.bus.counts(REQUESTS)
+        if counts.active or job.estate.handling:
+            quiet_since = None
+        elif not counts.locked:
             return
+        else:
+            quiet_since = quiet_since or time.monotonic()
+            if time.monotonic() - quiet_since > PATIENCE:
+                return
 
 
 async def travel(

@@ -1,4 +1,4 @@
-"""The check that all tests are under (tests/secrecy.py): it finds what is planted and lets pass what is in its place."""
+"""The check that all tests are under (tests/secrecy.py) finds what is planted, and lets pass what is in its place."""
 
 from __future__ import annotations
 
