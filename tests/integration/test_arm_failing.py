@@ -39,6 +39,7 @@ class Troubled:
     """What came of all troubles."""
 
     def __init__(self, there: Journey, ended: dict[str, Event], log: Log) -> None:
+        self.there = there
         self.estate = there.estate
         self.ended = ended
         self.log = log
@@ -116,3 +117,15 @@ async def test_each_request_ends_once_and_nothing_is_left(troubled: Troubled) ->
 async def test_every_trouble_stands_in_the_documentation() -> None:
     described = RELIABILITY.read_text()
     assert [name for name in TROUBLES if f"`{name}`" not in described] == []
+
+
+async def test_after_a_token_was_revoked_another_is_asked_for(troubled: Troubled) -> None:
+    there, own = troubled.there, IDS["none"]
+    there.estate.arm.seed(ScaleSetSeed(own, "shop", "web", instances=(InstanceSeed("0"),)))
+    given_out = there.estate.identity.issued
+    there.estate.identity.revoke()
+    await there.send(own, "revoked", instanceIds=["0"])
+    ended = await there.finish("revoked")
+    assert ended["revoked"].status == "Succeeded"
+    # By the look that came too late for the old one; no second POST, and no waiting for the old one to expire.
+    assert there.estate.identity.issued == given_out + 1
