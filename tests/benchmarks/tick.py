@@ -24,16 +24,15 @@ BATCH = 100
 class Floor:
     """The SDK alone: receive, send again for later in lists, complete; several receivers, each with a sender."""
 
-    def __init__(self, services: Services, receivers: int) -> None:
-        self._client = ServiceBusClient.from_connection_string(services.bus)
-        self._receivers = [
-            self._client.get_queue_receiver(OPERATIONS, socket_timeout=0.01) for _ in range(receivers)
-        ]
+    def __init__(self, at: Services, receivers: int) -> None:
+        self._client = ServiceBusClient.from_connection_string(at.bus)
+        self._receivers = [self._client.get_queue_receiver(OPERATIONS, socket_timeout=0.01) for _ in range(receivers)]
         self._senders = [self._client.get_queue_sender(OPERATIONS) for _ in range(receivers)]
         self.moved = 0
 
     async def open(self) -> None:
-        await asyncio.gather(*(one.__aenter__() for one in (*self._receivers, *self._senders)))
+        await asyncio.gather(*(one.__aenter__() for one in self._receivers))
+        await asyncio.gather(*(one.__aenter__() for one in self._senders))
 
     async def move(self, count: int) -> None:
         self.moved = 0
@@ -79,9 +78,9 @@ async def _send(sender: ServiceBusSender, messages: list[ServiceBusMessage]) -> 
     await sender.send_messages(batch)
 
 
-async def floor_cost(services: Services, floor: Floor, urls: list[str], count: int) -> Cost:
-    services.clear()
-    await fill(services, OPERATIONS, under_way(urls, count))
+async def floor_cost(at: Services, floor: Floor, urls: list[str], count: int) -> Cost:
+    at.clear()
+    await fill(at, OPERATIONS, under_way(urls, count))
     with Cost(count) as cost:
         await floor.move(count)
     if floor.moved != count:
@@ -89,9 +88,9 @@ async def floor_cost(services: Services, floor: Floor, urls: list[str], count: i
     return cost
 
 
-async def tick_cost(services: Services, worker: Worker, urls: list[str], count: int) -> Cost:
-    services.clear()
-    await fill(services, OPERATIONS, under_way(urls, count))
+async def tick_cost(at: Services, worker: Worker, urls: list[str], count: int) -> Cost:
+    at.clear()
+    await fill(at, OPERATIONS, under_way(urls, count))
     with Cost(count) as cost:
         kept = 0
         while kept < count:

@@ -22,25 +22,27 @@ OPERATIONS = "maintenance-operations"
 LISTS = 200
 
 
-def settings(services: Services, **more: str) -> Settings:
-    """The product's settings but for where the services are."""
-    environment = worker_environment(
-        servicebus=services.bus, arm_endpoint=services.arm, identity={}, function_key="bench"
-    )
-    for name in ("MAINTENANCE_MIN_POLL_INTERVAL", "MAINTENANCE_DEFAULT_POLL_INTERVAL"):
-        del environment[name]
-    return read_settings({**environment, **more})
+def environment(at: Services) -> dict[str, str]:
+    """The app settings: the product's own but for where the services are."""
+    names = worker_environment(servicebus=at.bus, arm_endpoint=at.arm, identity={}, function_key="bench")
+    for quickened in ("MAINTENANCE_MIN_POLL_INTERVAL", "MAINTENANCE_DEFAULT_POLL_INTERVAL"):
+        del names[quickened]
+    return names
+
+
+def settings(at: Services) -> Settings:
+    return read_settings(environment(at))
 
 
 def scale_set(number: int) -> ScaleSet:
     return ScaleSet(SUBSCRIPTION, GROUP, f"set{number}")
 
 
-async def operation_urls(client: ArmClient, services: Services, scale_sets: int) -> list[str]:
+async def operation_urls(client: ArmClient, at: Services, scale_sets: int) -> list[str]:
     """Have maintenance started on each of the scale sets; where ARM tells how it goes."""
     urls = []
     for number in range(scale_sets):
-        url = f"{services.arm}{scale_set(number).resource_id}/performMaintenance?api-version=2024-07-01"
+        url = f"{at.arm}{scale_set(number).resource_id}/performMaintenance?api-version=2024-07-01"
         answer = await client.send("POST", url, b'{"instanceIds":["1"]}')
         urls.append(answer.headers["azure-asyncoperation"])
     return urls
@@ -51,17 +53,17 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
     batch = uuid.uuid4().hex[:8]
     now = datetime.now(UTC)
     for number in range(count):
-        at = number % len(urls)
+        place = number % len(urls)
         operation = Operation(
             request_id=f"{batch}-{number}",
-            scale_set=scale_set(at),
+            scale_set=scale_set(place),
             requested_at=now,
             deadline=now + timedelta(hours=6),
             flexible=False,
             phase=Phase.FOLLOWING,
             waves=(("0",),),
             poll=0,
-            calls=(Call(("0",), urls[at]),),
+            calls=(Call(("0",), urls[place]),),
             started_at=now,
             posted_at=now,
             announced=True,
@@ -75,9 +77,9 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
         )
 
 
-async def fill(services: Services, queue: str, messages: Iterator[ServiceBusMessage]) -> None:
+async def fill(at: Services, queue: str, messages: Iterator[ServiceBusMessage]) -> None:
     """Send messages in lists."""
-    client = ServiceBusClient.from_connection_string(services.bus)
+    client = ServiceBusClient.from_connection_string(at.bus)
     async with client, client.get_queue_sender(queue) as sender:
         waiting = list(messages)
         for start in range(0, len(waiting), LISTS):

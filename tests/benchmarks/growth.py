@@ -1,0 +1,93 @@
+"""Growth: the same tick with 1,000, 10,000 and 100,000 operations due, each in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+from typing import Any
+
+from maintenance.settings import read_settings
+from maintenance.worker import Worker, spare_the_collector
+from tests.benchmarks.comparison import Bound, Cost, Options, Row
+from tests.benchmarks.services import ROOT, Services, services
+from tests.benchmarks.workload import OPERATIONS, environment, fill, operation_urls, settings, under_way
+
+SIZES = (1_000, 10_000, 100_000)
+SCALE_SETS = 100
+# The largest takes minutes each time.
+MOST_RUNS_OF_LARGEST = 2
+
+
+async def measure(at: Services, urls: list[str], count: int) -> dict[str, float]:
+    """A worker's process from its start until it has kept `count` operations: seconds, and MB at their highest."""
+    at.clear()
+    await fill(at, OPERATIONS, under_way(urls, count))
+    command = [sys.executable, "-m", "tests.benchmarks.growth", json.dumps(environment(at)), str(count)]
+    process = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    told: dict[str, float] = json.loads(process.stdout)
+    return told
+
+
+async def rows(options: Options) -> list[Row]:
+    found: list[Row] = []
+    sizes = [options.sized(size) for size in SIZES]
+    with services(scale_sets=SCALE_SETS, instances=2, seconds=36_000) as at:
+        worker = Worker(settings(at))
+        urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
+        await worker.close()
+        for size in sizes[1:]:
+            runs = min(options.runs, MOST_RUNS_OF_LARGEST) if size == sizes[-1] else options.runs
+            pairs = [(await measure(at, urls, size), await measure(at, urls, sizes[0])) for _ in range(runs)]
+            found += _compare(size, sizes[0], pairs)
+    return found
+
+
+def _compare(size: int, smallest: int, pairs: list[tuple[dict[str, float], dict[str, float]]]) -> list[Row]:
+    def row(what: str, unit: str, name: str, required: Bound | None, each: bool) -> Row:
+        large, small = (size, smallest) if each else (1, 1)
+        return Row(
+            name=f"{what}, {size:,} due",
+            against=f"{smallest:,} due",
+            unit=unit,
+            ours=tuple(mine[name] / large for mine, _ in pairs),
+            theirs=tuple(other[name] / small for _, other in pairs),
+            required=required,
+        )
+
+    memory = [other["mb"] for _, other in pairs]
+    # 30 MB more than the smallest case has.
+    most = Bound("at most", (min(memory) + 30) / min(memory))
+    return [
+        row("a tick's time for each", "ms", "wall", Bound("at most", 1.1), each=True),
+        row("a tick's processor time for each", "CPU ms", "cpu", Bound("at most", 1.1), each=True),
+        row("memory at its highest", "MB", "mb", most, each=False),
+    ]
+
+
+async def _work(settings_of: dict[str, str], count: int) -> dict[str, Any]:
+    spare_the_collector()
+    worker = Worker(read_settings(settings_of))
+    kept = 0
+    with Cost(count) as cost:
+        while kept < count:
+            kept += (await worker.poll()).kept
+    await worker.close()
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"wall": cost.wall * 1000, "cpu": cost.cpu * 1000, "mb": highest}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("environment")
+    parser.add_argument("count", type=int)
+    options = parser.parse_args()
+    told = asyncio.run(_work(json.loads(options.environment), options.count))
+    sys.stdout.write(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Requests: many waiting at once, and one at a time in a quiet system, against the SDK alone moving messages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+
+import httpx
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+
+from maintenance.transport import AiohttpTransport
+from maintenance.worker import Worker
+from sandbox.functions_host.conversion import service_bus_message
+from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
+from tests.benchmarks.services import Services, services
+from tests.benchmarks.workload import OPERATIONS, REQUESTS, fill, scale_set, settings
+
+WAITING = 5_000
+CALLS = (16, 64)
+ONE_BY_ONE = 300
+
+Handle = Callable[[ServiceBusReceivedMessage, int], Awaitable[None]]
+
+
+class Pumps:
+    """As the host's: each has a receiver, and receives one message, has it handled, and completes it."""
+
+    def __init__(self, at: Services, number: int) -> None:
+        self._client = ServiceBusClient.from_connection_string(at.bus)
+        self._receivers = [self._client.get_queue_receiver(REQUESTS, socket_timeout=0.01) for _ in range(number)]
+        self.senders = [self._client.get_queue_sender(OPERATIONS) for _ in range(number)]
+        self.requests = self._client.get_queue_sender(REQUESTS)
+        self._left = 0
+
+    async def open(self) -> None:
+        entered: list[ServiceBusReceiver | ServiceBusSender] = [*self._receivers, *self.senders, self.requests]
+        for start in range(0, len(entered), 16):
+            async with asyncio.TaskGroup() as group:
+                for each in entered[start : start + 16]:
+                    group.create_task(_enter(each))
+
+    async def take(self, count: int, handle: Handle) -> None:
+        self._left = count
+        async with asyncio.TaskGroup() as group:
+            for number in range(len(self._receivers)):
+                group.create_task(self._pump(number, handle))
+
+    async def _pump(self, number: int, handle: Handle) -> None:
+        receiver = self._receivers[number]
+        while self._left > 0:
+            for message in await receiver.receive_messages(max_message_count=1, max_wait_time=0.2):
+                await handle(message, number)
+                await receiver.complete_message(message)
+                self._left -= 1
+
+    async def close(self) -> None:
+        await asyncio.gather(*(each.close() for each in (*self._receivers, *self.senders, self.requests)))
+        await self._client.close()
+
+    async def pass_on(self, message: ServiceBusReceivedMessage, number: int) -> None:
+        """What the SDK alone does with a message: send one on."""
+        again = ServiceBusMessage(b"".join(message.body), message_id=f"{message.message_id}+")
+        await self.senders[number].send_messages(again)
+
+
+async def _enter(each: ServiceBusReceiver | ServiceBusSender) -> None:
+    await each.__aenter__()
+
+
+class TimedTransport(AiohttpTransport):
+    """Notes when the last POST left."""
+
+    posted = 0.0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            self.posted = time.perf_counter()
+        return await super().handle_async_request(request)
+
+
+def requests_for(count: int) -> Iterator[ServiceBusMessage]:
+    batch = uuid.uuid4().hex[:8]
+    for number in range(count):
+        body = {"resourceId": scale_set(number).resource_id, "instanceIds": ["0"]}
+        yield ServiceBusMessage(json.dumps(body).encode(), message_id=f"{batch}-{number}")
+
+
+async def rows(options: Options) -> list[Row]:
+    count = options.sized(WAITING)
+    found: list[Row] = []
+    with services(scale_sets=count, seconds=36_000) as at:
+        transport = TimedTransport(limit=80)
+        worker = Worker(settings(at), transport=transport)
+
+        async def handle(message: ServiceBusReceivedMessage, _: int) -> None:
+            await worker.receive(service_bus_message(message, binary=True))
+
+        for calls in CALLS:
+            pumps = Pumps(at, calls)
+            await pumps.open()
+            mine, other = await alternate(
+                options.runs,
+                lambda: _all(at, pumps, handle, count),  # noqa: B023 - called before the next pumps are made
+                lambda: _all(at, pumps, pumps.pass_on, count),  # noqa: B023 - as above
+            )
+            await pumps.close()
+            found.append(
+                Row(
+                    name=f"{count:,} requests waiting, {calls} calls at once",
+                    against="SDK alone: receive, send, complete",
+                    unit="requests/s",
+                    ours=values(mine, lambda cost: cost.per_second),
+                    theirs=values(other, lambda cost: cost.per_second),
+                )
+            )
+        found += await _one_by_one(at, worker, transport, handle, options)
+        await worker.close()
+    return found
+
+
+async def _all(at: Services, pumps: Pumps, handle: Handle, count: int) -> Cost:
+    at.clear()
+    at.reset()
+    await fill(at, REQUESTS, requests_for(count))
+    with Cost(count) as cost:
+        await pumps.take(count, handle)
+    return cost
+
+
+async def _one_by_one(
+    at: Services, worker: Worker, transport: TimedTransport, handle: Handle, options: Options
+) -> list[Row]:
+    """From before a message is sent until its POST leaves; against until it was completed, by the SDK alone."""
+    pumps = Pumps(at, 1)
+    await pumps.open()
+    mine: list[list[float]] = []
+    other: list[list[float]] = []
+    for number in range(options.runs + 1):
+        at.clear()
+        at.reset()
+        posts: list[float] = []
+        completions: list[float] = []
+        for message in requests_for(options.sized(ONE_BY_ONE)):
+            started = time.perf_counter()
+            await pumps.requests.send_messages(message)
+            await pumps.take(1, handle)
+            posts.append((transport.posted - started) * 1000)
+            again = ServiceBusMessage(b"".join(message.body), message_id=f"{message.message_id}-alone")
+            started = time.perf_counter()
+            await pumps.requests.send_messages(again)
+            await pumps.take(1, _nothing)
+            completions.append((time.perf_counter() - started) * 1000)
+        if number:
+            mine.append(posts)
+            other.append(completions)
+    await pumps.close()
+    return [
+        Row(
+            name=f"from message to POST, {name}, one at a time",
+            against="SDK alone: send, receive, complete",
+            unit="ms",
+            ours=tuple(_percentile(each, percent) for each in mine),
+            theirs=tuple(_percentile(each, percent) for each in other),
+            required=required,
+        )
+        for name, percent, required in (("p50", 50, Bound("at most", 3)), ("p99", 99, None))
+    ]
+
+
+async def _nothing(message: ServiceBusReceivedMessage, number: int) -> None:
+    pass
+
+
+def _percentile(numbers: list[float], percent: int) -> float:
+    return statistics.quantiles(numbers, n=100)[percent - 1]
