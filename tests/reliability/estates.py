@@ -24,6 +24,7 @@ from sandbox.resource_manager import (
     ResourceManager,
     ScaleSetSeed,
 )
+from sandbox.resource_manager.seeds import OrchestrationMode
 from sandbox.servicebus import ServiceBus, Topology
 from tests.estate import OPERATIONS, QUICK, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY
 from tests.reliability.killable_worker import Death, Life, live, send
@@ -51,6 +52,7 @@ class Story:
     ends: Mapping[str, str]
     tells: tuple[str, ...]
     maintained: frozenset[str] = frozenset()
+    orchestration: OrchestrationMode = "Uniform"
     faults: tuple[Fault, ...] = ()
     not_before: timedelta | None = None
     deadline: timedelta | None = None
@@ -123,6 +125,15 @@ class Estate:
         """The steps that a worker took, the first life being 1."""
         path = self.steps_of(life)
         return path.read_text().splitlines() if path.exists() else []
+
+    def asked_of_arm(self, method: str, path: str) -> None:
+        """Wait until ARM has been asked for something; it need not have answered."""
+        give_up = time.monotonic() + PATIENCE
+        while not self.arm.calls.matching(method, path):
+            assert time.monotonic() < give_up, self.account()
+            # Nobody tells of a call that is not answered yet.
+            self.changed.wait(0.02)
+            self.changed.clear()
 
     def rest(self) -> None:
         """Wait until no instance is under maintenance."""
@@ -219,7 +230,15 @@ def estate(story: Story, folder: Path) -> Iterator[Estate]:
         ResourceManager(tokens=identity.accepts, duration=timedelta(seconds=0.2), throttling=False) as arm,
         ServiceBus(Topology.read(TOPOLOGY)) as bus,
     ):
-        arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, GROUP, SCALE_SET, instances=story.instances))
+        arm.seed(
+            ScaleSetSeed(
+                EXAMPLE_SUBSCRIPTION_ID,
+                GROUP,
+                SCALE_SET,
+                orchestration_mode=story.orchestration,
+                instances=story.instances,
+            )
+        )
         for fault in story.faults:
             arm.faults.add(fault)
         place = Estate(story, bus, arm, identity, folder)

@@ -31,7 +31,7 @@ from tests.reliability.soak_workers import Workers
 ARM_FAILURES = 0.05
 BUS_FAILURES = 0.01
 # Requests come in the first part of the time, so that the last ones can end within it.
-ASKING = 0.8
+ASKING = 0.9
 GRACE = 600.0
 # What a killed worker held comes again within the life of the next; not in step with the deaths.
 LOCK = "PT13S"

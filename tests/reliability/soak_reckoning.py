@@ -128,14 +128,18 @@ def _wrong_ends(
             wrong.append(f"{asked.request_id} ended {len(told)} times: {[data['status'] for data in told]}")
             continue
         status = told[0]["status"]
-        done = all(instances[target].state == "completed" for target in asked.targets)
+        outcomes = {(_scale_set(told[0]), each["instanceId"]): each["outcome"] for each in told[0].get("instances", ())}
+        claimed = [target for target, outcome in outcomes.items() if outcome in ("Completed", "AlreadyCompleted")]
+        untrue = [target for target in claimed if instances[target].state != "completed"]
         own = all(plan.named[target] == 1 for target in asked.targets)
-        expected = done and all(plan.outcomes[target] == "Succeeded" for target in asked.targets)
+        well = all(plan.outcomes[target] == "Succeeded" for target in asked.targets)
         if asked.bad != (status == "Rejected"):
             wrong.append(f"{asked.request_id} is {'no good' if asked.bad else 'good'}, and ended as {status}")
-        elif status == "Succeeded" and not done:
-            wrong.append(f"{asked.request_id} ended as Succeeded, and not all of its instances did")
-        elif not asked.bad and own and status != "Succeeded" and expected:
+        elif untrue:
+            wrong.append(f"{asked.request_id} tells that {untrue} are completed, and they are not")
+        elif not asked.bad and set(outcomes) != set(asked.targets):
+            wrong.append(f"{asked.request_id} tells of {sorted(outcomes)}, and not of what was asked for")
+        elif not asked.bad and own and well and status != "Succeeded":
             wrong.append(f"{asked.request_id} ended as {status}, though its instances did well: {told[0].get('error')}")
     return _cut(wrong)
 
@@ -183,6 +187,10 @@ def _memory_report(lives: Sequence[Life]) -> list[str]:
         f"worker: {len(lives)} lives; memory at the end of the first of {first.lasted:.0f} s: {first.rss:.0f} MB, "
         f"of the last of {last.lasted:.0f} s: {last.rss:.0f} MB; from {least:.0f} to {most:.0f} MB over all lives"
     ]
+
+
+def _scale_set(data: dict[str, Any]) -> str:
+    return str(data.get("vmScaleSetName"))
 
 
 def _times(counts: Counter[int]) -> str:

@@ -115,3 +115,20 @@ PAST_ITS_DEADLINE = Story(
     maintained=frozenset("0"),
     deadline=timedelta(seconds=12),
 )
+
+# One call for each VM.
+FLEXIBLE = Story(
+    instances=tuple(InstanceSeed(f"web_{n}", duration=LASTING) for n in range(3)),
+    requests={"flexible": request(instanceIds=["web_0", "web_1"])},
+    ends={"flexible": "Succeeded"},
+    tells=("accepted", "completed"),
+    maintained=frozenset({"web_0", "web_1"}),
+    orchestration="Flexible",
+)
+
+REJECTED_BY_STATE = Story(
+    instances=_instances(1, InstanceSeed("1", state="not-planned")),
+    requests={"strict": request(instanceIds=["0", "1"], ineligible="reject")},
+    ends={"strict": "Rejected"},
+    tells=("rejected",),
+)
