@@ -209,7 +209,7 @@ async def test_a_full_queue_costs_no_operation(there: Journey, subscription: str
 
 async def test_a_message_that_is_too_large_holds_nobody_up(there: Journey, subscription: str) -> None:
     large = seed(there, 400)
-    await begun(there, subscription, "small")
+    await there.send(subscription, "small")
     await begun(there, large, "large")
     # Its end, with the outcome of each instance, is larger than this; all the rest is smaller.
     there.estate.bus.faults.limit_message_size(12_000)
