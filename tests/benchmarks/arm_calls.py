@@ -1,0 +1,113 @@
+"""ARM calls and Service Bus messages, counted under a clock that is moved by hand: no noise, and no spread."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
+from sandbox.servicebus import BusEvent, MessageCompleted, MessageReceived, MessageSent
+from tests.benchmarks.comparison import Bound, Options, Row
+from tests.estate import OPERATIONS
+from tests.time_travel import Journey, due, journey, tick
+
+SUBSCRIPTION = "22222222-2222-4222-8222-222222222222"
+DURATION = timedelta(minutes=10)
+# Compute often sends no Retry-After; this is the contract's, and the product's, for then.
+RETRY_AFTER = timedelta(seconds=60)
+TOGETHER = 20
+ALLOWED = math.ceil(DURATION / RETRY_AFTER) + 4
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one request's whole life, and of many that ended in the same tick on one scale set."""
+
+    calls_of_one: int
+    listings_of_a_tick: int
+    messages_of_a_tick: dict[str, float]
+
+
+async def count() -> Counts:
+    async with journey([SUBSCRIPTION]) as azure:
+        calls = await _one(azure)
+        listings, messages = await _together(azure)
+        return Counts(calls, listings, messages)
+
+
+async def _one(azure: Journey) -> int:
+    _seed(azure, 1)
+    await azure.send(SUBSCRIPTION, "one", instanceIds=["0"])
+    # Steps of a second: no poll is put off by a tick that comes late.
+    await azure.finish("one", step=timedelta(seconds=1))
+    return len(azure.calls(SUBSCRIPTION))
+
+
+async def _together(azure: Journey) -> tuple[int, dict[str, float]]:
+    _seed(azure, TOGETHER)
+    names = [f"together-{number}" for number in range(TOGETHER)]
+    for number, name in enumerate(names):
+        await azure.send(SUBSCRIPTION, name, instanceIds=[str(number)])
+    while azure.estate.bus.counts(OPERATIONS).scheduled < TOGETHER:
+        await tick(azure.job)
+    messages = await _messages_of_a_tick(azure)
+    azure.clock.advance(DURATION)
+    azure.estate.arm.calls.clear()
+    await tick(azure.job)
+    listings = len(azure.calls(SUBSCRIPTION, "/virtualMachines"))
+    await azure.finish(*names)
+    return listings, messages
+
+
+async def _messages_of_a_tick(azure: Journey) -> dict[str, float]:
+    """Messages of the operations queue for each poll, in a tick in which all go on."""
+    seen: Counter[str] = Counter()
+
+    def note(event: BusEvent) -> None:
+        if event.entity == OPERATIONS and isinstance(event, (MessageReceived, MessageSent, MessageCompleted)):
+            seen[type(event).__name__] += 1
+
+    # Before the clock moves: what falls due goes to a receiver of the tick before, which stays open.
+    azure.estate.bus.observers.add(note)
+    azure.clock.advance(max(due(azure.job)) - azure.clock())
+    await tick(azure.job)
+    azure.estate.bus.observers.remove(note)
+    return {name: number / TOGETHER for name, number in seen.items()}
+
+
+def _seed(azure: Journey, instances: int) -> None:
+    azure.estate.arm.reset()
+    seeds = tuple(InstanceSeed(str(number), duration=DURATION) for number in range(instances))
+    azure.estate.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=seeds))
+
+
+async def rows(_: Options) -> list[Row]:
+    counts = await count()
+    return [
+        Row(
+            name=f"ARM calls for an operation of {DURATION.seconds // 60} min",
+            against=f"ceil(duration / {RETRY_AFTER.seconds} s) + 4",
+            unit="calls",
+            ours=(counts.calls_of_one,),
+            theirs=(ALLOWED,),
+            required=Bound("at most", 1),
+        ),
+        Row(
+            name=f"listings in a tick, {TOGETHER} operations of one scale set ending",
+            against="one",
+            unit="calls",
+            ours=(counts.listings_of_a_tick,),
+            theirs=(1,),
+            required=Bound("at most", 1),
+        ),
+        Row(
+            name="messages received + sent + completed for a poll",
+            against="one each",
+            unit="messages",
+            ours=(sum(counts.messages_of_a_tick.values()),),
+            theirs=(3,),
+            required=Bound("at most", 1),
+        ),
+    ]

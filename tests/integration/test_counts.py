@@ -1,0 +1,39 @@
+"""What must not grow unseen: ARM calls, Service Bus messages, imports. Counted, not timed, so it cannot flake."""
+
+from __future__ import annotations
+
+from tests.benchmarks.arm_calls import ALLOWED, count
+from tests.benchmarks.cold_start import modules_indexed
+
+# Each takes tens of milliseconds to import, and indexing needs none of them.
+NOT_TO_INDEX = ("aiohttp", "azure.core", "azure.identity", "azure.servicebus", "httpx", "pydantic")
+NEEDED_TO_INDEX = {
+    "maintenance",
+    "maintenance.alert_rules",
+    "maintenance.alert_settings",
+    "maintenance.alert_samples",
+    "maintenance.alerts",
+    "maintenance.durations",
+    "maintenance.errors",
+    "maintenance.loose_json",
+    "maintenance.observations",
+    "maintenance.redaction",
+    "maintenance.resources",
+    "maintenance.rollout",
+    "maintenance.settings",
+    "maintenance.timing",
+}
+
+
+async def test_calls_and_messages_for_an_operation() -> None:
+    counts = await count()
+    assert counts.calls_of_one <= ALLOWED
+    assert counts.listings_of_a_tick == 1
+    assert counts.messages_of_a_tick == {"MessageReceived": 1, "MessageSent": 1, "MessageCompleted": 1}
+
+
+def test_indexing_imports_no_client() -> None:
+    modules = modules_indexed()
+    early = [name for name in modules if any(name == each or name.startswith(f"{each}.") for each in NOT_TO_INDEX)]
+    assert early == []
+    assert {name for name in modules if name.partition(".")[0] == "maintenance"} <= NEEDED_TO_INDEX
