@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -18,34 +18,25 @@ from maintenance.cloud_event import MaintenanceEvent
 from maintenance.contracts import (
     Envelope,
     MaintenanceRequest,
-    read_cancellation,
     read_document,
     read_request,
-    request_id_of,
     trace_of,
 )
-from maintenance.errors import PolicyViolation, Problem, ProblemsError
-from maintenance.events import cancellation_accepted, rejected
-from maintenance.notices import CANCELLATION_LASTS, Notice, NoticeKind
+from maintenance.deliveries import Delivery, read_delivery
+from maintenance.errors import PolicyViolation, Problem, ProblemsError, not_allowed
+from maintenance.events import rejected
 from maintenance.observations import ErrorDetail
 from maintenance.operation import Operation
 from maintenance.other_messages import Taker
 from maintenance.outbox import RETRY_AFTER, dispatch, record_to_keep
 from maintenance.records import Record, to_record
 from maintenance.redaction import redact
-from maintenance.resources import ScaleSet
 from maintenance.runner import Runner
 from maintenance.settings import Settings
 from maintenance.steps import End, Wait
 
 logger = logging.getLogger(__name__)
 
-# Service Bus carries no more about a message than its properties; the clone of a request remembers with these.
-REQUEST_ID = "maintenance-request-id"
-ATTEMPT = "maintenance-attempt"
-SUSPECT = "maintenance-suspect"
-REQUESTED_AT = "maintenance-requested-at"
-TROUBLE = "maintenance-trouble"
 LONGEST_AHEAD = timedelta(days=35)
 
 
@@ -67,37 +58,6 @@ class RequestBus(Protocol):
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
 
 
-class RequestBoard(Protocol):
-    """What is used of `notice_board.NoticeBoard`."""
-
-    async def put_up(self, notice: Notice) -> None: ...
-
-    async def take_down(self, request_ids: Sequence[str]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    """A message with what its earlier lives left on it."""
-
-    envelope: Envelope
-    request_id: str
-    attempt: int
-    suspect: bool
-    requested_at: datetime
-    trouble: str | None
-
-    @property
-    def fresh(self) -> bool:
-        """Nobody has tried to handle it before."""
-        return self.attempt == 0 and self.envelope.delivery_count <= 1
-
-    @property
-    def last_trouble(self) -> ErrorDetail | None:
-        """Why the attempt before failed, as that one wrote it down."""
-        code, colon, message = (self.trouble or "").partition(": ")
-        return ErrorDetail(code, message) if colon else None
-
-
 class RequestHandler:
     """The use case behind the queue trigger."""
 
@@ -105,7 +65,6 @@ class RequestHandler:
         self,
         runner: Runner,
         bus: RequestBus,
-        board: RequestBoard,
         settings: Settings,
         *,
         now: Callable[[], datetime],
@@ -114,7 +73,6 @@ class RequestHandler:
         self._others = others
         self._runner = runner
         self._bus = bus
-        self._board = board
         self._settings = settings
         self._now = now
 
@@ -123,12 +81,9 @@ class RequestHandler:
         try:
             document = read_document(envelope)
         except ProblemsError as error:
-            await self._reject(self._read_delivery(envelope, None), error.problems, None)
+            await self._reject(read_delivery(envelope, None, self._now()), error.problems, None)
             return
-        delivery = self._read_delivery(envelope, document)
-        if "cancel" in document:
-            await self._cancel(delivery, document)
-            return
+        delivery = read_delivery(envelope, document, self._now())
         if taker := next((other for other in self._others if other.takes(document)), None):
             await self._hand_on(taker, delivery, document)
             return
@@ -141,41 +96,7 @@ class RequestHandler:
             return
         await self._start(request, delivery)
 
-    async def _cancel(self, delivery: _Delivery, document: dict[str, Any]) -> None:
-        """Put up a notice that the request will meet before its next wave. Whether it still runs is not looked for."""
-        try:
-            cancellation = read_cancellation(document)
-            if not self._settings.allows(cancellation.scale_set):
-                raise PolicyViolation((self._not_allowed(cancellation.scale_set),))
-        except ProblemsError as error:
-            await self._reject(delivery, error.problems, None)
-            return
-        now = self._now()
-        notice = Notice(
-            NoticeKind.CANCELLATION,
-            cancellation.request_id,
-            cancellation.scale_set.key,
-            now + CANCELLATION_LASTS,
-            reason=cancellation.reason,
-        )
-        try:
-            await self._board.put_up(notice)
-            event = cancellation_accepted(
-                request_id=delivery.request_id,
-                cancels=cancellation.request_id,
-                scale_set=cancellation.scale_set,
-                now=now,
-                reason=cancellation.reason,
-                correlation_id=delivery.envelope.correlation_id,
-                trace=trace_of(delivery.envelope.properties),
-            )
-            await self._bus.publish([event])
-        except BusUnavailable:
-            await self._send_clone(delivery, due=now + RETRY_AFTER)
-            return
-        logger.info("Request %s: cancels %s", delivery.request_id, cancellation.request_id)
-
-    async def _hand_on(self, taker: Taker, delivery: _Delivery, document: dict[str, Any]) -> None:
+    async def _hand_on(self, taker: Taker, delivery: Delivery, document: dict[str, Any]) -> None:
         """No request but another kind of message: a good one ends silently, what follows from it speaks for itself."""
         try:
             again = await taker.take(delivery.envelope, document, attempt=delivery.attempt)
@@ -191,15 +112,12 @@ class RequestHandler:
                 moved = replace(delivery, envelope=replace(delivery.envelope, body=again.body))
                 await self._send_clone(moved, due=again.due, trouble=again.trouble)
 
-    def _not_allowed(self, scale_set: ScaleSet) -> Problem:
-        return Problem("scale set", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", scale_set.resource_id)
-
-    def _check(self, request: MaintenanceRequest, delivery: _Delivery) -> None:
+    def _check(self, request: MaintenanceRequest, delivery: Delivery) -> None:
         """Raises PolicyViolation with everything this app does not allow about the request."""
         problems = []
         now = self._now()
         if not self._settings.allows(request.scale_set):
-            problems.append(self._not_allowed(request.scale_set))
+            problems.append(not_allowed(request.scale_set.resource_id))
         if request.instance_ids is None and not self._settings.allow_whole_scale_set:
             problems.append(Problem("instanceIds", "is missing, and this app does not maintain whole scale sets"))
         rollout = request.rollout
@@ -213,7 +131,7 @@ class RequestHandler:
         if problems:
             raise PolicyViolation(tuple(problems))
 
-    async def _start(self, request: MaintenanceRequest, delivery: _Delivery) -> None:
+    async def _start(self, request: MaintenanceRequest, delivery: Delivery) -> None:
         now = self._now()
         waits_until = request.not_before
         starts_at = max(waits_until, delivery.requested_at) if waits_until else delivery.requested_at
@@ -236,7 +154,7 @@ class RequestHandler:
         else:
             await self._run(operation, delivery)
 
-    async def _run(self, operation: Operation, delivery: _Delivery) -> None:
+    async def _run(self, operation: Operation, delivery: Delivery) -> None:
         operation = replace(operation, failures=delivery.attempt, trouble=delivery.last_trouble)
         result = await self._runner.run(operation, self._runner.views(), suspect=False)
         if isinstance(result, Wait) and not result.operation.may_have_posted:
@@ -252,11 +170,9 @@ class RequestHandler:
             return
         # Should this fail, the poller tells it, from the record just kept.
         await self._tell(outcome.afterwards)
-        if outcome.release and told:
-            await self._board.take_down([operation.request_id])
-        logger.info("Request %s: %s", operation.request_id, describe(result.operation))
+        logger.info("Request %s: %s", operation.request_id, result.operation.describe())
 
-    async def _track(self, record: Record, delivery: _Delivery) -> bool:
+    async def _track(self, record: Record, delivery: Delivery) -> bool:
         """Keep a request's operation. Whatever it has come to, its first record has the same id: of those that several
         runs of one message leave, duplicate detection keeps the first.
 
@@ -280,7 +196,7 @@ class RequestHandler:
         return True
 
     async def _reject(
-        self, delivery: _Delivery, problems: tuple[Problem, ...], request: MaintenanceRequest | None
+        self, delivery: Delivery, problems: tuple[Problem, ...], request: MaintenanceRequest | None
     ) -> None:
         envelope = delivery.envelope
         event = rejected(
@@ -306,57 +222,17 @@ class RequestHandler:
 
     async def _send_clone(
         self,
-        delivery: _Delivery,
+        delivery: Delivery,
         *,
         due: datetime | None,
         suspect: bool = False,
         trouble: ErrorDetail | None = None,
     ) -> None:
-        attempt = delivery.attempt + 1
-        properties: dict[str, str | int | bool] = {
-            **trace_of(delivery.envelope.properties),
-            REQUEST_ID: delivery.request_id,
-            ATTEMPT: attempt,
-            REQUESTED_AT: delivery.requested_at.isoformat(),
-        }
-        if suspect:
-            properties[SUSPECT] = True
-        if trouble is not None:
-            properties[TROUBLE] = redact(f"{trouble.code}: {trouble.message}")[:500]
         await self._bus.enqueue(
             delivery.envelope.body,
-            message_id=f"{delivery.request_id}:r{attempt}",
+            message_id=delivery.clone_id,
             due=due,
             correlation_id=delivery.envelope.correlation_id,
-            properties=properties,
+            properties=delivery.clone_properties(suspect=suspect, trouble=trouble),
         )
-        logger.info("Request %s: attempt %d follows, due %s", delivery.request_id, attempt, due or "now")
-
-    def _read_delivery(self, envelope: Envelope, document: object) -> _Delivery:
-        properties = envelope.properties
-        told = str(properties.get(REQUEST_ID) or "")
-        attempt = str(properties.get(ATTEMPT) or "0")
-        return _Delivery(
-            envelope=envelope,
-            request_id=told[:100] or request_id_of(envelope, document),
-            attempt=int(attempt) if attempt.isascii() and attempt.isdigit() and len(attempt) < 7 else 0,
-            suspect=str(properties.get(SUSPECT, "")).lower() == "true",
-            requested_at=_moment(properties.get(REQUESTED_AT)) or envelope.enqueued_at or self._now(),
-            trouble=str(properties[TROUBLE])[:500] if properties.get(TROUBLE) else None,
-        )
-
-
-def describe(operation: Operation) -> str:
-    """An operation in a few words, for the log."""
-    if operation.status is not None:
-        return f"ended as {operation.status.value} on {operation.scale_set}"
-    wave = f"wave {operation.wave + 1} of {len(operation.waves)}" if operation.waves else "not planned yet"
-    return f"{operation.phase.value}, {wave}, on {operation.scale_set}"
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
+        logger.info("Request %s comes again as %s, due %s", delivery.request_id, delivery.clone_id, due or "now")

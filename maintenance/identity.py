@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
+import httpx
 from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
 from azure.core.exceptions import AzureError
 
@@ -30,11 +31,12 @@ class IdentityUnavailable(MaintenanceError):
     """No token could be had. Nothing was sent."""
 
 
-class ManagedIdentityAuth:
-    """What requests to ARM carry as their Authorization.
+class ManagedIdentityAuth(httpx.Auth):
+    """Puts the identity's token on requests to ARM, and holds it until it should be refreshed.
 
-    Not an `httpx.Auth`, whose asynchronous generator costs more than all that is done here. `scope`: what the token is for, as `https://management.azure.com/.default`. `now` is epoch seconds. Raises
-    IdentityUnavailable where the token endpoint gives none.
+    For any httpx client. `ArmClient` asks for the `token` itself: an asynchronous generator for each call costs more
+    than all else that is done here. `scope`: what the token is for, as `https://management.azure.com/.default`. `now`
+    is epoch seconds. Raises IdentityUnavailable where the token endpoint gives none.
     """
 
     def __init__(self, credential: TokenSource, scope: str, *, now: Callable[[], float] = time.time) -> None:
@@ -45,7 +47,15 @@ class ManagedIdentityAuth:
         self._refused = False
         self._lock = asyncio.Lock()
 
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        token = await self.token()
+        request.headers["Authorization"] = f"Bearer {token}"
+        response = yield request
+        if response.status_code == 401:
+            self.refused(token)
+
     async def token(self) -> str:
+        """The token for one call."""
         held = self._fresh() or await self._fetch()
         return held.token
 

@@ -143,3 +143,10 @@ class Operation:
 
     def count(self, *results: Result) -> int:
         return sum(outcome.result in results for outcome in self.outcomes.values())
+
+    def describe(self) -> str:
+        """The operation in a few words, for the log."""
+        if self.status is not None:
+            return f"ended as {self.status.value} on {self.scale_set}"
+        wave = f"wave {self.wave + 1} of {len(self.waves)}" if self.waves else "not planned yet"
+        return f"{self.phase.value}, {wave}, on {self.scale_set}"

@@ -14,7 +14,6 @@ from typing import Protocol
 from maintenance.bus import BusUnavailable, MessageTooLarge, Received
 from maintenance.cloud_event import MaintenanceEvent
 from maintenance.errors import UnreadableRecord
-from maintenance.handler import describe
 from maintenance.outbox import Dispatch, dispatch, record_to_keep
 from maintenance.records import Record, read_record
 from maintenance.redaction import redact
@@ -175,7 +174,7 @@ class Poller:
                 return None
         if run.dispatch.keep is None:
             tick.ended += 1
-            logger.info("Request %s: %s", operation.request_id, describe(result.operation))
+            logger.info("Request %s: %s", operation.request_id, result.operation.describe())
         return run
 
     async def _tell(self, runs: Sequence[_Run]) -> None:

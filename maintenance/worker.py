@@ -22,6 +22,7 @@ from maintenance.alert_receiver import AlertReceiver
 from maintenance.arm import ResourceManager
 from maintenance.arm_client import TIMEOUT, ArmClient
 from maintenance.bus import Bus
+from maintenance.canceling import Canceler
 from maintenance.contracts import Envelope
 from maintenance.discovery import Discoverer
 from maintenance.handler import RequestHandler
@@ -90,8 +91,9 @@ class Worker:
         )
         self._alerts = AlertReceiver(self._bus, settings)
         discoverer = Discoverer(manager, self._bus, settings, now=now, holds=holds)
+        canceler = Canceler(self._board, self._bus, settings, now=now)
         self._handler = RequestHandler(
-            runner, self._bus, self._board, settings, now=now, others=(self._alerts, discoverer)
+            runner, self._bus, settings, now=now, others=(canceler, self._alerts, discoverer)
         )
         self._poller = Poller(runner, self._bus, self._board, settings, now=now)
 

@@ -88,7 +88,7 @@ class Post:
         )
         discoverer = Discoverer(self.arm, self.bus, self.settings, now=self.clock, holds=Holds())
         others = (AlertReceiver(self.bus, self.settings), discoverer)
-        self.handler = RequestHandler(runner, self.bus, board, self.settings, now=self.clock, others=others)
+        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, others=others)
 
     def send(self, document: object, message_id: str = "sent") -> None:
         self.bus.requests.send(Message(json.dumps(document).encode(), message_id, self.clock(), {"traceparent": "t"}))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from maintenance.canceling import Canceler
 from maintenance.handler import RequestHandler
 from maintenance.holds import Holds
 from maintenance.instances import Instance
@@ -57,7 +58,8 @@ class World:
         runner = Runner(
             self.arm, lifecycle, board=self.board, allows=self.settings.allows, now=self.clock, holds=Holds()
         )
-        self.handler = RequestHandler(runner, self.bus, self.board, self.settings, now=self.clock)
+        canceler = Canceler(self.board, self.bus, self.settings, now=self.clock)
+        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, others=(canceler,))
         self.poller = Poller(runner, self.bus, self.board, self.settings, now=self.clock, monotonic=self.clock.seconds)
 
     def send(self, body: object = None, *, message_id: str = "req-1", **properties: str | int | bool) -> None:
