@@ -26,7 +26,7 @@ from sandbox.resource_manager import (
 )
 from sandbox.resource_manager.seeds import OrchestrationMode
 from sandbox.servicebus import ServiceBus, Topology
-from tests.estate import OPERATIONS, QUICK, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY
+from tests.estate import OPERATIONS, QUICK, REQUESTS, ROLLOUTS, SUBSCRIPTION, TOPIC, TOPOLOGY
 from tests.reliability.killable_worker import Death, Life, live, send
 
 GROUP = "shop"
@@ -209,7 +209,7 @@ class Estate:
         return {**names, **QUICK, "POLL_SCHEDULE": "0 0 0 1 1 *", **self.story.settings}
 
     def _left(self) -> dict[str, str]:
-        counts = {queue: self.bus.counts(queue) for queue in (REQUESTS, OPERATIONS)}
+        counts = {queue: self.bus.counts(queue) for queue in (REQUESTS, OPERATIONS, ROLLOUTS)}
         return {queue: str(count) for queue, count in counts.items() if not count.empty}
 
     def _done(self) -> bool:

@@ -20,12 +20,11 @@ from sandbox.servicebus import (
     MessageSent,
     ServiceBus,
 )
-from tests.estate import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC
+from tests.estate import OPERATIONS, REQUESTS, ROLLOUTS, SUBSCRIPTION, TOPIC
 from tests.reliability.soak_plan import GROUP, Plan, Target
 from tests.reliability.soak_workers import Life
 
 HEARD = f"{TOPIC}/Subscriptions/{SUBSCRIPTION}"
-ROLLOUTS = "maintenance-rollouts"
 SHOWN = 10
 
 
