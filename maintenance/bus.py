@@ -18,6 +18,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageProperties
 from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError
 
 from maintenance.cloud_event import CONTENT_TYPE, MaintenanceEvent
@@ -27,6 +28,8 @@ from maintenance.settings import ServiceBusConnection
 
 logger = logging.getLogger(__name__)
 
+Message = ServiceBusMessage | AmqpAnnotatedMessage
+SCHEDULED = b"x-opt-scheduled-enqueue-time"
 # Generous against a sender that must reconnect, short against a client that hangs.
 CALL_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 5.0
@@ -62,9 +65,9 @@ class Sender:
         self._call_timeout = call_timeout
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
-        self._waiting: list[tuple[Sequence[ServiceBusMessage], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Sequence[Message], asyncio.Future[None]]] = []
 
-    async def send(self, messages: Sequence[ServiceBusMessage]) -> None:
+    async def send(self, messages: Sequence[Message]) -> None:
         """Returns once Service Bus has all of them. Raises BusUnavailable; some may have been taken then."""
         if not messages:
             return
@@ -102,7 +105,7 @@ class Sender:
                     # Whoever was canceled while waiting will not look at it any more.
                     sent.exception()
 
-    async def _send_all(self, messages: Sequence[ServiceBusMessage]) -> None:
+    async def _send_all(self, messages: Sequence[Message]) -> None:
         if self._sender is None:
             self._sender = self._open_sender()
         if len(messages) == 1:
@@ -266,14 +269,17 @@ def _connect(connection: ServiceBusConnection, credential: AsyncTokenCredential 
     )
 
 
-def _tracking(record: Record) -> ServiceBusMessage:
-    return ServiceBusMessage(
-        record.body,
-        message_id=record.message_id,
-        content_type="application/json",
-        subject=record.phase,
-        correlation_id=record.correlation_id,
-        scheduled_enqueue_time_utc=record.due,
+def _tracking(record: Record) -> AmqpAnnotatedMessage:
+    # What the SDK makes of a ServiceBusMessage, in half the time: each poll of each operation sends one.
+    return AmqpAnnotatedMessage(
+        data_body=record.body,
+        properties=AmqpMessageProperties(
+            message_id=record.message_id,
+            content_type="application/json",
+            subject=record.phase,
+            correlation_id=record.correlation_id,
+        ),
+        annotations={SCHEDULED: record.due},  # type: ignore[dict-item] # the SDK itself has bytes there
     )
 
 

@@ -66,7 +66,9 @@ async def _messages_of_a_tick(azure: Journey) -> dict[str, float]:
     seen: Counter[str] = Counter()
 
     def note(event: BusEvent) -> None:
-        if event.entity == OPERATIONS and isinstance(event, (MessageReceived, MessageSent, MessageCompleted)):
+        # A scheduled message comes in twice: when it was sent, and when it is due.
+        sent = isinstance(event, MessageSent) and event.scheduled_for is not None
+        if event.entity == OPERATIONS and (sent or isinstance(event, (MessageReceived, MessageCompleted))):
             seen[type(event).__name__] += 1
 
     # Before the clock moves: what falls due goes to a receiver of the tick before, which stays open.
