@@ -68,9 +68,11 @@ class ArmClient:
                 method,
                 self._url,
                 headers=plain if body is None else json,
-                content=body if method == "GET" else body or b"",
+                # As content httpx would read all headers once more, to add a length that aiohttp adds as well.
+                stream=httpx.ByteStream(body or b""),
                 extensions={"timeout": self._timeouts, "target": target},
             )
+            request.read()
             response = await self._transport.handle_async_request(request)
             content = await _read(response)
         if response.status_code == 401:

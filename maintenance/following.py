@@ -42,7 +42,8 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
                 trouble = why
                 calls[place] = replace(call, ended="gone" if gone else "untold", url=None)
             case Running(status=status, retry_after=retry_after, url=url, remaining=remaining):
-                calls[place] = replace(call, url=url or call.url)
+                if url is not None:
+                    calls[place] = replace(call, url=url)
                 due = rules.timing.next_poll(now, retry_after)
                 dues.append(rules.timing.spread_out(due, now, remaining, operation.message_id))
                 last = ErrorDetail("OperationRunning", f"ARM's last word on the operation was {status[:100]!r}.")

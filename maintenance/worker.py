@@ -138,7 +138,7 @@ def spare_the_collector() -> None:
     """Have Python's collector of cycles leave alone what was imported, and come less often: at its usual pace it takes
     a sixth of a tick's time, for hardly any cycles."""
     gc.freeze()
-    gc.set_threshold(10_000)
+    gc.set_threshold(50_000)
 
 
 async def close_worker() -> None:
