@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from azure.core.messaging import CloudEvent
 
-from tests.estate import Estate, Running, request, running
+from sandbox.resource_manager import Fault
+from tests.estate import OPERATIONS, Estate, Running, request, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -111,6 +113,21 @@ async def test_every_call_carries_the_identitys_token_and_one_token_serves_them_
 
     assert all(call.authorized for call in azure.arm.calls)
     assert azure.identity.issued == 1
+
+
+async def test_the_next_poll_lies_in_the_queue_until_retry_after_is_over(azure: Estate) -> None:
+    azure.arm.faults.add(Fault(method="POST", path="/*/performMaintenance", headers={"Retry-After": "120"}))
+    async with running(azure, MAINTENANCE_MAX_POLL_INTERVAL="PT10M") as job:
+        before = datetime.now(UTC)
+        request_id = await job.send(request(instanceIds=["0"]))
+        await job.until(lambda: bool(azure.bus.peek(OPERATIONS)))
+        (record,) = azure.bus.peek(OPERATIONS)
+
+    assert record.message_id == f"{request_id}:w0:p0"
+    assert record.state == "scheduled"
+    assert record.scheduled_for is not None
+    assert timedelta(seconds=119) < record.scheduled_for - before < timedelta(seconds=150)
+    assert not [call for call in azure.arm.calls if "/operations/" in call.path]
 
 
 BAD_INPUT: dict[str, bytes] = {
