@@ -23,6 +23,8 @@ from maintenance.settings import Settings
 logger = logging.getLogger(__name__)
 
 BATCH = 100
+# Seconds. Once messages have come, more that are due come at once: no tick need end in waiting as long as it began.
+FURTHER_WAIT = 0.25
 
 
 class Due(Protocol):
@@ -126,7 +128,7 @@ class Poller:
         try:
             async with self._bus.due_operations() as due:
                 while self._monotonic() < tick.stop_at:
-                    batch = await due.receive(BATCH, wait=self._settings.receive_wait.total_seconds())
+                    batch = await due.receive(BATCH, wait=self._wait(tick))
                     if not batch:
                         return
                     if len(batch) == BATCH and tick.receivers < self._settings.poll_receivers:
@@ -135,6 +137,10 @@ class Poller:
                     await self._work(due, batch, tick)
         except BusUnavailable as error:
             logger.error("The tick ends early, what it held comes again: %s", error)
+
+    def _wait(self, tick: Tick) -> float:
+        wait = self._settings.receive_wait.total_seconds()
+        return min(wait, FURTHER_WAIT) if tick.taken else wait
 
     async def _work(self, due: Due, batch: Sequence[Received], tick: Tick) -> None:
         async with asyncio.TaskGroup() as group:
