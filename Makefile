@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## the main job, live, on the embedded sandbox
 	@$(BIN)/python -m sandbox demo
 
-test: lint  ## everything that takes under three minutes
-	$(BIN)/python -m pytest -q -m "not long" -n 2 --dist loadfile
+test: lint  ## everything that takes under three minutes; more workers than cores, since the tests mostly wait
+	$(BIN)/python -m pytest -q -m "not long" -n 4 --dist loadfile
 
 test-long: $(READY)  ## what takes longer
 	$(BIN)/python -m pytest -q -m long
