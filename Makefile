@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long soak lint format clean
+.PHONY: demo test test-long soak bench lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)  ## the main job, live, on the embedded sandbox
