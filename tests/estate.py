@@ -157,7 +157,7 @@ class Running:
     def __init__(self, estate: Estate, worker: Worker, client: ServiceBusClient) -> None:
         self.estate = estate
         self.worker = worker
-        self._client = client
+        self.client = client
         self._sender = client.get_queue_sender(REQUESTS)
         self._receiver = client.get_subscription_receiver(TOPIC, SUBSCRIPTION, socket_timeout=0.01)
 
@@ -178,7 +178,7 @@ class Running:
 
     async def send_operations(self, *messages: ServiceBusMessage) -> None:
         """Put messages into the operations queue, as nobody but the worker should."""
-        async with self._client.get_queue_sender(OPERATIONS) as sender:
+        async with self.client.get_queue_sender(OPERATIONS) as sender:
             await sender.send_messages(list(messages))
 
     async def hear(self, *, wait: float = 0.2) -> None:
@@ -227,7 +227,7 @@ class Running:
     async def haunt(self, scale_set: str, *, lasts: timedelta) -> None:
         """Leave a notice as a worker leaves it that died, with all that it knew."""
         key = ScaleSet(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, scale_set).key
-        board = NoticeBoard(self._client, ROLLOUTS)
+        board = NoticeBoard(self.client, ROLLOUTS)
         await board.put_up(Notice(NoticeKind.ROLLOUT, "dead", key, datetime.now(UTC) + lasts))
         await board.close()
 

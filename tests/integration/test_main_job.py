@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from azure.core.messaging import CloudEvent
+from azure.servicebus import ServiceBusMessage
 
 from sandbox.resource_manager import Fault
 from tests.estate import OPERATIONS, Estate, Running, request, running
@@ -128,6 +129,16 @@ async def test_the_next_poll_lies_in_the_queue_until_retry_after_is_over(azure: 
     assert record.scheduled_for is not None
     assert timedelta(seconds=119) < record.scheduled_for - before < timedelta(seconds=150)
     assert not [call for call in azure.arm.calls if "/operations/" in call.path]
+
+
+async def test_between_two_ticks_what_falls_due_is_left_to_other_workers(azure: Estate) -> None:
+    async with running(azure) as job, job.client.get_queue_sender(OPERATIONS) as sender:
+        await job.worker.poll()
+        await sender.send_messages([ServiceBusMessage(b"{}", message_id=f"due-{number}") for number in range(20)])
+        counts = azure.bus.counts(OPERATIONS)
+
+    assert counts.active + counts.locked == 20
+    assert counts.locked <= 1
 
 
 BAD_INPUT: dict[str, bytes] = {
