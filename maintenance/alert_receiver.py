@@ -17,9 +17,8 @@ from maintenance.alert_rules import Decision, decide
 from maintenance.alerts import alert_in, read_alert
 from maintenance.bus import BusUnavailable
 from maintenance.contracts import MAX_ALERT, Envelope, read_json, trace_of
-from maintenance.discovery import QueueBus
 from maintenance.errors import Problem, ProblemsError
-from maintenance.other_messages import Again
+from maintenance.other_messages import Again, QueueBus
 from maintenance.redaction import redact
 from maintenance.settings import Settings
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -25,11 +25,10 @@ from maintenance.alert_rules import Target
 from maintenance.alerts import normal
 from maintenance.contracts import Envelope, trace_of
 from maintenance.errors import ArmError, PolicyViolation, Problem, ProblemsError, Refused, Throttled
-from maintenance.holds import Holds
+from maintenance.holds import HELD, Holds
 from maintenance.instances import Instance, InstanceState
 from maintenance.listed import ListedScaleSet
-from maintenance.observations import ErrorDetail
-from maintenance.other_messages import Again
+from maintenance.other_messages import Again, QueueBus
 from maintenance.resources import ScaleSet
 from maintenance.settings import Settings
 
@@ -39,7 +38,6 @@ T = TypeVar("T")
 
 # Each look is one page or a few; many more at once only meet Resource Manager's limits sooner.
 LOOKS_AT_ONCE = 8
-HELD = ErrorDetail("Throttled", "ARM asked for a pause in this subscription, which is not over yet.")
 
 
 class DiscoveryArm(Protocol):
@@ -50,20 +48,6 @@ class DiscoveryArm(Protocol):
     async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]: ...
-
-
-class QueueBus(Protocol):
-    """What is used of `bus.Bus`."""
-
-    async def enqueue(
-        self,
-        body: bytes,
-        *,
-        message_id: str,
-        due: datetime | None,
-        correlation_id: str | None,
-        properties: Mapping[str, str | int | bool],
-    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

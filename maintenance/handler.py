@@ -8,7 +8,7 @@ unforeseen is raised; the host then abandons the message, and Service Bus dead-l
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -27,7 +27,7 @@ from maintenance.errors import PolicyViolation, Problem, ProblemsError, not_allo
 from maintenance.events import rejected
 from maintenance.observations import ErrorDetail
 from maintenance.operation import Operation
-from maintenance.other_messages import Taker
+from maintenance.other_messages import QueueBus, Taker
 from maintenance.outbox import RETRY_AFTER, dispatch, record_to_keep
 from maintenance.records import Record, to_record
 from maintenance.redaction import redact
@@ -40,18 +40,8 @@ logger = logging.getLogger(__name__)
 LONGEST_AHEAD = timedelta(days=35)
 
 
-class RequestBus(Protocol):
+class RequestBus(QueueBus, Protocol):
     """What is used of `bus.Bus`."""
-
-    async def enqueue(
-        self,
-        body: bytes,
-        *,
-        message_id: str,
-        due: datetime | None,
-        correlation_id: str | None,
-        properties: Mapping[str, str | int | bool],
-    ) -> None: ...
 
     async def track(self, records: Sequence[Record]) -> None: ...
 

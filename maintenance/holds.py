@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from maintenance.observations import ErrorDetail
+
+HELD = ErrorDetail("Throttled", "ARM asked for a pause in this subscription, which is not over yet.")
+
 
 class Holds:
     """Until when no call is made for a subscription. After a restart ARM says it again, at the cost of one call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -17,6 +18,20 @@ class Again:
     body: bytes
     due: datetime
     trouble: ErrorDetail
+
+
+class QueueBus(Protocol):
+    """What use cases use of `bus.Bus` to put a message on the requests queue."""
+
+    async def enqueue(
+        self,
+        body: bytes,
+        *,
+        message_id: str,
+        due: datetime | None,
+        correlation_id: str | None,
+        properties: Mapping[str, str | int | bool],
+    ) -> None: ...
 
 
 class Taker(Protocol):

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from maintenance.arm import untrusted
 from maintenance.bus import BusUnavailable
 from maintenance.errors import ArmError, Refused, Throttled
-from maintenance.holds import Holds
+from maintenance.holds import HELD, Holds
 from maintenance.instances import Instance
 from maintenance.lifecycle import Lifecycle
 from maintenance.notices import ROLLOUT_OUTLASTS_DEADLINE, Notice, NoticeKind
@@ -26,7 +26,6 @@ from maintenance.steps import Claim, End, Look, Poll, Post, Step, Wait, still_un
 MAX_STEPS = 20
 MAX_POSTS = 64
 T = TypeVar("T")
-HELD = ErrorDetail("Throttled", "ARM asked for a pause in this subscription, which is not over yet.")
 
 
 class Arm(Protocol):

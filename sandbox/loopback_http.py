@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Self
 
 from aiohttp import web
 
@@ -93,6 +96,45 @@ class LoopbackServer:
         if self._thread.is_alive() and self._loop and self._closing:
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
+
+
+class LoopbackService(ABC):
+    """What can be started, closed and started again on the same port; a context manager."""
+
+    def __init__(self, port: int) -> None:
+        """`port`: 0 = any free one."""
+        self._port = port
+        self._server: LoopbackServer | None = None
+
+    @abstractmethod
+    def _serve(self, port: int) -> LoopbackServer:
+        """Listen on the port. Raises OSError if it is taken."""
+
+    def start(self) -> Self:
+        """Listen. Raises OSError if the port is taken."""
+        if self._server is None:
+            self._server = self._serve(self._port)
+            self._port = self._server.port
+        return self
+
+    def close(self) -> None:
+        """Stop listening, drop connections. What it knows stays; `start()` listens again on the same port."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 before the first `start()` when any free one was asked for."""
+        return self._port
 
 
 def reset_connection(request: web.BaseRequest) -> None:

@@ -15,13 +15,11 @@ import secrets
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 
 from sandbox.clock import Clock, system_clock
-from sandbox.loopback_http import LoopbackServer
+from sandbox.loopback_http import LoopbackServer, LoopbackService
 
 ARM_AUDIENCES = frozenset(
     {
@@ -55,7 +53,7 @@ class _Issued:
     expires: datetime
 
 
-class ManagedIdentity:
+class ManagedIdentity(LoopbackService):
     """The endpoint, and the memory of the tokens it gave out."""
 
     def __init__(
@@ -76,40 +74,16 @@ class ManagedIdentity:
         """
         self.header = secrets.token_hex(16).upper()
         self.requests: list[TokenRequest] = []
-        self._port = port
+        super().__init__(port)
         self._lifetime = lifetime
         self._clock = clock
         self._client_ids = client_ids
         self._issued: dict[str, _Issued] = {}
         self._failures: list[int] = []
         self._lock = threading.Lock()
-        self._server: LoopbackServer | None = None
 
-    def start(self) -> Self:
-        """Listen. Raises OSError if the port is taken."""
-        if self._server is None:
-            self._server = LoopbackServer(self._answer, port=self._port, name="sandbox-managed-identity")
-            self._port = self._server.port
-        return self
-
-    def close(self) -> None:
-        """Stop listening. Tokens stay valid; `start()` listens again on the same port."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; 0 before the first `start()` when any free one was asked for."""
-        return self._port
+    def _serve(self, port: int) -> LoopbackServer:
+        return LoopbackServer(self._answer, port=port, name="sandbox-managed-identity")
 
     @property
     def endpoint(self) -> str:

@@ -7,13 +7,12 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
 
 from sandbox.clock import Clock, system_clock
-from sandbox.loopback_http import LoopbackServer, reset_connection
+from sandbox.loopback_http import LoopbackServer, LoopbackService, reset_connection
 from sandbox.resource_manager import refusals
 from sandbox.resource_manager.answers import Answer, Request
 from sandbox.resource_manager.calls import Call, Calls, Headers
@@ -36,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 0.05
 
 
-class ResourceManager:
+class ResourceManager(LoopbackService):
     """Scale sets, their maintenance, and the HTTP server that answers for them. Safe for threads."""
 
     def __init__(
@@ -67,7 +66,7 @@ class ResourceManager:
             page_size: instances or scale sets on one page of a listing.
             keep_calls: how many of the last calls `calls` keeps.
         """
-        self._port = port
+        super().__init__(port)
         self._clock = clock
         self._tokens = tokens
         self._duration = duration
@@ -76,7 +75,6 @@ class ResourceManager:
         self._limits = (limits or Limits()) if throttling else None
         self._page_size = page_size
         self._lock = threading.RLock()
-        self._server: LoopbackServer | None = None
         self._headers = Headers()
         self.calls = Calls(keep_calls)
         """Every call received, but for those under `/sandbox/`."""
@@ -97,33 +95,8 @@ class ResourceManager:
 
     # Listening
 
-    def start(self) -> Self:
-        """Listen. Raises OSError if the port is taken."""
-        if self._server is None:
-            self._server = LoopbackServer(
-                self._handle, port=self._port, name="sandbox-resource-manager", background=self._tick
-            )
-            self._port = self._server.port
-        return self
-
-    def close(self) -> None:
-        """Stop listening, drop connections. The estate stays; `start()` listens again on the same port."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; 0 before the first `start()` when any free one was asked for."""
-        return self._port
+    def _serve(self, port: int) -> LoopbackServer:
+        return LoopbackServer(self._handle, port=port, name="sandbox-resource-manager", background=self._tick)
 
     @property
     def endpoint(self) -> str:
