@@ -34,6 +34,8 @@ class NoticeBoard:
         Whoever asks while a reading is under way gets the next one, together with all others who ask meanwhile: it
         then shows all that was put up before they asked.
         """
+        if self._next_reading is None and not self._lock.locked():
+            return await self._read_in_turn()
         if self._next_reading is None:
             self._next_reading = asyncio.create_task(self._read_in_turn())
         return await asyncio.shield(self._next_reading)

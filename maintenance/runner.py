@@ -174,11 +174,8 @@ class Runner:
         if operation.flexible is not None:
             listed, notices = await _together(views.of(scale_set, flexible=operation.flexible), self._board.read())
             return _Seen(_got(listed), operation.flexible, _got(notices))
-        # Most scale sets are Uniform, so their instances are asked for before it is known.
-        flexible_or, listed, notices = await _together(
-            self._arm.is_flexible(scale_set), views.of(scale_set), self._board.read()
-        )
-        if _got(flexible_or):
+        listed, notices = await _together(views.of(scale_set), self._board.read())
+        if not _shows_uniform(listed) and await self._arm.is_flexible(scale_set):
             views.forget(scale_set)
             return _Seen(await views.of(scale_set, flexible=True), True, _got(notices))
         return _Seen(_got(listed), False, _got(notices))
@@ -273,6 +270,15 @@ async def _together(*calls: Awaitable[Any]) -> list[Any]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(caught(call)) for call in calls]
     return [task.result() for task in tasks]
+
+
+def _shows_uniform(listed: Listing | ArmError | BusUnavailable) -> bool:
+    """Whether there is no need to ask for the orchestration mode: only instances of Uniform sets have numbers for ids,
+    and a set that cannot be listed for other reasons cannot be asked for its mode either."""
+    if isinstance(listed, Listing):
+        return bool(listed.instances) and all(instance.instance_id.isdigit() for instance in listed.instances)
+    # A Flexible set refuses to expand views from the set.
+    return not (isinstance(listed, Refused) and listed.status == 400)
 
 
 def _got(result: T | ArmError | BusUnavailable) -> T:

@@ -14,7 +14,7 @@ from azure.servicebus import ServiceBusReceivedMessage
 from maintenance.bus import BusUnavailable, Received
 from maintenance.cloud_event import MaintenanceEvent
 from maintenance.contracts import Envelope
-from maintenance.errors import ArmError
+from maintenance.errors import ArmError, Refused
 from maintenance.instances import Instance
 from maintenance.notices import Notice
 from maintenance.observations import Accepted, Ambiguous, ErrorDetail, Reading, Running, Submission, Succeeded, Untold
@@ -118,6 +118,8 @@ class FakeArm:
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         self._fate.step("look")
+        if self.flexible and not flexible:
+            raise Refused("list", ErrorDetail("BadRequest", "Not for Flexible sets."), status=400)
         self.looks += 1
         if self.view_answers:
             answer = self.view_answers.pop(0)
