@@ -63,7 +63,7 @@ async def main():
             token = await credential.get_token("https://management.azure.com/.default")
             (await http.get(url, headers={{"Authorization": "Bearer " + token.token}})).raise_for_status()
         await asyncio.gather(
-            look(), get(f"{{url}}?{{version}}"), get(f"{{url}}/virtualMachines?$expand=instanceView&{{version}}")
+            look(), get(f"{{url}}/virtualMachines?$expand=instanceView&{{version}}")
         )
         token = await credential.get_token("https://management.azure.com/.default")
         headers = {{"Authorization": "Bearer " + token.token}}
