@@ -13,7 +13,7 @@ test: lint  ## everything that takes under three minutes; more workers than core
 	$(BIN)/python -m pytest -q -m "not long" -n 4 --dist loadfile
 
 test-long: $(READY)  ## what takes longer
-	$(BIN)/python -m pytest -q -m long
+	$(BIN)/python -m pytest -q -m long -n 2
 
 soak: $(READY)  ## ten minutes of failing calls and dying workers, then the reckoning
 	$(BIN)/python -m tests.reliability.soak
