@@ -86,7 +86,7 @@ async def test_a_deadline_that_passes_before_arm_lets_it_begin_ends_it_with_what
     assert event.outcomes == {"0": "NotAttempted", "1": "NotAttempted"}
     assert datetime.fromisoformat(event.data["end"]) >= deadline
     # Not even for a last look: ARM had forbidden it.
-    assert len(there.calls(subscription, "/virtualMachineScaleSets/")) == 3
+    assert len(there.calls(subscription, "/virtualMachineScaleSets/")) == 2
 
 
 async def test_an_operation_past_its_deadline_ends_with_what_the_views_showed_last(
