@@ -14,7 +14,7 @@ from maintenance import following, posting, starting
 from maintenance.events import ended
 from maintenance.instances import Instance
 from maintenance.notices import Notice
-from maintenance.observations import ErrorDetail, Reading, Submission
+from maintenance.observations import ErrorDetail, Reading
 from maintenance.operation import Call, Operation, Phase
 from maintenance.steps import Claim, End, Look, Poll, Rules, Step, end, time_out, try_later
 
@@ -80,14 +80,8 @@ class Lifecycle:
         """The operation URLs were read, each with its call."""
         return following.after_poll(self.rules, operation, readings, now)
 
-    def after_post(
-        self, operation: Operation, submission: Submission, instance_ids: tuple[str, ...] | None, now: datetime
-    ) -> Step:
-        """performMaintenance answered, or did not."""
-        return posting.after_posts(self.rules, operation, [(instance_ids, submission)], now)
-
     def after_posts(self, operation: Operation, posted: Sequence[posting.Posted], now: datetime) -> Step:
-        """As `after_post`, for the several calls that a wave of a Flexible scale set takes."""
+        """performMaintenance answered, or did not, for each call of the wave: a Flexible scale set takes several."""
         return posting.after_posts(self.rules, operation, posted, now)
 
     def after_untrusted(self, operation: Operation, error: ErrorDetail, now: datetime) -> Step:

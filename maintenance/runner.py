@@ -148,8 +148,7 @@ class Runner:
         try:
             seen = await self._survey(operation, views)
         except BusUnavailable as error:
-            trouble = ErrorDetail("ServiceBusUnavailable", str(error))
-            return self._lifecycle.after_unseen(operation, trouble, self._now(), retry_after=None)
+            return self._without_notices(operation, error)
         except Refused as error:
             return self._lifecycle.after_denied(operation, error.error, self._now())
         except ArmError as error:
@@ -171,14 +170,13 @@ class Runner:
             listing = await views.of(scale_set, flexible=flexible, newer_than=operation.looked_at)
             return _Seen(listing, flexible)
         views.forget(scale_set)
-        if operation.flexible is not None:
-            listed, notices = await _together(views.of(scale_set, flexible=operation.flexible), self._board.read())
-            return _Seen(_got(listed), operation.flexible, _got(notices))
-        listed, notices = await _together(views.of(scale_set), self._board.read())
-        if not _shows_uniform(listed) and await self._arm.is_flexible(scale_set):
+        flexible = bool(operation.flexible)
+        listed, notices = await _together(views.of(scale_set, flexible=flexible), self._board.read())
+        unknown = operation.flexible is None and not _shows_uniform(listed)
+        if unknown and await self._arm.is_flexible(scale_set):
             views.forget(scale_set)
             return _Seen(await views.of(scale_set, flexible=True), True, _got(notices))
-        return _Seen(_got(listed), False, _got(notices))
+        return _Seen(_got(listed), flexible, _got(notices))
 
     async def _claim(self, claim: Claim, *, suspect: bool) -> Step:
         operation = claim.unplanned
@@ -188,9 +186,12 @@ class Runner:
             await self._board.put_up(notice)
             notices = await self._board.read()
         except BusUnavailable as error:
-            trouble = ErrorDetail("ServiceBusUnavailable", str(error))
-            return self._lifecycle.after_unseen(operation, trouble, self._now(), retry_after=None)
+            return self._without_notices(operation, error)
         return self._lifecycle.after_claim(claim, notices, self._now(), suspect=suspect)
+
+    def _without_notices(self, operation: Operation, error: BusUnavailable) -> Step:
+        trouble = ErrorDetail("ServiceBusUnavailable", str(error))
+        return self._lifecycle.after_unseen(operation, trouble, self._now(), retry_after=None)
 
     async def _poll(self, operation: Operation, calls: tuple[Call, ...]) -> Step:
         readings: list[tuple[Call, Reading]] = []

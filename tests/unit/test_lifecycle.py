@@ -70,7 +70,9 @@ class Story:
     def posts(self, submission: Submission) -> Story:
         assert isinstance(self.step, Post), self.step
         self.posted.append(self.step.instance_ids)
-        return self._to(self.lifecycle.after_post(self.step.operation, submission, self.step.instance_ids, self.now))
+        return self._to(
+            self.lifecycle.after_posts(self.step.operation, [(self.step.instance_ids, submission)], self.now)
+        )
 
     def polls(self, *readings: Reading) -> Story:
         assert isinstance(self.step, Poll), self.step

@@ -212,7 +212,7 @@ class AnyAnswerAtAnyTime(RuleBasedStateMachine):
                     self.known = replace(self.known, arm_failed=True)
                 if isinstance(submission, Accepted) and submission.url:
                     self.known = replace(self.known, in_flight=self.known.in_flight | set(ids or ()))
-                return self.lifecycle.after_post(operation, submission, ids, self.now)
+                return self.lifecycle.after_posts(operation, [(ids, submission)], self.now)
 
     def look(self, operation: Operation, data: st.DataObject) -> Step:
         trouble = data.draw(st.sampled_from([*[""] * 8, "unseen", "denied"]))
