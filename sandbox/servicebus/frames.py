@@ -57,10 +57,6 @@ class FrameStream:
         del self._pending[:8]
         return header
 
-    def starts_with_header(self) -> bool:
-        """Whether a protocol header comes next, as it may once SASL is done."""
-        return self._pending[:4] == b"AMQP"
-
     def frames(self) -> Iterator[Frame]:
         """The whole frames. Raises :class:`FramingError`, or :class:`WireError` for what one holds."""
         while len(self._pending) >= 8:
