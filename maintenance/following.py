@@ -50,13 +50,11 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
             case Throttled(error=why, retry_after=pause) | Unreadable(error=why, retry_after=pause):
                 trouble = why
                 dues.append(rules.timing.back_off(now, operation.failures + 1, operation.message_id, pause))
-    operation = replace(
-        operation,
-        calls=tuple(calls),
-        error=error,
-        trouble=trouble,
-        failures=operation.failures + 1 if trouble else 0,
-    )
+    failures = operation.failures + 1 if trouble else 0
+    told = (tuple(calls), error, trouble, failures)
+    if told != (operation.calls, operation.error, operation.trouble, operation.failures):
+        # Most polls find it running as before, and a copy of an operation costs as much as reading it.
+        operation = replace(operation, calls=told[0], error=error, trouble=trouble, failures=failures)
     if not dues:
         operation = replace(operation, failures=0)
         return confirm(rules, replace(operation, confirming_since=now), now)

@@ -7,6 +7,7 @@ operations part of the ARM resource provider contract. Where the two are silent,
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,11 @@ MAX_TEXT = 2_000
 MAX_DETAIL_TEXT = 500
 MAX_DETAILS = 20
 LONGEST_RETRY_AFTER = timedelta(days=1)
+_ARM_COUNTERS = (
+    "x-ms-ratelimit-remaining-subscription-reads",
+    "x-ms-ratelimit-remaining-subscription-global-reads",
+)
+_COMPUTE_COUNTERS = "x-ms-ratelimit-remaining-resource"
 
 UrlKind = Literal["async-operation", "location"]
 
@@ -36,7 +42,7 @@ class ErrorDetail:
 
 @dataclass(frozen=True, slots=True)
 class ArmAnswer:
-    """One HTTP answer: status, headers with lower-case names, the whole body."""
+    """One HTTP answer: status, headers that are found by their lower-case names, the whole body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -200,10 +206,11 @@ def read_retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | N
     Never negative, never more than a day; None where absent or unreadable.
     """
     for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = headers.get(name, "").strip()
-        if text.isascii() and text.isdigit():
-            seconds = int(text[:12]) * unit
-            return min(timedelta(seconds=seconds), LONGEST_RETRY_AFTER)
+        if name in headers:
+            text = headers[name].strip()
+            if text.isascii() and text.isdigit():
+                seconds = int(text[:12]) * unit
+                return min(timedelta(seconds=seconds), LONGEST_RETRY_AFTER)
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
@@ -219,16 +226,17 @@ def read_retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | N
 def read_remaining(headers: Mapping[str, str]) -> int | None:
     """How many calls of this kind may still be made: the lowest counter told, ARM's own (a number) or one of Compute's
     (`Microsoft.Compute/GetOperationResource;44,…`). None where none is told."""
-    arm = [headers.get(f"x-ms-ratelimit-remaining-subscription-{name}", "") for name in ("reads", "global-reads")]
-    compute = headers.get("x-ms-ratelimit-remaining-resource", "").split(",")
-    counters = [*arm, *(counter.rpartition(";")[2] for counter in compute)]
-    return min((int(text[:9]) for text in map(str.strip, counters) if text.isascii() and text.isdigit()), default=None)
+    told = [headers[name] for name in _ARM_COUNTERS if name in headers]
+    if _COMPUTE_COUNTERS in headers:
+        told += [counter.rpartition(";")[2] for counter in headers[_COMPUTE_COUNTERS].split(",")]
+    counters = [int(text[:9]) for each in told if (text := each.strip()).isascii() and text.isdigit()]
+    return min(counters, default=None)
 
 
 def _document(body: bytes) -> object:
     """The body's JSON; None where it holds none. Azure sends a byte order mark at times."""
     try:
-        return json.loads(body.decode("utf-8-sig")) if body.strip() else None
+        return json.loads(body.removeprefix(BOM_UTF8).decode()) if body.strip() else None
     except (ValueError, RecursionError):
         return None
 

@@ -12,6 +12,8 @@ from urllib.parse import urljoin, urlsplit
 from maintenance.errors import MaintenanceError
 
 _DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)", re.IGNORECASE)
+# All that is printed, but for back-slashes and '#'.
+_HARMLESS = bytes(code for code in range(0x21, 0x7F) if chr(code) not in "\\#")
 # A server may decode these before it splits a path; no path of ARM's has them.
 _HIDDEN = re.compile(r"%2f|%5c", re.IGNORECASE)
 
@@ -37,10 +39,27 @@ def check_next_link(url: str, *, endpoint: str, subscription_id: str) -> str:
 
 
 def _check(url: str, *, endpoint: str, below: str) -> str:
-    expected = urlsplit(endpoint)
-    # What different URL parsers read differently. Not by a regular expression: the URLs are long, and there are many.
-    if not url.isascii() or not url.isprintable() or any(char in url for char in (" ", "\\", "#")):
+    # What different URL parsers read differently. By a table: the URLs are long, and there are many.
+    if not url.isascii() or url.encode("ascii").translate(None, _HARMLESS):
         raise UntrustedUrl("(unreadable)", "it holds white space, control characters, back-slashes, '#', or no ASCII")
+    before_query = url.partition("?")[0]
+    if before_query.startswith(f"{endpoint}/"):
+        # As nearly always: the origin to the letter.
+        absolute, path = url, before_query[len(endpoint) :]
+    else:
+        absolute, path = _of_same_origin(url, endpoint)
+    lowered = path.lower()
+    if not lowered.startswith(below.lower()) or (
+        ("%" in lowered or "/." in lowered) and (_DOTS.search(path) or _HIDDEN.search(path))
+    ):
+        host = urlsplit(_before_query(absolute)).hostname or ""
+        raise UntrustedUrl(host[:100], f"its path is not below {below}")
+    return absolute
+
+
+def _of_same_origin(url: str, endpoint: str) -> tuple[str, str]:
+    """The absolute form and the path of a URL that is relative, or has the origin in another spelling."""
+    expected = urlsplit(endpoint)
     try:
         # Joining rewrites what it touches, and a signed URL must stay as it is.
         absolute = url if urlsplit(_before_query(url)).scheme else urljoin(endpoint + "/", url)
@@ -57,9 +76,7 @@ def _check(url: str, *, endpoint: str, below: str) -> str:
         raise UntrustedUrl(host[:100], f"only {expected.hostname!r} is trusted")
     if port != expected.port or parts.netloc.endswith(":"):
         raise UntrustedUrl(host[:100], "it names a port" if expected.port is None else "it names another port")
-    if not parts.path.lower().startswith(below.lower()) or _DOTS.search(parts.path) or _HIDDEN.search(parts.path):
-        raise UntrustedUrl(host[:100], f"its path is not below {below}")
-    return absolute
+    return absolute, parts.path
 
 
 def _before_query(url: str) -> str:

@@ -23,8 +23,11 @@ from maintenance.settings import Settings
 logger = logging.getLogger(__name__)
 
 BATCH = 100
-# Seconds. Once messages have come, more that are due come at once: no tick need end in waiting as long as it began.
-FURTHER_WAIT = 0.25
+# How many of a batch one receiver has under way; over all of them `poll_concurrency` is the bound.
+WIDTH = 32
+# Once messages have come, more that are due come as fast: a tick need not end in waiting as long as it began.
+FURTHER_WAIT = 0.05  # seconds, at least
+FURTHER_WAITS = 2  # times as long as the last took
 
 
 class Due(Protocol):
@@ -32,7 +35,9 @@ class Due(Protocol):
 
     async def receive(self, most: int, *, wait: float) -> list[Received]: ...
 
-    async def complete(self, received: Received) -> None: ...
+    async def track(self, records: Sequence[Record]) -> None: ...
+
+    async def complete(self, received: Sequence[Received]) -> None: ...
 
     async def dead_letter(self, received: Received, reason: str, description: str) -> None: ...
 
@@ -41,8 +46,6 @@ class OperationsBus(Protocol):
     """What is used of `bus.Bus`."""
 
     def due_operations(self) -> AbstractAsyncContextManager[Due]: ...
-
-    async def track(self, records: Sequence[Record]) -> None: ...
 
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
 
@@ -78,7 +81,7 @@ class Tick:
 class _Run:
     """What one operation's run leads to, and how far that has come."""
 
-    message_id: str
+    received: Received
     dispatch: Dispatch
     told: bool = False
     kept: bool = False
@@ -127,10 +130,12 @@ class Poller:
     async def _drain(self, group: asyncio.TaskGroup, tick: Tick) -> None:
         try:
             async with self._bus.due_operations() as due:
-                while self._monotonic() < tick.stop_at:
-                    batch = await due.receive(BATCH, wait=self._wait(tick))
+                wait = longest = self._settings.receive_wait.total_seconds()
+                while (asked := self._monotonic()) < tick.stop_at:
+                    batch = await due.receive(BATCH, wait=wait)
                     if not batch:
                         return
+                    wait = min(longest, max(FURTHER_WAIT, FURTHER_WAITS * (self._monotonic() - asked)))
                     if len(batch) == BATCH and tick.receivers < self._settings.poll_receivers:
                         self._add_receiver(group, tick)
                     tick.taken += len(batch)
@@ -138,30 +143,38 @@ class Poller:
         except BusUnavailable as error:
             logger.error("The tick ends early, what it held comes again: %s", error)
 
-    def _wait(self, tick: Tick) -> float:
-        wait = self._settings.receive_wait.total_seconds()
-        return min(wait, FURTHER_WAIT) if tick.taken else wait
-
     async def _work(self, due: Due, batch: Sequence[Received], tick: Tick) -> None:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._proceed(received, tick)) for received in batch]
-        outcomes = [(received, task.result()) for received, task in zip(batch, tasks, strict=True)]
-        runs = [outcome for _, outcome in outcomes if isinstance(outcome, _Run)]
+        outcomes = await self._proceed_all(batch, tick)
+        runs = [outcome for outcome in outcomes if isinstance(outcome, _Run)]
         await self._tell(runs)
-        await self._keep(runs, tick)
+        await self._keep(due, runs, tick)
         if over := [run.dispatch.request_id for run in runs if run.dispatch.release and run.told and run.kept]:
             await self._board.take_down(over)
-        for received, outcome in outcomes:
-            match outcome:
-                case _Run(kept=True):
-                    await due.complete(received)
-                case UnreadableRecord(reason=reason, description=description):
-                    tick.unreadable += 1
-                    told = redact(description)
-                    logger.error("Dead-lettered %s: %s: %s", received.message_id, reason, told)
-                    await due.dead_letter(received, reason, told)
-                case _:
-                    tick.stuck += 1
+        settled = [run.received for run in runs if run.kept]
+        await due.complete(settled)
+        unreadable = [
+            (each, why) for each, why in zip(batch, outcomes, strict=True) if isinstance(why, UnreadableRecord)
+        ]
+        for received, why in unreadable:
+            told = redact(why.description)
+            logger.error("Dead-lettered %s: %s: %s", received.message_id, why.reason, told)
+            await due.dead_letter(received, why.reason, told)
+        tick.unreadable += len(unreadable)
+        tick.stuck += len(batch) - len(settled) - len(unreadable)
+
+    async def _proceed_all(self, batch: Sequence[Received], tick: Tick) -> list[_Run | UnreadableRecord | None]:
+        """The runs of a batch, in its order, by tasks that take one after the other."""
+        outcomes: list[_Run | UnreadableRecord | None] = [None] * len(batch)
+        waiting = iter(enumerate(batch))
+
+        async def proceed() -> None:
+            for place, received in waiting:
+                outcomes[place] = await self._proceed(received, tick)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(batch), WIDTH)):
+                group.create_task(proceed())
+        return outcomes
 
     async def _proceed(self, received: Received, tick: Tick) -> _Run | UnreadableRecord | None:
         """One operation's run. None where something unforeseen happened: the message is left to its lock, comes again
@@ -173,7 +186,7 @@ class Poller:
         async with tick.permits:
             try:
                 result = await self._runner.run(operation, tick.views, suspect=received.delivery_count > 1)
-                run = _Run(received.message_id, dispatch(result, self._now()))
+                run = _Run(received, dispatch(result, self._now()))
             except Exception as error:
                 # No text and no trace: what is unforeseen may hold anything.
                 logger.error("Operation %s is stuck: %s", received.message_id, type(error).__name__)
@@ -198,17 +211,17 @@ class Poller:
         for run in runs:
             run.told = True
 
-    async def _keep(self, runs: Sequence[_Run], tick: Tick) -> None:
+    async def _keep(self, due: Due, runs: Sequence[_Run], tick: Tick) -> None:
         """Send the operations' next records. One that is too large is stuck, and must not hold up the others."""
         try:
             records = [record for run in runs if (record := record_to_keep(run.dispatch, told=run.told)) is not None]
-            await self._bus.track(records)
+            await due.track(records)
         except (MessageTooLarge, ValueError) as error:
             if len(runs) == 1:
-                logger.error("Operation %s is stuck: %s", runs[0].message_id, error)
+                logger.error("Operation %s is stuck: %s", runs[0].received.message_id, error)
                 return
             for run in runs:
-                await self._keep([run], tick)
+                await self._keep(due, [run], tick)
             return
         tick.kept += len(records)
         for run in runs:

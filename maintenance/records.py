@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json
 
 from maintenance.errors import UnreadableRecord
 from maintenance.observations import ErrorDetail
@@ -22,6 +23,7 @@ SCHEMA_VERSION = 1
 MAX_RECORD = 200_000
 MAX_BRIEF = 300
 _OPERATION = TypeAdapter(Operation)
+_BEGINNING = f'{{"schemaVersion":{SCHEMA_VERSION},'.encode()
 _KNOWN = {"schemaVersion", *(field.name for field in fields(Operation))} - {"extra"}
 
 
@@ -74,6 +76,12 @@ def _brief(error: ErrorDetail | None) -> ErrorDetail | None:
 
 
 def _write(operation: Operation) -> bytes:
+    if not operation.extra:
+        try:
+            return _BEGINNING + _OPERATION.dump_json(operation, exclude={"extra"}, exclude_defaults=True)[1:]
+        except PydanticSerializationError:
+            # Half of a surrogate pair somewhere: written below with a replacement for it.
+            pass
     document = _OPERATION.dump_python(operation, mode="json", exclude={"extra"}, exclude_defaults=True)
     record = {**operation.extra, "schemaVersion": SCHEMA_VERSION, **document}
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
@@ -82,10 +90,9 @@ def _write(operation: Operation) -> bytes:
 def read_record(body: bytes) -> Operation:
     """The operation in a message's body. Raises UnreadableRecord, with a reason for the dead-letter queue."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        told = type(error).__name__ if isinstance(error, RecursionError) else str(error)
-        raise UnreadableRecord("NotJson", f"The record is no JSON: {told}") from None
+        document = from_json(body)
+    except ValueError as error:
+        raise UnreadableRecord("NotJson", f"The record is no JSON: {error}") from None
     if not isinstance(document, dict):
         raise UnreadableRecord("NotARecord", f"The record is a JSON {type(document).__name__}, not an object.")
     version = document.get("schemaVersion")
@@ -94,13 +101,15 @@ def read_record(body: bytes) -> Operation:
             "UnknownSchemaVersion",
             f"The record has schemaVersion {json.dumps(version)[:40]}; this app reads {SCHEMA_VERSION}.",
         )
+    extra = {name: value for name, value in document.items() if name not in _KNOWN}
+    if extra:
+        document = {name: value for name, value in document.items() if name in _KNOWN}
     try:
-        operation = _OPERATION.validate_python({name: value for name, value in document.items() if name in _KNOWN})
+        operation = _OPERATION.validate_python(document)
     except ValidationError as error:
         places = "; ".join(
             f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
             for detail in error.errors(include_url=False, include_input=False, include_context=False)[:10]
         )
         raise UnreadableRecord("InvalidRecord", f"The record is incomplete or wrong: {places}") from None
-    extra = {name: value for name, value in document.items() if name not in _KNOWN}
     return replace(operation, extra=extra) if extra else operation

@@ -92,7 +92,7 @@ def wait(operation: Operation, now: datetime, due: datetime, events: tuple[Maint
         events = (accepted(operation, now), *events)
         operation = replace(operation, announced=True)
     due = max(now, min(due, operation.deadline))
-    return Wait(replace(operation, poll=operation.poll + 1), due, events)
+    return Wait(operation.with_next_poll(), due, events)
 
 
 def try_later(

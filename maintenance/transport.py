@@ -6,14 +6,18 @@ percent-encoded, and ARM's operation URLs are signed as they are written. It als
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import aiohttp
 import httpx
 from yarl import URL
 
+from maintenance.observations import ArmAnswer
+
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 # A page of instance views has a few KB an instance. What is larger than this is no answer of ARM's.
 MAX_BODY = 8 * 1024 * 1024
-NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-SENT_AS_GIVEN = ("Content-Type", "Accept-Encoding", "User-Agent", "Accept")
+CONNECT_TIMEOUT = 10.0
 
 
 class BodyTooLargeError(httpx.ReadError):
@@ -23,60 +27,65 @@ class BodyTooLargeError(httpx.ReadError):
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends each request as it is: URL verbatim, no redirects, no cookies, no proxies, no retry of a POST.
 
-    `limit` bounds the open connections. Raises `httpx.ConnectError` or `httpx.ConnectTimeout` where the request was
-    certainly not sent, other `httpx.TransportError` where it may have been.
+    `limit` bounds the open connections. Of the times only `connect_timeout` (seconds) is kept here, as only here it is
+    known that nothing was sent; a caller bounds the whole call, with one timer instead of one for each of its parts.
+
+    Raises `httpx.ConnectError` or `httpx.ConnectTimeout` where the request was certainly not sent, other
+    `httpx.TransportError` where it may have been.
     """
 
-    def __init__(self, *, limit: int = 100) -> None:
+    def __init__(self, *, limit: int = 100, connect_timeout: float = CONNECT_TIMEOUT) -> None:
         self._limit = limit
+        self._connect_timeout = connect_timeout
         self._session: aiohttp.ClientSession | None = None
-        self._last_timeout: tuple[object, aiohttp.ClientTimeout] = (None, NO_TIMEOUT)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """`request.extensions` may hold a `timeout`, and a `target` to be sent as it is in place of the URL's own."""
+    async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmAnswer:
+        """One call, without httpx's objects for it, which take half as long as the call. `url` is sent as it is."""
         session = self._session or self._open()
         try:
-            async with session.request(
-                request.method,
-                _url(request),
-                headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
-                data=request.content or None,
+            response = await session.request(
+                method,
+                URL(url, encoded=True),
+                headers=headers,
+                data=body,
                 allow_redirects=False,
-                timeout=self._timeout(request.extensions.get("timeout")),
-            ) as response:
-                return httpx.Response(
-                    response.status,
-                    headers=response.raw_headers,
-                    stream=httpx.ByteStream(await _read(response, request)),
-                    request=request,
-                )
+                # aiohttp declares a type even for no body; ARM is sent what the REST reference has, and no more.
+                skip_auto_headers=None if method == "GET" else ("Content-Type",),
+            )
+            try:
+                content = await _read(response.content)
+            except BaseException:
+                response.close()
+                raise
         except aiohttp.ConnectionTimeoutError as error:
-            raise httpx.ConnectTimeout("no connection in time", request=request) from error
+            raise httpx.ConnectTimeout("no connection in time") from error
         except aiohttp.ClientConnectorError as error:
-            raise httpx.ConnectError("no connection", request=request) from error
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("no answer in time", request=request) from error
+            raise httpx.ConnectError("no connection") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise httpx.ReadError(f"the connection broke ({type(error).__name__})", request=request) from error
+            raise httpx.ReadError(f"the connection broke ({type(error).__name__})") from error
+        return ArmAnswer(response.status, response.headers, content)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The same for any client of httpx's, which keeps its time-outs itself.
+
+        The extension `target` (httpx's own name for it) is sent as it is in place of the URL's path and query.
+        """
+        url = str(request.url)
+        if (target := request.extensions.get("target")) is not None:
+            url = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}"
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        try:
+            answer = await self.exchange(request.method, url, headers, await request.aread() or None)
+        except httpx.TransportError as error:
+            error.request = request
+            raise
+        return httpx.Response(
+            answer.status, headers=list(answer.headers.items()), stream=httpx.ByteStream(answer.body), request=request
+        )
 
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-    def _timeout(self, wanted: dict[str, float | None] | None) -> aiohttp.ClientTimeout:
-        # A client gives the same mapping with each request.
-        known, timeout = self._last_timeout
-        if wanted is None:
-            return NO_TIMEOUT
-        if known is not wanted:
-            timeout = aiohttp.ClientTimeout(
-                total=None,
-                connect=wanted.get("pool"),
-                sock_connect=wanted.get("connect"),
-                sock_read=wanted.get("read"),
-            )
-            self._last_timeout = (wanted, timeout)
-        return timeout
 
     def _open(self) -> aiohttp.ClientSession:
         # Only inside a running loop can a session be made, and a process has one loop and one transport.
@@ -85,24 +94,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 connector=aiohttp.TCPConnector(limit=self._limit),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                # aiohttp declares a type even for no body; ARM is sent what the REST reference has, and no more.
-                skip_auto_headers=SENT_AS_GIVEN,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
                 trust_env=False,
             )
         return self._session
 
 
-def _url(request: httpx.Request) -> URL:
-    target = request.extensions.get("target")
-    if target is None:
-        return URL(str(request.url), encoded=True)
-    return URL(f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}", encoded=True)
-
-
-async def _read(response: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    first = await content.readany()
+    if content.at_eof():
+        # As nearly always: an answer of one piece, which need not be copied.
+        return first
+    body = bytearray(first)
+    while not content.at_eof():
+        body += await content.readany()
         if len(body) > MAX_BODY:
-            raise BodyTooLargeError(f"the answer is larger than {MAX_BODY:,} bytes", request=request)
+            raise BodyTooLargeError(f"the answer is larger than {MAX_BODY:,} bytes")
     return bytes(body)

@@ -20,7 +20,7 @@ from azure.identity.aio import ManagedIdentityCredential
 from maintenance import bus
 from maintenance.alert_receiver import AlertReceiver
 from maintenance.arm import ResourceManager
-from maintenance.arm_client import TIMEOUT, ArmClient
+from maintenance.arm_client import CALL_TIMEOUT, ArmClient
 from maintenance.bus import Bus
 from maintenance.canceling import Canceler
 from maintenance.contracts import Envelope
@@ -53,7 +53,7 @@ class Worker:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], datetime] = utc_now,
-        arm_timeout: httpx.Timeout = TIMEOUT,
+        arm_timeout: float = CALL_TIMEOUT,
         bus_timeout: float = bus.CALL_TIMEOUT,
     ) -> None:
         self._credential = ManagedIdentityCredential(client_id=settings.identity_client_id)
@@ -62,7 +62,7 @@ class Worker:
             transport or AiohttpTransport(limit=settings.poll_concurrency + 16),
             ManagedIdentityAuth(self._credential, settings.token_scope),
             endpoint=settings.arm_endpoint,
-            timeout=arm_timeout,
+            call_timeout=arm_timeout,
         )
         self._bus = Bus(
             settings.service_bus,

@@ -34,11 +34,11 @@ from maintenance.contracts import Envelope
 from maintenance.transport import AiohttpTransport
 from maintenance import worker as workers
 class Noting(AiohttpTransport):
-    async def handle_async_request(self, request):
-        response = await super().handle_async_request(request)
-        if request.method == "POST":
+    async def exchange(self, method, *others):
+        answer = await super().exchange(method, *others)
+        if method == "POST":
             {TELL}
-        return response
+        return answer
 async def main():
     worker = workers.Worker(workers.read_settings(os.environ), transport=Noting())
     body = json.dumps({{"resourceId": os.environ["SCALE_SET"], "instanceIds": ["0"]}}).encode()

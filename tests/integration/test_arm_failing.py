@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -20,7 +19,7 @@ from tests.time_travel import START, Journey, journey
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 IDS = {name: f"{number:08x}-1111-4111-8111-111111111111" for number, name in enumerate(TROUBLES)}
-IMPATIENT = httpx.Timeout(connect=5, read=2, write=5, pool=30)
+IMPATIENT = 2.0
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 

@@ -300,11 +300,15 @@ class FakeDue:
             for each in taken
         ]
 
-    async def complete(self, received: Received) -> None:
-        self._fate.step("settle")
-        self._bus.log.append(f"settle {received.message_id}")
-        self._bus.operations.settle(cast(Message, received.handle))
-        self._fate.step("settled")
+    async def track(self, records: Sequence[Record]) -> None:
+        await self._bus.track(records)
+
+    async def complete(self, received: Sequence[Received]) -> None:
+        for one in received:
+            self._fate.step("settle")
+            self._bus.log.append(f"settle {one.message_id}")
+            self._bus.operations.settle(cast(Message, one.handle))
+            self._fate.step("settled")
 
     async def dead_letter(self, received: Received, reason: str, description: str) -> None:
         self._fate.step("dead-letter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -41,7 +42,7 @@ def finished(status: Status = Status.SUCCEEDED, **changes: Any) -> Operation:
             "2": Outcome(Result.SKIPPED, "no maintenance is planned"),
         },
     )
-    return Operation(**{**{name: getattr(operation, name) for name in operation.__slots__}, **changes})
+    return replace(operation, **changes)
 
 
 def received(event: MaintenanceEvent) -> CloudEvent[dict[str, Any]]:
