@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -80,6 +81,9 @@ class FakeArm:
         self.wrongly_posted: list[str] = []
         self.most_down = 0
         self.polls = 0
+        self.slow = False
+        self.polling = 0
+        self.most_polls_at_once = 0
         self.looks = 0
 
     async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: tuple[str, ...] | None) -> Submission:
@@ -106,6 +110,12 @@ class FakeArm:
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
         self._fate.step("poll")
         self.polls += 1
+        self.polling += 1
+        self.most_polls_at_once = max(self.most_polls_at_once, self.polling)
+        if self.slow:
+            # Whoever may poll at the same time does so now.
+            await asyncio.sleep(0)
+        self.polling -= 1
         answer = self.poll_answers.pop(0) if self.poll_answers else None
         if isinstance(answer, Exception):
             raise answer

@@ -272,3 +272,14 @@ async def test_a_redelivered_record_posts_nothing_that_its_first_delivery_may_ha
     assert [message.due for message in world.bus.operations.messages] == [NOW + seconds(30)]
     await world.run()
     assert world.arm.posted == [("1",)]
+
+
+async def test_a_whole_batch_is_handled_with_no_more_calls_at_once_than_are_allowed() -> None:
+    world = World(poll_concurrency=7)
+    world.arm.slow = True
+    for number in range(100):
+        keep(world, following(f"r{number}"))
+    tick = await world.tick()
+    assert (tick.taken, tick.kept, tick.stuck) == (100, 100, 0)
+    assert world.arm.polls == 100
+    assert world.arm.most_polls_at_once == 7
