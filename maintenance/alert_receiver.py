@@ -15,11 +15,11 @@ from typing import Any
 from maintenance.alert_messages import messages
 from maintenance.alert_rules import Decision, decide
 from maintenance.alerts import alert_in, read_alert
-from maintenance.bus import BusUnavailable
 from maintenance.contracts import MAX_ALERT, Envelope, read_json, trace_of
 from maintenance.errors import Problem, ProblemsError
 from maintenance.other_messages import Again, QueueBus
 from maintenance.redaction import redact
+from maintenance.sender import BusUnavailable
 from maintenance.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from maintenance.bus import BusUnavailable
 from maintenance.cloud_event import MaintenanceEvent
 from maintenance.contracts import (
     Envelope,
@@ -32,6 +31,7 @@ from maintenance.outbox import RETRY_AFTER, dispatch, record_to_keep
 from maintenance.records import Record, to_record
 from maintenance.redaction import redact
 from maintenance.runner import Runner
+from maintenance.sender import BusUnavailable
 from maintenance.settings import Settings
 from maintenance.steps import End, Wait
 

@@ -9,8 +9,9 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError
 
-from maintenance.bus import CALL_TIMEOUT, SOCKET_TIMEOUT, TROUBLE, BusUnavailable, close_quietly
+from maintenance.due_operations import SOCKET_TIMEOUT
 from maintenance.notices import Notice, read_notice, write_notice
+from maintenance.sender import CALL_TIMEOUT, TROUBLE, BusUnavailable, close_quietly
 
 PAGE = 250
 MAX_PAGES = 40

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from maintenance.bus import BusUnavailable, MessageTooLarge, Received
 from maintenance.cloud_event import MaintenanceEvent
+from maintenance.due_operations import Received
 from maintenance.errors import UnreadableRecord
 from maintenance.outbox import Dispatch, dispatch, record_to_keep
 from maintenance.records import Record, read_record
 from maintenance.redaction import redact
 from maintenance.runner import Runner, Views
+from maintenance.sender import BusUnavailable, MessageTooLarge
 from maintenance.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ FURTHER_WAITS = 2  # times as long as the last took
 
 
 class Due(Protocol):
-    """What is used of `bus.DueOperations`."""
+    """What is used of `due_operations.DueOperations`."""
 
     async def receive(self, most: int, *, wait: float) -> list[Received]: ...
 

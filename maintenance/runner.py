@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from maintenance.arm import untrusted
-from maintenance.bus import BusUnavailable
 from maintenance.errors import ArmError, Refused, Throttled
 from maintenance.holds import HELD, Holds
 from maintenance.instances import Instance
@@ -20,6 +19,7 @@ from maintenance.observations import Throttled as ThrottledAnswer
 from maintenance.operation import Call, Operation, Phase
 from maintenance.operation_urls import UntrustedUrl
 from maintenance.resources import ScaleSet
+from maintenance.sender import BusUnavailable
 from maintenance.steps import Claim, End, Look, Poll, Post, Step, Wait, still_unauthorized
 
 # A run takes a handful of steps; more means that decisions chase each other.

@@ -17,10 +17,10 @@ import httpx
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import ManagedIdentityCredential
 
-from maintenance import bus
 from maintenance.alert_receiver import AlertReceiver
 from maintenance.arm import ResourceManager
-from maintenance.arm_client import CALL_TIMEOUT, ArmClient
+from maintenance.arm_client import CALL_TIMEOUT as ARM_TIMEOUT
+from maintenance.arm_client import ArmClient
 from maintenance.bus import Bus
 from maintenance.canceling import Canceler
 from maintenance.contracts import Envelope
@@ -32,6 +32,7 @@ from maintenance.lifecycle import Lifecycle
 from maintenance.notice_board import NoticeBoard
 from maintenance.poller import Poller, Tick
 from maintenance.runner import Runner
+from maintenance.sender import CALL_TIMEOUT as BUS_TIMEOUT
 from maintenance.settings import Settings, read_settings
 from maintenance.steps import Rules
 from maintenance.transport import AiohttpTransport
@@ -53,8 +54,8 @@ class Worker:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], datetime] = utc_now,
-        arm_timeout: float = CALL_TIMEOUT,
-        bus_timeout: float = bus.CALL_TIMEOUT,
+        arm_timeout: float = ARM_TIMEOUT,
+        bus_timeout: float = BUS_TIMEOUT,
     ) -> None:
         self._credential = ManagedIdentityCredential(client_id=settings.identity_client_id)
         self._bus_credential = _bus_credential(settings)

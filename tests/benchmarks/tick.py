@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
+from aiohttp import DummyCookieJar
+from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+from yarl import URL
 
 from maintenance.worker import Worker
 from tests.benchmarks.arm_client import BODY, at_once, compute_client
@@ -22,6 +29,9 @@ DUE = 10_000
 SCALE_SETS = 100
 RECEIVERS = 4
 BATCH = 100
+
+
+Look = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
 
 
 class Floor:
@@ -42,20 +52,27 @@ class Floor:
         await asyncio.gather(*(one.__aenter__() for one in self._receivers))
         await asyncio.gather(*(one.__aenter__() for one in self._senders))
 
-    async def move(self, count: int) -> float:
-        """Seconds until the last was completed. Who finds nothing more then waits in vain, which is not counted."""
+    async def move(self, count: int, look: Look | None = None) -> float:
+        """Seconds until the last was completed. Who finds nothing more then waits in vain, which is not counted.
+
+        `look` is done with each message before it is sent again.
+        """
         self.moved, started = 0, time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for receiver, sender in zip(self._receivers, self._senders, strict=True):
-                group.create_task(self._drain(receiver, sender, count))
+                group.create_task(self._drain(receiver, sender, count, look))
         return self._ended_at - started
 
-    async def _drain(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, count: int) -> None:
+    async def _drain(
+        self, receiver: ServiceBusReceiver, sender: ServiceBusSender, count: int, look: Look | None
+    ) -> None:
         while self.moved < count:
             received = await receiver.receive_messages(max_message_count=BATCH, max_wait_time=1)
             if not received:
                 continue
             self.moved += len(received)
+            if look is not None:
+                await asyncio.gather(*(look(message) for message in received))
             await _send(sender, [_again(message) for message in received])
             for message in received:
                 await receiver.complete_message(message)
@@ -89,14 +106,28 @@ async def _send(sender: ServiceBusSender, messages: list[ServiceBusMessage]) -> 
     await sender.send_messages(batch)
 
 
-async def floor_cost(at: Services, floor: Floor, urls: list[str], count: int) -> Cost:
+async def floor_cost(at: Services, floor: Floor, urls: list[str], count: int, look: Look | None = None) -> Cost:
     at.clear()
     await fill(at, REQUESTS, under_way(urls, count))
     with Cost(count) as cost:
-        wall = await floor.move(count)
+        wall = await floor.move(count, look)
     if floor.moved != count:
         raise RuntimeError(f"{floor.moved} of {count} messages were moved")
     return replace(cost, wall=wall)
+
+
+@asynccontextmanager
+async def bare_get(scope: str) -> AsyncIterator[Look]:
+    """A GET of the URL in a record by aiohttp, and nothing made of it: the least that looking can cost."""
+    async with ManagedIdentityCredential() as credential, aiohttp.ClientSession(cookie_jar=DummyCookieJar()) as session:
+        headers = {"Authorization": f"Bearer {(await credential.get_token(scope)).token}"}
+
+        async def look(message: ServiceBusReceivedMessage) -> None:
+            url = URL(json.loads(b"".join(message.body))["calls"][0]["url"], encoded=True)
+            async with session.get(url, headers=headers, allow_redirects=False) as response:
+                await response.read()
+
+        yield look
 
 
 async def tick_cost(at: Services, worker: Worker, urls: list[str], count: int) -> Cost:
@@ -149,11 +180,12 @@ async def rows(options: Options) -> list[Row]:
         await floor.open()
         urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
         pollers: list[PollOnceMore] = []
-        async with compute_client(at) as client:
-            mine, other, memory = await alternate(
+        async with compute_client(at) as client, bare_get(settings(at).token_scope) as look:
+            mine, other, least, memory = await alternate(
                 options.runs,
                 lambda: tick_cost(at, worker, urls, count),
                 lambda: floor_cost(at, floor, urls, count),
+                lambda: floor_cost(at, floor, urls, count, look),
                 lambda: pollers_cost(client, pollers, count),
             )
         await floor.close()
@@ -166,6 +198,13 @@ async def rows(options: Options) -> list[Row]:
             ours=values(mine, lambda cost: cost.wall),
             theirs=values(other, lambda cost: cost.wall),
             required=Bound("at most", 1.5),
+        ),
+        Row(
+            name="the same",
+            against="SDK and a GET in bare aiohttp for each",
+            unit="s",
+            ours=values(mine, lambda cost: cost.wall),
+            theirs=values(least, lambda cost: cost.wall),
         ),
         Row(
             name="the same: processor time of the client",

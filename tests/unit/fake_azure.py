@@ -12,9 +12,9 @@ from typing import cast
 
 from azure.servicebus import ServiceBusReceivedMessage
 
-from maintenance.bus import BusUnavailable, Received
 from maintenance.cloud_event import MaintenanceEvent
 from maintenance.contracts import Envelope
+from maintenance.due_operations import Received
 from maintenance.errors import ArmError, Refused
 from maintenance.instances import Instance
 from maintenance.notices import Notice
@@ -22,6 +22,7 @@ from maintenance.observations import Accepted, Ambiguous, ErrorDetail, Reading, 
 from maintenance.operation import Call
 from maintenance.records import Record
 from maintenance.resources import ScaleSet
+from maintenance.sender import BusUnavailable
 from tests.unit.samples import ENDPOINT, LONG_AGO, NOW, SUBSCRIPTION, completed, eligible, in_progress
 
 LOST = Ambiguous(ErrorDetail("ReadTimeout", "No answer from ARM."))
