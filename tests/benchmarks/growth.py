@@ -18,8 +18,6 @@ from tests.benchmarks.workload import OPERATIONS, environment, fill, operation_u
 
 SIZES = (1_000, 10_000, 100_000)
 SCALE_SETS = 100
-# The largest takes minutes each time.
-MOST_RUNS_OF_LARGEST = 2
 
 
 async def measure(at: Services, urls: list[str], count: int) -> dict[str, float]:
@@ -40,8 +38,7 @@ async def rows(options: Options) -> list[Row]:
         urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
         await worker.close()
         for size in sizes[1:]:
-            runs = min(options.runs, MOST_RUNS_OF_LARGEST) if size == sizes[-1] else options.runs
-            pairs = [(await measure(at, urls, size), await measure(at, urls, sizes[0])) for _ in range(runs)]
+            pairs = [(await measure(at, urls, size), await measure(at, urls, sizes[0])) for _ in range(options.runs)]
             found += _compare(size, sizes[0], pairs)
     return found
 
