@@ -15,14 +15,26 @@ from maintenance.sender import CALL_TIMEOUT, TROUBLE, BusUnavailable, close_quie
 
 PAGE = 250
 MAX_PAGES = 40
+# azure-servicebus 7.15 gives the link for management answers credit for 10,000, and never more: the call after those
+# waits for an answer that cannot come. So links are opened anew before.
+CALLS_OF_A_LINK = 9_000
 
 
 class NoticeBoard:
     """One per process. All methods raise BusUnavailable where Service Bus does not answer."""
 
-    def __init__(self, client: ServiceBusClient, queue: str, *, call_timeout: float = CALL_TIMEOUT) -> None:
+    def __init__(
+        self,
+        client: ServiceBusClient,
+        queue: str,
+        *,
+        call_timeout: float = CALL_TIMEOUT,
+        calls_of_a_link: int = CALLS_OF_A_LINK,
+    ) -> None:
         self._client = client
         self._call_timeout = call_timeout
+        self._calls_of_a_link = calls_of_a_link
+        self._calls = 0
         self._queue = queue
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
@@ -47,6 +59,7 @@ class NoticeBoard:
         async with self._lock:
             try:
                 async with asyncio.timeout(self._call_timeout):
+                    await self._count_call()
                     if self._sender is None:
                         self._sender = self._client.get_queue_sender(self._queue)
                     await self._sender.schedule_messages(message, notice.until)
@@ -64,6 +77,7 @@ class NoticeBoard:
         async with self._lock:
             try:
                 async with asyncio.timeout(self._call_timeout):
+                    await self._count_call()
                     if self._sender is None:
                         self._sender = self._client.get_queue_sender(self._queue)
                     await self._sender.cancel_scheduled_messages(number)
@@ -85,11 +99,12 @@ class NoticeBoard:
                 raise BusUnavailable(f"reading the notices failed: {type(error).__name__}") from None
 
     async def _read_all(self) -> list[Notice]:
-        if self._receiver is None:
-            self._receiver = self._client.get_queue_receiver(self._queue, socket_timeout=SOCKET_TIMEOUT)
         notices: list[Notice] = []
         start = 1
         for _ in range(MAX_PAGES):
+            await self._count_call()
+            if self._receiver is None:
+                self._receiver = self._client.get_queue_receiver(self._queue, socket_timeout=SOCKET_TIMEOUT)
             page = await self._receiver.peek_messages(max_message_count=PAGE, sequence_number=start)
             for message in page:
                 number = int(message.sequence_number or 0)
@@ -100,8 +115,14 @@ class NoticeBoard:
                 break
         return notices
 
+    async def _count_call(self) -> None:
+        if self._calls >= self._calls_of_a_link:
+            await self._drop()
+        self._calls += 1
+
     async def _drop(self) -> None:
-        """After trouble the next call starts with new links."""
+        """After trouble, and after many calls, the next one starts with new links."""
+        self._calls = 0
         resources = [resource for resource in (self._receiver, self._sender) if resource is not None]
         self._receiver = self._sender = None
         for resource in resources:
