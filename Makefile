@@ -18,7 +18,7 @@ test-long: $(READY)  ## what takes longer
 soak: $(READY)  ## ten minutes of failing calls and dying workers, then the reckoning
 	$(BIN)/python -m tests.reliability.soak
 
-bench: $(READY)  ## ours against what the SDKs do alone; takes half an hour, and a quiet machine
+bench: $(READY)  ## ours against what the SDKs do alone; takes a quarter of an hour, and a quiet machine
 	@$(BIN)/python -m tests.benchmarks
 
 lint: $(READY)
