@@ -68,12 +68,13 @@ class Views:
     def __init__(self, arm: Arm, now: Callable[[], datetime]) -> None:
         self._arm = arm
         self._now = now
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._listings: dict[str, Listing] = {}
+        self._locks: dict[tuple[str, bool], asyncio.Lock] = {}
+        # By the way of listing, too: what a Flexible set answers to the one for Uniform sets is nothing to the other.
+        self._listings: dict[tuple[str, bool], Listing] = {}
 
     async def of(self, scale_set: ScaleSet, *, flexible: bool = False, newer_than: datetime | None = None) -> Listing:
         """Raises ArmError."""
-        key = scale_set.key
+        key = (scale_set.key, flexible)
         async with self._locks.setdefault(key, asyncio.Lock()):
             listing = self._listings.get(key)
             if listing is None or (newer_than is not None and listing.time <= newer_than):
@@ -89,7 +90,8 @@ class Views:
 
     def forget(self, scale_set: ScaleSet) -> None:
         """The instances are about to change, or what is decided next must not rest on an older look."""
-        self._listings.pop(scale_set.key, None)
+        for flexible in (False, True):
+            self._listings.pop((scale_set.key, flexible), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from maintenance.errors import Transient
+from maintenance.errors import Refused, Transient
 from maintenance.observations import ErrorDetail, Failed, Reading, Throttled
 from maintenance.operation import Call, Operation, Outcome, Phase, Result
 from maintenance.operation_urls import UntrustedUrl
@@ -283,3 +283,14 @@ async def test_a_whole_batch_is_handled_with_no_more_calls_at_once_than_are_allo
     assert (tick.taken, tick.kept, tick.stuck) == (100, 100, 0)
     assert world.arm.polls == 100
     assert world.arm.most_polls_at_once == 7
+
+
+async def test_what_a_flexible_set_answers_to_the_listing_of_uniform_ones_is_not_taken_for_its_other_listing() -> None:
+    refused = Refused("list", ErrorDetail("BadRequest", "not allowed on a Flexible set"), status=400)
+    world = World()
+    world.arm.view_answers = [refused, all_eligible(2)]
+    views = world.views()
+    with pytest.raises(Refused):
+        await views.of(ScaleSet(SUBSCRIPTION, "web-rg", "web"))
+    listing = await views.of(ScaleSet(SUBSCRIPTION, "web-rg", "web"), flexible=True)
+    assert [instance.instance_id for instance in listing.instances] == ["0", "1"]

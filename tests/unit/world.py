@@ -58,6 +58,7 @@ class World:
         runner = Runner(
             self.arm, lifecycle, board=self.board, allows=self.settings.allows, now=self.clock, holds=Holds()
         )
+        self.views = runner.views
         canceler = Canceler(self.board, self.bus, self.settings, now=self.clock)
         self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, others=(canceler,))
         self.poller = Poller(runner, self.bus, self.board, self.settings, now=self.clock, monotonic=self.clock.seconds)
