@@ -51,13 +51,12 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
                 trouble = why
                 dues.append(rules.timing.back_off(now, operation.failures + 1, operation.message_id, pause))
     failures = operation.failures + 1 if trouble else 0
-    told = (tuple(calls), error, trouble, failures)
-    if told != (operation.calls, operation.error, operation.trouble, operation.failures):
+    polled = tuple(calls)
+    if (polled, error, trouble, failures) != (operation.calls, operation.error, operation.trouble, operation.failures):
         # Most polls find it running as before, and a copy of an operation costs as much as reading it.
-        operation = replace(operation, calls=told[0], error=error, trouble=trouble, failures=failures)
+        operation = replace(operation, calls=polled, error=error, trouble=trouble, failures=failures)
     if not dues:
-        operation = replace(operation, failures=0)
-        return confirm(rules, replace(operation, confirming_since=now), now)
+        return confirm(rules, replace(operation, failures=0, confirming_since=now), now)
     if now >= operation.deadline:
         return time_out(operation, now, last)
     return wait(operation, now, max(dues) if trouble else min(dues))

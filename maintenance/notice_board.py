@@ -59,10 +59,7 @@ class NoticeBoard:
         async with self._lock:
             try:
                 async with asyncio.timeout(self._call_timeout):
-                    await self._count_call()
-                    if self._sender is None:
-                        self._sender = self._client.get_queue_sender(self._queue)
-                    await self._sender.schedule_messages(message, notice.until)
+                    await (await self._open_sender()).schedule_messages(message, notice.until)
             except TROUBLE as error:
                 await self._drop()
                 raise BusUnavailable(f"putting up a notice failed: {type(error).__name__}") from None
@@ -77,10 +74,7 @@ class NoticeBoard:
         async with self._lock:
             try:
                 async with asyncio.timeout(self._call_timeout):
-                    await self._count_call()
-                    if self._sender is None:
-                        self._sender = self._client.get_queue_sender(self._queue)
-                    await self._sender.cancel_scheduled_messages(number)
+                    await (await self._open_sender()).cancel_scheduled_messages(number)
             except MessageNotFoundError:
                 return
             except TROUBLE as error:
@@ -114,6 +108,12 @@ class NoticeBoard:
             if len(page) < PAGE:
                 break
         return notices
+
+    async def _open_sender(self) -> ServiceBusSender:
+        await self._count_call()
+        if self._sender is None:
+            self._sender = self._client.get_queue_sender(self._queue)
+        return self._sender
 
     async def _count_call(self) -> None:
         if self._calls >= self._calls_of_a_link:

@@ -42,7 +42,7 @@ def _check(url: str, *, endpoint: str, below: str) -> str:
     # What different URL parsers read differently. By a table: the URLs are long, and there are many.
     if not url.isascii() or url.encode("ascii").translate(None, _HARMLESS):
         raise UntrustedUrl("(unreadable)", "it holds white space, control characters, back-slashes, '#', or no ASCII")
-    before_query = url.partition("?")[0]
+    before_query = _before_query(url)
     if before_query.startswith(f"{endpoint}/"):
         # As nearly always: the origin to the letter.
         absolute, path = url, before_query[len(endpoint) :]

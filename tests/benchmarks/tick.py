@@ -23,7 +23,7 @@ from maintenance.worker import Worker
 from tests.benchmarks.arm_client import BODY, at_once, compute_client
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
 from tests.benchmarks.services import GROUP, Services, services
-from tests.benchmarks.workload import OPERATIONS, REQUESTS, fill, operation_urls, settings, under_way
+from tests.benchmarks.workload import OPERATIONS, REQUESTS, fill, operation_urls, send_list, settings, under_way
 
 DUE = 10_000
 SCALE_SETS = 100
@@ -73,7 +73,7 @@ class Floor:
             self.moved += len(received)
             if look is not None:
                 await asyncio.gather(*(look(message) for message in received))
-            await _send(sender, [_again(message) for message in received])
+            await send_list(sender, [_again(message) for message in received])
             for message in received:
                 await receiver.complete_message(message)
             self._ended_at = time.perf_counter()
@@ -92,18 +92,6 @@ def _again(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
         correlation_id=message.correlation_id,
         scheduled_enqueue_time_utc=datetime.now(UTC) + timedelta(minutes=10),
     )
-
-
-async def _send(sender: ServiceBusSender, messages: list[ServiceBusMessage]) -> None:
-    batch = await sender.create_message_batch()
-    for message in messages:
-        try:
-            batch.add_message(message)
-        except ValueError:
-            await sender.send_messages(batch)
-            batch = await sender.create_message_batch()
-            batch.add_message(message)
-    await sender.send_messages(batch)
 
 
 async def floor_cost(at: Services, floor: Floor, urls: list[str], count: int, look: Look | None = None) -> Cost:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 
 from maintenance.arm_client import ArmClient
 from maintenance.operation import Call, Operation, Phase
@@ -83,12 +83,17 @@ async def fill(at: Services, queue: str, messages: Iterator[ServiceBusMessage]) 
     async with client, client.get_queue_sender(queue) as sender:
         waiting = list(messages)
         for start in range(0, len(waiting), LISTS):
-            batch = await sender.create_message_batch()
-            for message in waiting[start : start + LISTS]:
-                try:
-                    batch.add_message(message)
-                except ValueError:
-                    await sender.send_messages(batch)
-                    batch = await sender.create_message_batch()
-                    batch.add_message(message)
+            await send_list(sender, waiting[start : start + LISTS])
+
+
+async def send_list(sender: ServiceBusSender, messages: Sequence[ServiceBusMessage]) -> None:
+    """In as few batches as they fit in, by the SDK alone."""
+    batch = await sender.create_message_batch()
+    for message in messages:
+        try:
+            batch.add_message(message)
+        except ValueError:
             await sender.send_messages(batch)
+            batch = await sender.create_message_batch()
+            batch.add_message(message)
+    await sender.send_messages(batch)
