@@ -140,7 +140,8 @@ class Operation:
 
     def with_next_poll(self) -> Operation:
         """The same, as the next record of its wave."""
-        # `replace` takes twenty times as long, and every poll of every operation ends here.
+        # `replace` takes twenty times as long, and every poll of every operation ends here. What `records` keeps beside
+        # the fields comes along.
         following = object.__new__(Operation)
         following.__dict__.update(self.__dict__, poll=self.poll + 1)
         return following

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json
@@ -24,6 +25,13 @@ MAX_RECORD = 200_000
 MAX_BRIEF = 300
 _OPERATION = TypeAdapter(Operation)
 _BEGINNING = f'{{"schemaVersion":{SCHEMA_VERSION},'.encode()
+# The number of the poll comes last, as most polls change nothing else: what comes before it is then written as it was
+# read, and where a name comes twice in JSON, the last counts.
+_POLL = b',"poll":'
+_MOST_DIGITS = 20
+# Where an operation has what it was read from. No field: `dataclasses.replace`, by which it changes, leaves it behind.
+_BEFORE_POLL = "_before_poll"
+_APART = {"extra", "poll"}
 _KNOWN = {"schemaVersion", *(field.name for field in fields(Operation))} - {"extra"}
 
 
@@ -76,15 +84,23 @@ def _brief(error: ErrorDetail | None) -> ErrorDetail | None:
 
 
 def _write(operation: Operation) -> bytes:
+    before = vars(operation).get(_BEFORE_POLL)
+    if before is None:
+        before = _write_all_but_poll(operation)
+    return b"%b%b%d}" % (before, _POLL, operation.poll)
+
+
+def _write_all_but_poll(operation: Operation) -> bytes:
+    """Open at its end."""
     if not operation.extra:
         try:
-            return _BEGINNING + _OPERATION.dump_json(operation, exclude={"extra"}, exclude_defaults=True)[1:]
+            return _BEGINNING + _OPERATION.dump_json(operation, exclude=_APART, exclude_defaults=True)[1:-1]
         except PydanticSerializationError:
             # Half of a surrogate pair somewhere: written below with a replacement for it.
             pass
-    document = _OPERATION.dump_python(operation, mode="json", exclude={"extra"}, exclude_defaults=True)
+    document = _OPERATION.dump_python(operation, mode="json", exclude=_APART, exclude_defaults=True)
     record = {**operation.extra, "schemaVersion": SCHEMA_VERSION, **document}
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))[:-1].encode(errors="replace")
 
 
 def read_record(body: bytes) -> Operation:
@@ -101,8 +117,9 @@ def read_record(body: bytes) -> Operation:
             "UnknownSchemaVersion",
             f"The record has schemaVersion {json.dumps(version)[:40]}; this app reads {SCHEMA_VERSION}.",
         )
-    extra = {name: value for name, value in document.items() if name not in _KNOWN}
-    if extra:
+    extra: dict[str, Any] = {}
+    if not document.keys() <= _KNOWN:
+        extra = {name: value for name, value in document.items() if name not in _KNOWN}
         document = {name: value for name, value in document.items() if name in _KNOWN}
     try:
         operation = _OPERATION.validate_python(document)
@@ -112,4 +129,9 @@ def read_record(body: bytes) -> Operation:
             for detail in error.errors(include_url=False, include_input=False, include_context=False)[:10]
         )
         raise UnreadableRecord("InvalidRecord", f"The record is incomplete or wrong: {places}") from None
-    return replace(operation, extra=extra) if extra else operation
+    if extra:
+        operation = replace(operation, extra=extra)
+    at = body.rfind(_POLL, -len(_POLL) - _MOST_DIGITS)
+    if at > 0 and body[at + len(_POLL) : -1].isdigit() and body.endswith(b"}"):
+        vars(operation)[_BEFORE_POLL] = body[:at]
+    return operation

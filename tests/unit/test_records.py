@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -213,3 +213,45 @@ def test_a_record_that_cannot_fit_is_told_and_not_cut_in_half() -> None:
     ids = tuple(f"{n:0>80}" for n in range(3_000))
     with pytest.raises(ValueError, match=r"req-1:w0:p-1 has .* bytes; at most 200,000 fit"):
         write_record(new_operation(waves=(ids,)))
+
+
+@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(OPERATIONS, st.sampled_from([{}, {"lane": "fast", "healthTimeout": {"at": [1, 2]}}]))
+def test_the_next_poll_of_an_operation_that_nothing_happened_to_is_written_as_it_came(
+    operation: Operation, extra: dict[str, Any]
+) -> None:
+    body = write_record(replace(operation, extra=extra))
+    following = read_record(body).with_next_poll()
+    assert read_record(write_record(following)) == replace(operation, extra=extra, poll=operation.poll + 1)
+    assert write_record(following).rpartition(b'"poll"')[0] == body.rpartition(b'"poll"')[0]
+
+
+@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(OPERATIONS, OPERATIONS)
+def test_of_an_operation_that_changed_nothing_is_written_as_it_came(before: Operation, after: Operation) -> None:
+    changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "poll"}
+    changed = replace(read_record(write_record(before)), **changes)
+    assert read_record(write_record(changed.with_next_poll())) == replace(after, poll=before.poll + 1)
+
+
+def test_fields_that_a_newer_version_put_into_a_call_are_still_there_after_a_poll() -> None:
+    newer = json.loads(write_record(new_operation(poll=0, calls=(Call(("0",), OPERATION_URL),))))
+    newer["calls"][0]["priority"] = "low"
+    body = json.dumps(newer, separators=(",", ":")).encode()
+    assert json.loads(write_record(read_record(body).with_next_poll())) == {**newer, "poll": 1}
+
+
+def test_a_record_that_numbers_its_poll_twice_is_followed_by_a_higher_number() -> None:
+    first, last = (write_record(new_operation(poll=number)) for number in (3, 9))
+    twice = first[:-1] + last[last.rindex(b",") :]
+    assert twice.endswith(b',"poll":3,"poll":9}')
+    assert read_record(write_record(read_record(twice).with_next_poll())).poll == 10
+
+
+@pytest.mark.parametrize(
+    "ending", [b',"poll":3 }', b',"poll":3}\n', b',"poll": 3}', b',"poll":-1}', b',"poll":3,"lane":1}']
+)
+def test_a_record_that_others_wrote_is_followed_by_one_that_says_the_same(ending: bytes) -> None:
+    body = write_record(new_operation(poll=3, failures=2)).removesuffix(b',"poll":3}') + ending
+    operation = read_record(body)
+    assert read_record(write_record(operation.with_next_poll())) == replace(operation, poll=operation.poll + 1)
