@@ -8,13 +8,13 @@ decoders: no encoding was asked for.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Protocol
 
 import httpx
 
 from maintenance.observations import ArmAnswer
+from maintenance.time_limit import TimeLimit
 from maintenance.transport import AiohttpTransport
 
 # Seconds, over all of one call: connecting, sending, and the whole answer.
@@ -50,7 +50,7 @@ class ArmClient:
         self._auth = auth
         self._endpoint = endpoint
         self._url = httpx.URL(endpoint)
-        self._call_timeout = call_timeout
+        self._time_limit = TimeLimit(call_timeout)
         self._exchange = transport.exchange if isinstance(transport, AiohttpTransport) else self._exchange_by_httpx
         self._plain = {"Host": self._url.netloc.decode("ascii"), **HEADERS}
         self._last: tuple[str, dict[str, str], dict[str, str]] | None = None
@@ -63,7 +63,7 @@ class ArmClient:
         if not url.startswith(self._endpoint + "/"):
             # The same origin in another spelling: the check of URLs reads hosts without letter case.
             url = self._endpoint + httpx.URL(url).raw_path.decode("ascii")
-        async with asyncio.timeout(self._call_timeout):
+        with self._time_limit:
             token = await self._auth.token()
             plain, json = self._headers(token)
             answer = await self._exchange(method, url, plain if body is None else json, body)
