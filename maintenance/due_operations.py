@@ -29,9 +29,12 @@ class Received:
     """A message of the operations queue, locked. `delivery_count` is 1 on the first delivery."""
 
     body: bytes
-    message_id: str
     delivery_count: int
     handle: ServiceBusReceivedMessage
+
+    @property
+    def message_id(self) -> str:
+        return str(self.handle.message_id)
 
 
 class DueOperations:
@@ -115,7 +118,6 @@ def tracking(record: Record) -> AmqpAnnotatedMessage:
 def _received(message: ServiceBusReceivedMessage) -> Received:
     return Received(
         body=b"".join(message.body),
-        message_id=str(message.message_id),
         delivery_count=int(message.delivery_count or 0) + 1,
         handle=message,
     )

@@ -29,7 +29,7 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
     """The operation URLs were read, each with its call."""
     calls = list(operation.calls)
     dues: list[datetime] = []
-    error, trouble, last = operation.error, None, None
+    error, trouble, last_word = operation.error, None, None
     for call, reading in readings:
         place = calls.index(call)
         match reading:
@@ -46,7 +46,7 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
                     calls[place] = replace(call, url=url)
                 due = rules.timing.next_poll(now, retry_after)
                 dues.append(rules.timing.spread_out(due, now, remaining, operation.message_id))
-                last = ErrorDetail("OperationRunning", f"ARM's last word on the operation was {status[:100]!r}.")
+                last_word = status
             case Throttled(error=why, retry_after=pause) | Unreadable(error=why, retry_after=pause):
                 trouble = why
                 dues.append(rules.timing.back_off(now, operation.failures + 1, operation.message_id, pause))
@@ -58,7 +58,8 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
     if not dues:
         return confirm(rules, replace(operation, failures=0, confirming_since=now), now)
     if now >= operation.deadline:
-        return time_out(operation, now, last)
+        told = f"ARM's last word on the operation was {last_word[:100]!r}." if last_word else None
+        return time_out(operation, now, ErrorDetail("OperationRunning", told) if told else None)
     return wait(operation, now, max(dues) if trouble else min(dues))
 
 

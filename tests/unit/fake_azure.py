@@ -306,10 +306,7 @@ class FakeDue:
     async def receive(self, most: int, *, wait: float) -> list[Received]:
         self._fate.step("receive")
         taken = self._bus.operations.take(most)
-        return [
-            Received(each.body, each.message_id, each.deliveries, cast(ServiceBusReceivedMessage, each))
-            for each in taken
-        ]
+        return [Received(each.body, each.deliveries, cast(ServiceBusReceivedMessage, each)) for each in taken]
 
     async def track(self, records: Sequence[Record]) -> None:
         await self._bus.track(records)
