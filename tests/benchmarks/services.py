@@ -17,19 +17,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+MODULE = "tests.benchmarks.services"
 ROOT = Path(__file__).parent.parent.parent
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 GROUP = "bench"
 
 
 class Process:
-    """One service."""
+    """One service, or whatever else takes orders by its standard input."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "tests.benchmarks.services", *arguments]
+    def __init__(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
         # No pipe of ours is left to it: it ends when its own is closed, whatever becomes of this process.
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_without_identity()
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         self.told = self._answer()
 
@@ -82,9 +87,10 @@ def services(
     `seconds`, `retry_after` (seconds) told with each answer, or none."""
     numbers = {"scale-sets": scale_sets, "instances": instances, "seconds": seconds, "retry-after": retry_after}
     with contextlib.ExitStack() as stack:
-        bus = Process("bus")
+        bus = Process(MODULE, "bus", environment=_without_identity())
         stack.callback(bus.close)
-        arm = Process("arm", *(f"--{name}={number}" for name, number in numbers.items()))
+        options = (f"--{name}={number}" for name, number in numbers.items())
+        arm = Process(MODULE, "arm", *options, environment=_without_identity())
         stack.callback(arm.close)
         before = dict(os.environ)
         os.environ.update(arm.told["identity"])
@@ -105,7 +111,7 @@ def _serve_bus() -> None:
     from sandbox.servicebus import ServiceBus, Topology
 
     with ServiceBus(Topology.read(ROOT / "infra" / "topology.json")) as bus:
-        _answer({"bus": bus.connection_string}, {"clear": bus.clear})
+        _serve({"bus": bus.connection_string}, {"clear": bus.clear})
 
 
 def _serve_arm(options: argparse.Namespace) -> None:
@@ -131,16 +137,17 @@ def _serve_arm(options: argparse.Namespace) -> None:
 
         seed()
         told = {"arm": arm.endpoint, "identity": dict(identity.environment)}
-        _answer(told, {"reset": seed, "calls": lambda: arm.calls.total})
+        _serve(told, {"reset": seed, "calls": lambda: arm.calls.total})
 
 
-def _answer(told: dict[str, Any], commands: dict[str, Callable[[], Any]]) -> None:
-    _say(told)
+def _serve(told: dict[str, Any], commands: dict[str, Callable[[], Any]]) -> None:
+    say(told)
     for line in sys.stdin:
-        _say(commands[line.strip()]())
+        say(commands[line.strip()]())
 
 
-def _say(value: Any) -> None:
+def say(value: Any) -> None:
+    """Answer whoever started this process."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
+from azure.servicebus.aio import ServiceBusClient
 
 from maintenance.arm_client import ArmClient
 from maintenance.operation import Call, Operation, Phase
@@ -15,6 +15,7 @@ from maintenance.records import write_record
 from maintenance.resources import ScaleSet
 from maintenance.settings import Settings, read_settings
 from sandbox.environment import worker_environment
+from tests.benchmarks.sending import send_list
 from tests.benchmarks.services import GROUP, SUBSCRIPTION, Services
 
 REQUESTS = "maintenance-requests"
@@ -84,16 +85,3 @@ async def fill(at: Services, queue: str, messages: Iterator[ServiceBusMessage]) 
         waiting = list(messages)
         for start in range(0, len(waiting), LISTS):
             await send_list(sender, waiting[start : start + LISTS])
-
-
-async def send_list(sender: ServiceBusSender, messages: Sequence[ServiceBusMessage]) -> None:
-    """In as few batches as they fit in, by the SDK alone."""
-    batch = await sender.create_message_batch()
-    for message in messages:
-        try:
-            batch.add_message(message)
-        except ValueError:
-            await sender.send_messages(batch)
-            batch = await sender.create_message_batch()
-            batch.add_message(message)
-    await sender.send_messages(batch)

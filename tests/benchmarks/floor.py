@@ -1,0 +1,153 @@
+"""The least that a tick can take: the SDK alone receives messages, sends them again for later, and completes them.
+
+In a process of its own, with nothing of ours in it. Started as a module, it answers orders, each a line of JSON, with
+what the work took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+
+from maintenance.collector import spare_the_collector
+from tests.benchmarks.comparison import Cost
+from tests.benchmarks.sending import send_list
+from tests.benchmarks.services import Process, say
+
+# Not the queue of the operations, but one like it: an idle receiver has credit left, takes what comes, and gives it
+# back seconds later.
+QUEUE = "maintenance-requests"
+RECEIVERS = 4
+BATCH = 100
+# What a tick waits before it is content that nothing more is due: see `poller.FURTHER_WAIT`.
+FURTHER_WAIT = 0.05
+FURTHER_WAITS = 2
+PYTHONS_THRESHOLDS = gc.get_threshold()
+
+Look = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Move `count` messages. `spared`: with Python's collector set as the worker has it, else as Python comes.
+    `scope`: GET the URL in each, with a token for it."""
+
+    count: int
+    spared: bool = False
+    scope: str | None = None
+
+
+class Floor:
+    """Several receivers, each with a sender: receive, send in lists, complete."""
+
+    def __init__(self, connection_string: str) -> None:
+        self._client = ServiceBusClient.from_connection_string(connection_string)
+        self._receivers = [self._client.get_queue_receiver(QUEUE, socket_timeout=0.01) for _ in range(RECEIVERS)]
+        self._senders = [self._client.get_queue_sender(QUEUE) for _ in range(RECEIVERS)]
+        self._moved = 0
+
+    async def open(self) -> None:
+        await asyncio.gather(*(one.__aenter__() for one in self._receivers))
+        await asyncio.gather(*(one.__aenter__() for one in self._senders))
+
+    async def move(self, look: Look | None = None) -> int:
+        """How many came until nothing more did. `look` is done with each before it is sent again."""
+        self._moved = 0
+        async with asyncio.TaskGroup() as group:
+            for receiver, sender in zip(self._receivers, self._senders, strict=True):
+                group.create_task(self._drain(receiver, sender, look))
+        return self._moved
+
+    async def _drain(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, look: Look | None) -> None:
+        wait = 1.0
+        while True:
+            asked = time.perf_counter()
+            received = await receiver.receive_messages(max_message_count=BATCH, max_wait_time=wait)
+            if not received:
+                return
+            wait = max(FURTHER_WAIT, FURTHER_WAITS * (time.perf_counter() - asked))
+            self._moved += len(received)
+            if look is not None:
+                await asyncio.gather(*(look(message) for message in received))
+            await send_list(sender, [_again(message) for message in received])
+            for message in received:
+                await receiver.complete_message(message)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(one.close() for one in (*self._receivers, *self._senders)))
+        await self._client.close()
+
+
+def _again(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
+    return ServiceBusMessage(
+        b"".join(message.body),
+        message_id=f"{message.message_id}+",
+        content_type="application/json",
+        subject=message.subject,
+        correlation_id=message.correlation_id,
+        scheduled_enqueue_time_utc=datetime.now(UTC) + timedelta(minutes=10),
+    )
+
+
+@asynccontextmanager
+async def bare_get(scope: str) -> AsyncIterator[Look]:
+    """A GET of the URL in a record by aiohttp, and nothing made of it: the least that looking can cost."""
+    # The SDK alone has none of these.
+    import aiohttp
+    from azure.identity.aio import ManagedIdentityCredential
+    from yarl import URL
+
+    jar = aiohttp.DummyCookieJar()
+    async with ManagedIdentityCredential() as credential, aiohttp.ClientSession(cookie_jar=jar) as session:
+        headers = {"Authorization": f"Bearer {(await credential.get_token(scope)).token}"}
+
+        async def look(message: ServiceBusReceivedMessage) -> None:
+            url = URL(json.loads(b"".join(message.body))["calls"][0]["url"], encoded=True)
+            async with session.get(url, headers=headers, allow_redirects=False) as response:
+                await response.read()
+
+        yield look
+
+
+async def ordered(process: Process, order: Order) -> Cost:
+    """Have the floor's process carry out an order."""
+    told: dict[str, Any] = await asyncio.to_thread(process.order, json.dumps(asdict(order)))
+    if told["moved"] != order.count:
+        raise RuntimeError(f"{told['moved']} of {order.count} messages were moved")
+    return Cost(order.count, wall=told["wall"], cpu=told["cpu"])
+
+
+async def _serve(connection_string: str) -> None:
+    floor = Floor(connection_string)
+    await floor.open()
+    looks: dict[str, Look] = {}
+    async with AsyncExitStack() as stack:
+        say({})
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            order = Order(**json.loads(line))
+            if order.scope and order.scope not in looks:
+                looks[order.scope] = await stack.enter_async_context(bare_get(order.scope))
+            gc.unfreeze()
+            gc.set_threshold(*PYTHONS_THRESHOLDS)
+            if order.spared:
+                spare_the_collector()
+            with Cost(order.count) as cost:
+                moved = await floor.move(looks[order.scope] if order.scope else None)
+            say({"moved": moved, "wall": cost.wall, "cpu": cost.cpu})
+
+
+if __name__ == "__main__":
+    logging.getLogger("azure").setLevel(logging.ERROR)
+    asyncio.run(_serve(sys.argv[1]))
