@@ -69,7 +69,9 @@ def dispatch(result: Wait | End, now: datetime) -> Dispatch:
                 events=events,
                 keep=None,
                 keep_if_untold=(_later(untold), now + RETRY_AFTER),
-                release=operation.claimed,
+                # Whether this record knows of a notice or not: one that came twice may have been planned twice, the
+                # second time in more waves, with a notice that the record that was kept knows nothing of.
+                release=True,
             )
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from maintenance.errors import Refused, Transient
+from maintenance.notices import Notice, NoticeKind
 from maintenance.observations import ErrorDetail, Failed, Reading, Throttled
 from maintenance.operation import Call, Operation, Outcome, Phase, Result
 from maintenance.operation_urls import UntrustedUrl
@@ -68,6 +69,20 @@ async def test_an_ended_operation_is_told_and_then_settled() -> None:
     assert world.bus.log == ["publish req-1:ended", "settle req-1:w0:p0"]
     assert world.end["status"] == "Succeeded"
     assert world.outcomes == {"0": "Completed", "1": "Completed", "2": "Completed"}
+
+
+async def test_an_end_takes_down_every_notice_of_its_request_even_one_its_record_knows_nothing_of() -> None:
+    world = await started()
+    own, others = (
+        Notice(NoticeKind.ROLLOUT, request_id, new_operation().scale_set.key, NOW + timedelta(hours=7))
+        for request_id in ("req-1", "req-2")
+    )
+    # As a second planner's that was late: its record was dropped as a duplicate.
+    await world.board.put_up(own)
+    await world.board.put_up(others)
+    world.clock.time += seconds(60)
+    assert (await world.tick()).ended == 1
+    assert [notice.request_id for notice in world.board.notices] == ["req-2"]
 
 
 async def test_nothing_is_taken_before_it_is_due() -> None:
