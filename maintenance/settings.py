@@ -1,20 +1,21 @@
-"""The app's settings, read from the environment; the README lists them in one table."""
+"""X"""
 
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from uuid import UUID
 
-from maintenance.alert_rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
-from maintenance.alert_settings import parse_names, parse_rollout, parse_severities
-from maintenance.durations import parse_duration
-from maintenance.errors import Problem, SettingsError
-from maintenance.resources import ScaleSet, Scope, parse_scope
-from maintenance.timing import Timing
+from maintenance.alerts.rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
+from maintenance.domain.errors import InvalidRequest, Problem, SettingsError
+from maintenance.domain.formats import parse_duration
+from maintenance.domain.resources import ScaleSet, Scope, parse_scope
+from maintenance.lifecycle.timing import Timing
 
 T = TypeVar("T")
 CONNECTION = "ServiceBusConnection"
@@ -254,3 +255,36 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names between commas or semicolons; they may hold spaces. Raises ValueError where there is none."""
+    names = tuple(name for part in text.replace(";", ",").split(",") if (name := part.strip()))
+    if not names:
+        raise ValueError("must name something, or be left out")
+    return names
+
+
+def parse_severities(text: str) -> tuple[str, ...]:
+    """Some of `Sev0` to `Sev4`. Raises ValueError that names the others."""
+    names = parse_names(text)
+    if wrong := [name for name in names if name.lower() not in ("sev0", "sev1", "sev2", "sev3", "sev4")]:
+        raise ValueError(f"must be some of Sev0 to Sev4, not {', '.join(wrong)}")
+    return names
+
+
+def parse_rollout(text: str) -> Mapping[str, Any]:
+    """The `rollout` of a request, as JSON; returned as it is written. Raises ValueError with every problem."""
+    from maintenance.domain.messages import Envelope  # noqa: PLC0415 - as in durations.py
+    from maintenance.requests.schema import read_request  # noqa: PLC0415 - as in durations.py
+
+    # Whatever a request may ask for, and only that.
+    names = {"subscriptionId": str(UUID(int=0)), "resourceGroupName": "any", "vmScaleSetName": "any"}
+    try:
+        rollout = json.loads(text)
+        read_request(Envelope(body=b""), {**names, "rollout": rollout})
+    except InvalidRequest as error:
+        raise ValueError("; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)) from None
+    except (ValueError, RecursionError):
+        raise ValueError('must be a JSON object, as {"maxInstancesPerWave": "20%"}') from None
+    return rollout or {}

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from sandbox.resource_manager import seed_example
-from tests.estate import DURATION, Estate, Running, estate, running
-from tests.secrecy import SECRECY
+from tests.support.environment import DURATION, Estate, Running, estate, running
+from tests.support.secret_scanner import SECRECY
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from maintenance.collector import spare_the_collector
+from maintenance.worker import spare_the_collector
 from tests.benchmarks.comparison import Options, Row
 
 FAMILIES = ("arm_client", "tick", "growth", "requests", "cold_start", "arm_calls")

@@ -10,8 +10,8 @@ from datetime import timedelta
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from sandbox.servicebus import BusEvent, MessageCompleted, MessageReceived, MessageSent
 from tests.benchmarks.comparison import Bound, Options, Row
-from tests.estate import OPERATIONS
-from tests.time_travel import Journey, due, journey, tick
+from tests.support.environment import OPERATIONS
+from tests.support.time_travel import Journey, due, journey, tick
 
 SUBSCRIPTION = "22222222-2222-4222-8222-222222222222"
 DURATION = timedelta(minutes=10)

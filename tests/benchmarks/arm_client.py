@@ -17,9 +17,9 @@ from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 
-from maintenance.arm import ResourceManager
-from maintenance.observations import Accepted
-from maintenance.operation import Call
+from maintenance.arm.resource_manager import ResourceManager
+from maintenance.domain.observations import Accepted
+from maintenance.domain.operation import Call
 from maintenance.worker import Worker, utc_now
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
 from tests.benchmarks.services import GROUP, SUBSCRIPTION, Services, services

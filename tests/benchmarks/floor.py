@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-from maintenance.collector import spare_the_collector
+from maintenance.worker import spare_the_collector
 from tests.benchmarks.comparison import Cost
 from tests.benchmarks.sending import send_list
 from tests.benchmarks.services import Process, say

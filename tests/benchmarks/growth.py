@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from maintenance.collector import spare_the_collector
 from maintenance.settings import read_settings
-from maintenance.worker import Worker
+from maintenance.worker import Worker, spare_the_collector
 from tests.benchmarks.comparison import Bound, Cost, Options, Row
 from tests.benchmarks.services import ROOT, Services, services
 from tests.benchmarks.workload import OPERATIONS, environment, fill, operation_urls, settings, under_way

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-from maintenance.observations import ArmAnswer
-from maintenance.transport import AiohttpTransport, Headers
+from maintenance.arm.responses import ArmAnswer
+from maintenance.arm.transport import AiohttpTransport, Headers
 from maintenance.worker import Worker
 from sandbox.functions_host.conversion import service_bus_message
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values

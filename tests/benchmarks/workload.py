@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
-from maintenance.arm_client import ArmClient
-from maintenance.operation import Call, Operation, Phase
-from maintenance.records import write_record
-from maintenance.resources import ScaleSet
+from maintenance.arm.client import ArmClient
+from maintenance.domain.operation import Call, Operation, Phase
+from maintenance.domain.resources import ScaleSet
+from maintenance.operations.records import write_record
 from maintenance.settings import Settings, read_settings
 from sandbox.environment import worker_environment
 from tests.benchmarks.sending import send_list

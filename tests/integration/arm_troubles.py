@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from sandbox.resource_manager import Fault, Outcome, http_date
-from tests.time_travel import START
+from tests.support.time_travel import START
 
 HTML = "<!DOCTYPE html><html><body>Our services aren't available right now</body></html>"
 PAUSE = timedelta(minutes=10)
@@ -19,7 +19,7 @@ SECONDS = {"Retry-After": "600"}
 DATE = {"Retry-After": http_date(START + PAUSE)}
 LONG = timedelta(minutes=1)
 ADVICE = {"error": {"code": "OperationNotAllowed", "message": "A system upgrade is in progress. Please retry later."}}
-# What an error of ARM's must never take into a log or an event (tests/secrecy.py looks).
+# What an error of ARM's must never take into a log or an event (tests/support/secret_scanner.py looks).
 SECRETS = (
     " Called with Bearer eyJ0eXAiOiJKV1QifQ.eyJhdWQiOiJhcm0ifQ.c2lnbmF0dXJl"
     " at https://management.azure.com/x?api-version=1&c=MIIHpTCCBo2gAwIBAgIT&s=c2lnbmF0dXJlLW9mLWFybQ"

@@ -15,15 +15,15 @@ import pytest
 import pytest_asyncio
 from azure.servicebus.aio import ServiceBusClient
 
-from maintenance.contracts import MAX_ALERT
+from maintenance.domain.messages import MAX_ALERT
 from maintenance.worker import worker
 from sandbox.__main__ import main as sandbox_command
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import Fault, InstanceSeed, ResourceManager, ScaleSetSeed
 from sandbox.servicebus import ServiceBus, Topology
-from tests.estate import DURATION, TOPOLOGY, Estate, Event, Running, running
-from tests.unit.alert_payloads import ALERTED, TESTS, health, payload, scale_set_id, targeting
+from tests.support.alert_payloads import ALERTED, TESTS, health, payload, scale_set_id, targeting
+from tests.support.environment import DURATION, TOPOLOGY, Estate, Event, Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from sandbox.resource_manager import Call, InstanceSeed, ScaleSetSeed
-from tests.estate import OPERATIONS, Event
 from tests.integration.arm_troubles import TROUBLES
-from tests.time_travel import START, Journey, journey
+from tests.support.environment import OPERATIONS, Event
+from tests.support.time_travel import START, Journey, journey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from azure.servicebus.exceptions import ServiceBusError
 
-from maintenance.records import read_record
+from maintenance.operations.records import read_record
 from sandbox.resource_manager import CallReceived, Happening, InstanceSeed, ScaleSetSeed
 from sandbox.servicebus import NOT_FOUND
 from tests.conformance.namespace import close_forgotten
-from tests.estate import OPERATIONS, REQUESTS, TOPIC, Event
-from tests.time_travel import Journey, journey, tick
+from tests.support.environment import OPERATIONS, REQUESTS, TOPIC, Event
+from tests.support.time_travel import Journey, journey, tick
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

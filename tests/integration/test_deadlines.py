@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from sandbox.resource_manager import Fault, InstanceSeed, ScaleSetSeed
-from tests.estate import OPERATIONS, REQUESTS
-from tests.time_travel import Journey, journey, tick
+from tests.support.environment import OPERATIONS, REQUESTS
+from tests.support.time_travel import Journey, journey, tick
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,12 +16,12 @@ import pytest
 import pytest_asyncio
 from azure.servicebus import ServiceBusMessage
 
-from maintenance.operation import Call, Operation, Phase
-from maintenance.records import write_record
-from maintenance.resources import ScaleSet
+from maintenance.domain.operation import Call, Operation, Phase
+from maintenance.domain.resources import ScaleSet
+from maintenance.operations.records import write_record
 from sandbox.resource_manager import Fault, InstanceSeed, ScaleSetSeed
-from tests.estate import Event, Running
-from tests.time_travel import START, journey
+from tests.support.environment import Event, Running
+from tests.support.time_travel import START, journey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

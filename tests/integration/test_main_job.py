@@ -11,7 +11,7 @@ from azure.core.messaging import CloudEvent
 from azure.servicebus import ServiceBusMessage
 
 from sandbox.resource_manager import Fault
-from tests.estate import OPERATIONS, Estate, Running, request, running
+from tests.support.environment import OPERATIONS, Estate, Running, request, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,13 +12,13 @@ import pytest
 import pytest_asyncio
 from azure.servicebus import ServiceBusMessage
 
-from maintenance.operation import Call, Operation, Phase
-from maintenance.records import write_record
-from maintenance.resources import ScaleSet
+from maintenance.domain.operation import Call, Operation, Phase
+from maintenance.domain.resources import ScaleSet
+from maintenance.operations.records import write_record
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
-from tests.estate import OPERATIONS
-from tests.secrecy import DEAD, SECRECY
-from tests.time_travel import START, Journey, journey, tick
+from tests.support.environment import OPERATIONS
+from tests.support.secret_scanner import DEAD, SECRECY
+from tests.support.time_travel import START, Journey, journey, tick
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
-from tests.estate import Estate, Running, request, running
+from tests.support.environment import Estate, Running, request, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

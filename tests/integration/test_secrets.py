@@ -1,4 +1,4 @@
-"""The check that all tests are under (tests/secrecy.py) finds what is planted, and lets pass what is in its place."""
+"""The check that all tests are under (tests/support/secret_scanner.py) finds what is planted, and lets pass what is in its place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
-from tests.estate import OPERATIONS, REQUESTS, TOPIC, Estate, estate, request
-from tests.secrecy import DEAD, SECRECY, Secrecy
+from tests.support.environment import OPERATIONS, REQUESTS, TOPIC, Estate, estate, request
+from tests.support.secret_scanner import DEAD, SECRECY, Secrecy
 
 SIGNED = "https://management.azure.com/x?api-version=1&s=c2lnbmF0dXJlLW9mLWFybQ&h=abcdefghij"
 

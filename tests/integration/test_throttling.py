@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from maintenance.records import read_record
+from maintenance.operations.records import read_record
 from sandbox.resource_manager import Fault, InstanceSeed, ScaleSetSeed
-from tests.estate import OPERATIONS, REQUESTS
-from tests.time_travel import Journey, journey, tick
+from tests.support.environment import OPERATIONS, REQUESTS
+from tests.support.time_travel import Journey, journey, tick
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

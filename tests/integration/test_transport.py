@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from maintenance.arm_client import ArmClient
-from maintenance.observations import ArmAnswer
-from maintenance.transport import MAX_BODY, AiohttpTransport, BodyTooLargeError
+from maintenance.arm.client import ArmClient
+from maintenance.arm.responses import ArmAnswer
+from maintenance.arm.transport import MAX_BODY, AiohttpTransport, BodyTooLargeError
 
 TARGET = "/operations/1?p=a%2Fb%2fc&t=63%41&c=MII/x+==&s=a_b-~%7E&h=%C3%BC"
 ANSWER = b"HTTP/1.1 200 OK\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}"

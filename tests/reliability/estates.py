@@ -26,8 +26,8 @@ from sandbox.resource_manager import (
 )
 from sandbox.resource_manager.seeds import OrchestrationMode
 from sandbox.servicebus import ServiceBus, Topology
-from tests.estate import OPERATIONS, QUICK, REQUESTS, ROLLOUTS, SUBSCRIPTION, TOPIC, TOPOLOGY
 from tests.reliability.killable_worker import Death, Life, live, send
+from tests.support.environment import OPERATIONS, QUICK, REQUESTS, ROLLOUTS, SUBSCRIPTION, TOPIC, TOPOLOGY
 
 GROUP = "shop"
 SCALE_SET = "web"

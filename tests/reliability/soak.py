@@ -23,10 +23,10 @@ from sandbox.environment import worker_environment
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager
 from sandbox.servicebus import ServiceBus, Topology
-from tests.estate import REQUESTS, TOPOLOGY
 from tests.reliability.soak_plan import Asked, Plan, arm_faults, make_plan
 from tests.reliability.soak_reckoning import Tally, reckon
 from tests.reliability.soak_workers import Workers
+from tests.support.environment import REQUESTS, TOPOLOGY
 
 ARM_FAILURES = 0.05
 BUS_FAILURES = 0.01

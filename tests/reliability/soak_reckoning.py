@@ -20,9 +20,9 @@ from sandbox.servicebus import (
     MessageSent,
     ServiceBus,
 )
-from tests.estate import OPERATIONS, REQUESTS, ROLLOUTS, SUBSCRIPTION, TOPIC
 from tests.reliability.soak_plan import GROUP, Plan, Target
 from tests.reliability.soak_workers import Life
+from tests.support.environment import OPERATIONS, REQUESTS, ROLLOUTS, SUBSCRIPTION, TOPIC
 
 HEARD = f"{TOPIC}/Subscriptions/{SUBSCRIPTION}"
 SHOWN = 10

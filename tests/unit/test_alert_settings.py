@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from maintenance.alert_rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
-from maintenance.errors import SettingsError
+from maintenance.alerts.rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
+from maintenance.domain.errors import SettingsError
 from maintenance.settings import read_settings
-from tests.unit.samples import SUBSCRIPTION
+from tests.support.samples import SUBSCRIPTION
 
 NEEDED = {
     "ServiceBusConnection__fullyQualifiedNamespace": "ns.servicebus.windows.net",

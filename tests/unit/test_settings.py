@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from maintenance.errors import SettingsError
+from maintenance.domain.errors import SettingsError
 from maintenance.settings import Settings, read_settings
-from tests.unit.samples import SCALE_SET, SUBSCRIPTION
+from tests.support.samples import SCALE_SET, SUBSCRIPTION
 
 NAMESPACE = "ServiceBusConnection__fullyQualifiedNamespace"
 CONNECTION_STRING = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=Root;SharedAccessKey=c2VjcmV0"

@@ -1,0 +1,113 @@
+"""X"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from maintenance.alerts.messages import messages
+from maintenance.alerts.rules import Decision, decide
+from maintenance.alerts.schemas import alert_in, read_alert
+from maintenance.domain.errors import BusUnavailable, Problem, ProblemsError
+from maintenance.domain.formats import read_json
+from maintenance.domain.messages import MAX_ALERT, Again, Envelope, QueueBus, trace_of
+from maintenance.domain.redaction import redact
+from maintenance.settings import Settings
+
+logger = logging.getLogger(__name__)
+# Action groups try again on 503, up to five times, and heed no more than that.
+RETRY_AFTER_SECONDS = 30
+MAX_PROBLEMS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, apart from the library that sends it."""
+
+    status: int
+    document: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content_type(self) -> str:
+        return "application/problem+json" if self.status >= 400 else "application/json"
+
+    @property
+    def body(self) -> bytes:
+        return json.dumps(self.document).encode()
+
+
+class AlertReceiver:
+    """The use case behind an alert."""
+
+    def __init__(self, bus: QueueBus, settings: Settings) -> None:
+        self._bus = bus
+        self._settings = settings
+
+    async def answer(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """What the sender of an alert is told: 202 with the ids of what was put on the queue, 200 with the reason why
+        nothing was, 400 with every problem, 413, or 503 where Service Bus does not take it. Never raises on account of
+        what was sent."""
+        if len(body) > MAX_ALERT:
+            told = f"An alert has at most {MAX_ALERT:,} bytes; this has {len(body):,}."
+            return _problem(413, "Content Too Large", told)
+        try:
+            document = read_json(body, MAX_ALERT)
+            decision, ids = await self._act(
+                alert_in(document) or document, trace_of({name.lower(): value for name, value in headers.items()}), None
+            )
+        except ProblemsError as error:
+            logger.warning("An alert was refused: %s", redact(str(error))[:1000])
+            return _problem(400, "Bad Request", "This is no alert that can be read.", error.problems)
+        except BusUnavailable as error:
+            logger.error("An alert could not be put on the queue: %s", error)
+            told = "Service Bus does not take messages now; send the alert again."
+            return _problem(503, "Service Unavailable", told, retry=True)
+        status = "test" if decision.test else "accepted" if ids else "ignored"
+        return Answer(202 if ids else 200, {"status": status, "reason": decision.reason, "requestIds": ids})
+
+    def takes(self, document: dict[str, Any]) -> bool:
+        return alert_in(document) is not None
+
+    async def take(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> Again | None:
+        """An alert that came over the queue. Raises InvalidAlert, BusUnavailable."""
+        await self._act(alert_in(document) or document, trace_of(envelope.properties), envelope.correlation_id)
+        return None
+
+    async def _act(
+        self, document: dict[str, Any], trace: Mapping[str, str], correlation_id: str | None
+    ) -> tuple[Decision, list[str]]:
+        alert = read_alert(document)
+        decision = decide(alert, self._settings.alerts)
+        found = messages(decision, alert.alert_id, self._settings.alerts)
+        sends = [
+            self._bus.enqueue(
+                message.body,
+                message_id=message.message_id,
+                due=None,
+                correlation_id=correlation_id or f"alert-{decision.origin}",
+                properties=dict(trace),
+            )
+            for message in found
+        ]
+        await asyncio.gather(*sends)
+        ids = [message.message_id for message in found]
+        logger.info("Alert: %s Leads to: %s", redact(decision.reason), ", ".join(ids[:20]) or "nothing")
+        return decision, ids
+
+
+def _problem(
+    status: int, title: str, detail: str, problems: tuple[Problem, ...] = (), *, retry: bool = False
+) -> Answer:
+    """RFC 9457. The problems are named under `problems`."""
+    document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if problems:
+        document["problems"] = [
+            {"field": each.field, "message": each.message, **({"value": each.value} if each.value is not None else {})}
+            for each in problems[:MAX_PROBLEMS]
+        ]
+    return Answer(status, document, {"Retry-After": str(RETRY_AFTER_SECONDS)} if retry else {})

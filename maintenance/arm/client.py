@@ -1,0 +1,139 @@
+"""X"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+import httpx
+
+from maintenance.arm.responses import ArmAnswer
+from maintenance.arm.transport import AiohttpTransport
+
+# Seconds, over all of one call: connecting, sending, and the whole answer.
+CALL_TIMEOUT = 45.0
+# Asked for no encoding ARM sends none, so that a page's size is what is read.
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vmss-maintenance/0.1"}
+
+
+class Auth(Protocol):
+    """What is used of `identity.ManagedIdentityAuth`."""
+
+    async def token(self) -> str: ...
+
+    def refused(self, token: str) -> None: ...
+
+
+class ArmClient:
+    """One per process; follows no redirect, since the token would go along, and reads no environment.
+
+    `endpoint` has no trailing slash. Any transport of httpx's does; with the app's own, httpx's objects for requests
+    and answers are left out.
+    """
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        auth: Auth,
+        *,
+        endpoint: str,
+        call_timeout: float = CALL_TIMEOUT,
+    ) -> None:
+        self._transport = transport
+        self._auth = auth
+        self._endpoint = endpoint
+        self._url = httpx.URL(endpoint)
+        self._time_limit = TimeLimit(call_timeout)
+        self._exchange = transport.exchange if isinstance(transport, AiohttpTransport) else self._exchange_by_httpx
+        self._plain = {"Host": self._url.netloc.decode("ascii"), **HEADERS}
+        self._last: tuple[str, dict[str, str], dict[str, str]] | None = None
+
+    async def send(self, method: str, url: str, body: bytes | None = None) -> ArmAnswer:
+        """One call, sent once. `url` is absolute and of the endpoint's origin, `body` is JSON.
+
+        Raises `httpx.TransportError`, TimeoutError, and what the auth raises.
+        """
+        if not url.startswith(self._endpoint + "/"):
+            # The same origin in another spelling: the check of URLs reads hosts without letter case.
+            url = self._endpoint + httpx.URL(url).raw_path.decode("ascii")
+        with self._time_limit:
+            token = await self._auth.token()
+            plain, json = self._headers(token)
+            answer = await self._exchange(method, url, plain if body is None else json, body)
+        if answer.status == 401:
+            self._auth.refused(token)
+        return answer
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    def _headers(self, token: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Those of calls without a body, and with one."""
+        if self._last is None or self._last[0] != token:
+            plain = {**self._plain, "Authorization": f"Bearer {token}"}
+            self._last = (token, plain, {**plain, "Content-Type": "application/json"})
+        return self._last[1:]
+
+    async def _exchange_by_httpx(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> ArmAnswer:
+        request = httpx.Request(
+            method,
+            self._url,
+            headers=headers,
+            content=body,
+            extensions={"target": url[len(self._endpoint) :].encode("ascii")},
+        )
+        response = await self._transport.handle_async_request(request)
+        return ArmAnswer(response.status_code, response.headers, await response.aread())
+
+
+class TimeLimit:
+    """A context around each call, for one event loop: one that takes longer than `seconds` is canceled, and its block
+    raises TimeoutError, as that of `asyncio.timeout` does. A task has one such block open at a time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        # The time of the loop at which each ends, oldest first, and how many others had canceled its task by then.
+        self._open: dict[asyncio.Task[Any], tuple[float, int]] = {}
+        self._overdue: dict[asyncio.Task[Any], int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        task = _current_task()
+        if task in self._open:
+            raise RuntimeError("a call within a call has no time of its own")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._seconds
+        self._open[task] = (end, task.cancelling())
+        if self._timer is None:
+            self._timer = loop.call_at(end, self._ring, loop)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        task = _current_task()
+        if self._open.pop(task, None) is not None:
+            return
+        canceled_before = self._overdue.pop(task)
+        # Who else has canceled the task wants it to end, not to hear of a time-out.
+        if task.uncancel() <= canceled_before and isinstance(error, asyncio.CancelledError):
+            raise TimeoutError from error
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for task, (end, canceled_before) in list(self._open.items()):
+            if end > now:
+                self._timer = loop.call_at(end, self._ring, loop)
+                return
+            del self._open[task]
+            self._overdue[task] = canceled_before
+            task.cancel()
+        self._timer = None
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("only a task can be given a time")
+    return task

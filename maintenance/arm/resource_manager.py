@@ -1,0 +1,265 @@
+"""Azure Resource Manager over httpx: start maintenance, read how it goes, list instances.
+
+Source: REST reference of Compute, 2024-07-01. Nothing here retries: what comes next is decided in `lifecycle`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from maintenance.arm.client import ArmClient
+from maintenance.arm.responses import ArmAnswer, read_error, read_operation, read_retry_after, read_submission
+from maintenance.arm.urls import check_next_link, check_operation_url
+from maintenance.arm.views import read_instance, read_listed
+from maintenance.domain.errors import (
+    ArmError,
+    IdentityUnavailable,
+    RefusedError,
+    ThrottledError,
+    TransientError,
+    UntrustedUrl,
+)
+from maintenance.domain.instances import Instance, ListedScaleSet
+from maintenance.domain.observations import (
+    Accepted,
+    Ambiguous,
+    ErrorDetail,
+    Reading,
+    Refused,
+    Running,
+    Submission,
+    Throttled,
+    Unreadable,
+    Untold,
+)
+from maintenance.domain.operation import Call
+from maintenance.domain.redaction import redact
+from maintenance.domain.resources import ScaleSet
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+API_VERSION = "2024-07-01"
+MAX_PAGES = 100
+MAY_PERFORM = "Microsoft.Compute/virtualMachineScaleSets/performMaintenance/action"
+MAY_READ_INSTANCES = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
+MAY_READ_SCALE_SETS = "Microsoft.Compute/virtualMachineScaleSets/read"
+MAY_PERFORM_ON_VM = "Microsoft.Compute/virtualMachines/performMaintenance/action"
+MAY_READ_VMS = "Microsoft.Compute/virtualMachines/read"
+MAY_READ_OPERATIONS = "Microsoft.Compute/locations/operations/read"
+
+
+class ResourceManager:
+    """One per process. `endpoint` has no trailing slash; `now` is the time that Retry-After dates are read against."""
+
+    def __init__(
+        self,
+        client: ArmClient,
+        *,
+        endpoint: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._endpoint = endpoint.rstrip("/")
+        self._now = now
+
+    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission:
+        """POST performMaintenance once. No `instance_ids`: every VM of the scale set, sent without a body.
+
+        Raises UntrustedUrl where ARM accepted it and points to a place that must not be followed.
+        """
+        if instance_ids is not None and not instance_ids:
+            raise ValueError("an empty list of instances has no defined meaning, and might mean all of them")
+        body = None if instance_ids is None else json.dumps({"instanceIds": list(instance_ids)}).encode()
+        return await self._perform(scale_set, scale_set.resource_id, body, MAY_PERFORM)
+
+    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
+        """POST performMaintenance once for one VM of a Flexible scale set, which takes it in no other form.
+
+        Raises UntrustedUrl as above.
+        """
+        return await self._perform(scale_set, vm_resource_id(scale_set, vm_name), None, MAY_PERFORM_ON_VM)
+
+    async def _perform(self, scale_set: ScaleSet, resource_id: str, body: bytes | None, permission: str) -> Submission:
+        url = f"{self._endpoint}{resource_id}/performMaintenance?api-version={API_VERSION}"
+        try:
+            answer = await self._client.send("POST", url, body)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, IdentityUnavailable) as error:
+            return Throttled(_trouble(error), whole_subscription=False)
+        except (httpx.TransportError, TimeoutError) as error:
+            return Ambiguous(_trouble(error))
+        if 300 <= answer.status < 400:
+            return Refused(untrusted(_redirected(answer)), answer.status)
+        submission = read_submission(answer, self._now())
+        match submission:
+            case Accepted(url=str(told)):
+                checked = check_operation_url(told, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
+                return replace(submission, url=checked)
+            case Refused(error=denied, status=403):
+                return replace(submission, error=_with_permission(denied, permission, resource_id))
+            case Refused(error=denied, status=401):
+                return replace(submission, error=_with_identity(denied))
+        return submission
+
+    async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
+        """GET an operation URL. Raises UntrustedUrl, before anything is sent, where it must not be followed."""
+        checked = check_operation_url(
+            call.url or "", endpoint=self._endpoint, subscription_id=scale_set.subscription_id
+        )
+        try:
+            answer = await self._client.send("GET", checked)
+        except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
+            return Unreadable(_trouble(error))
+        if 300 <= answer.status < 400:
+            raise _redirected(answer)
+        reading = read_operation(answer, call.kind, self._now())
+        match reading:
+            case Running(url=str(moved)):
+                moved = check_operation_url(moved, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
+                return replace(reading, url=moved)
+            case Untold(error=denied) if answer.status == 403:
+                scope = f"/subscriptions/{scale_set.subscription_id}"
+                denied = _with_permission(denied, MAY_READ_OPERATIONS, scope)
+                # The views are left to judge by, and may tell of a success: nobody else hears of this then.
+                logger.warning("An operation on %s may not be read: %s", scale_set, redact(denied.message))
+                return replace(reading, error=denied)
+            case Unreadable(error=denied) if answer.status == 401:
+                return replace(reading, error=_with_identity(denied))
+        return reading
+
+    async def is_flexible(self, scale_set: ScaleSet) -> bool:
+        """Whether the scale set has Flexible orchestration. Raises ArmError: ThrottledError, TransientError, or RefusedError."""
+        url = f"{self._endpoint}{scale_set.resource_id}?api-version={API_VERSION}"
+        document = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set.resource_id)
+        properties = document.get("properties")
+        mode = properties.get("orchestrationMode") if isinstance(properties, dict) else None
+        return isinstance(mode, str) and mode.lower() == "flexible"
+
+    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
+        """Every instance with its view, in ARM's order.
+
+        A Flexible scale set refuses to expand views from the set; there they are read from the VMs that belong to it.
+        Raises ArmError: ThrottledError, TransientError, or RefusedError.
+        """
+        doing = f"list the instances of {scale_set}"
+        if flexible:
+            group = scale_set.resource_id.partition("/providers/")[0]
+            url = f"{self._endpoint}{group}/providers/Microsoft.Compute/virtualMachines?$filter="
+            url += quote(f"'virtualMachineScaleSet/id' eq '{scale_set.resource_id}'", safe="'/")
+            url += f"&$expand=instanceView&api-version={API_VERSION}"
+        else:
+            url = f"{self._endpoint}{scale_set.resource_id}/virtualMachines"
+            url += f"?$expand=instanceView&api-version={API_VERSION}"
+        permission = MAY_READ_VMS if flexible else MAY_READ_INSTANCES
+        return await self._list(doing, url, permission, scope=scale_set.resource_id, read=read_instance)
+
+    async def list_scale_sets(self, subscription_id: str) -> list[ListedScaleSet]:
+        """Every scale set of a subscription that the identity may see. Raises ArmError as `list_instances` does."""
+        doing = f"list the scale sets of subscription {subscription_id}"
+        scope = f"/subscriptions/{subscription_id}"
+        url = f"{self._endpoint}{scope}/providers/Microsoft.Compute/virtualMachineScaleSets?api-version={API_VERSION}"
+        return await self._list(doing, url, MAY_READ_SCALE_SETS, scope=scope, read=read_listed)
+
+    async def _list(
+        self,
+        doing: str,
+        url: str,
+        permission: str,
+        *,
+        scope: str,
+        read: Callable[[dict[str, Any]], T],
+    ) -> list[T]:
+        subscription_id = scope.split("/")[2]
+        found: list[T] = []
+        for _ in range(MAX_PAGES):
+            page = await self._read(doing, url, permission, scope)
+            try:
+                found += [read(entry) for entry in page["value"]]
+            except (LookupError, ValueError, AttributeError, TypeError) as error:
+                told = f"ARM's list cannot be read ({type(error).__name__})"
+                unreadable = ErrorDetail("UnreadableAnswer", told)
+                raise TransientError(doing, unreadable, status=200) from None
+            next_link = page.get("nextLink")
+            if not next_link:
+                return found
+            try:
+                url = check_next_link(str(next_link), endpoint=self._endpoint, subscription_id=subscription_id)
+            except UntrustedUrl as error:
+                raise RefusedError(doing, untrusted(error), status=200) from None
+        raise RefusedError(doing, ErrorDetail("TooManyPages", f"ARM's list does not end after {MAX_PAGES} pages"))
+
+    async def _read(self, doing: str, url: str, permission: str, scope: str) -> dict[str, Any]:
+        try:
+            answer = await self._client.send("GET", url)
+        except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
+            raise TransientError(doing, _trouble(error)) from None
+        if answer.status == 200:
+            try:
+                document = json.loads(answer.body)
+            except (ValueError, RecursionError):
+                document = None
+            if isinstance(document, dict):
+                return document
+            unreadable = ErrorDetail("UnreadableAnswer", "ARM's answer is no JSON object")
+            raise TransientError(doing, unreadable, status=answer.status)
+        raise self._refusal(doing, answer, permission, scope)
+
+    def _refusal(self, doing: str, answer: ArmAnswer, permission: str, scope: str) -> ArmError:
+        error = read_error(answer)
+        retry_after = read_retry_after(answer.headers, self._now())
+        if 300 <= answer.status < 400:
+            return RefusedError(doing, untrusted(_redirected(answer)), status=answer.status)
+        if answer.status == 429:
+            return ThrottledError(doing, error, status=429, retry_after=retry_after)
+        if answer.status == 401:
+            return TransientError(doing, _with_identity(error), status=401, retry_after=retry_after)
+        if answer.status == 403:
+            return RefusedError(doing, _with_permission(error, permission, scope), status=403)
+        if answer.status == 408 or answer.status >= 500 or answer.status < 400 or retry_after is not None:
+            return TransientError(doing, error, status=answer.status, retry_after=retry_after)
+        return RefusedError(doing, error, status=answer.status)
+
+
+def vm_resource_id(scale_set: ScaleSet, vm_name: str) -> str:
+    """The resource id of a VM of a Flexible scale set, which is in the set's resource group."""
+    return f"{scale_set.resource_id.partition('/providers/')[0]}/providers/Microsoft.Compute/virtualMachines/{vm_name}"
+
+
+def untrusted(error: UntrustedUrl) -> ErrorDetail:
+    """A refused URL as an error for events."""
+    return ErrorDetail("UntrustedUrl", str(error), target=error.host)
+
+
+def _redirected(answer: ArmAnswer) -> UntrustedUrl:
+    """A redirect as the refusal to follow it: the token would go along."""
+    try:
+        host = urlsplit(answer.headers.get("location", "")).hostname or "(no host)"
+    except ValueError:
+        host = "(unreadable)"
+    return UntrustedUrl(host[:100], f"ARM answered with a redirect, HTTP {answer.status}")
+
+
+def _trouble(error: Exception) -> ErrorDetail:
+    if isinstance(error, IdentityUnavailable):
+        return ErrorDetail("IdentityUnavailable", str(error))
+    name = type(error).__name__
+    return ErrorDetail(
+        name if isinstance(error, httpx.HTTPError) else "Timeout", f"No answer from ARM: {error or name}"
+    )
+
+
+def _with_identity(error: ErrorDetail) -> ErrorDetail:
+    told = f"{error.message} ARM does not accept the token of the app's managed identity."
+    return replace(error, message=told)
+
+
+def _with_permission(error: ErrorDetail, permission: str, scope: str) -> ErrorDetail:
+    told = f"{error.message} The app's managed identity needs the permission {permission} on {scope}."
+    return replace(error, message=told)

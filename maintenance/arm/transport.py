@@ -1,0 +1,109 @@
+"""X"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import aiohttp
+import httpx
+from yarl import URL
+
+from maintenance.arm.responses import ArmAnswer
+
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
+# A page of instance views has a few KB an instance. What is larger than this is no answer of ARM's.
+MAX_BODY = 8 * 1024 * 1024
+CONNECT_TIMEOUT = 10.0
+
+
+class BodyTooLargeError(httpx.ReadError):
+    """The answer's body is larger than `MAX_BODY` bytes."""
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Sends each request as it is: URL verbatim, no redirects, no cookies, no proxies, no retry of a POST.
+
+    `limit` bounds the open connections. Of the times only `connect_timeout` (seconds) is kept here, as only here it is
+    known that nothing was sent; a caller bounds the whole call, with one timer instead of one for each of its parts.
+
+    Raises `httpx.ConnectError` or `httpx.ConnectTimeout` where the request was certainly not sent, other
+    `httpx.TransportError` where it may have been.
+    """
+
+    def __init__(self, *, limit: int = 100, connect_timeout: float = CONNECT_TIMEOUT) -> None:
+        self._limit = limit
+        self._connect_timeout = connect_timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmAnswer:
+        """One call, without httpx's objects for it, which take half as long as the call. `url` is sent as it is."""
+        session = self._session or self._open()
+        try:
+            response = await session.request(
+                method,
+                URL(url, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                # aiohttp declares a type even for no body; ARM is sent what the REST reference has, and no more.
+                skip_auto_headers=None if method == "GET" else ("Content-Type",),
+            )
+            try:
+                content = await _read(response.content)
+            except BaseException:
+                response.close()
+                raise
+        except aiohttp.ConnectionTimeoutError as error:
+            raise httpx.ConnectTimeout("no connection in time") from error
+        except aiohttp.ClientConnectorError as error:
+            raise httpx.ConnectError("no connection") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise httpx.ReadError(f"the connection broke ({type(error).__name__})") from error
+        return ArmAnswer(response.status, response.headers, content)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The same for any client of httpx's, which keeps its time-outs itself.
+
+        The extension `target` (httpx's own name for it) is sent as it is in place of the URL's path and query.
+        """
+        url = str(request.url)
+        if (target := request.extensions.get("target")) is not None:
+            url = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}"
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        try:
+            answer = await self.exchange(request.method, url, headers, await request.aread() or None)
+        except httpx.TransportError as error:
+            error.request = request
+            raise
+        return httpx.Response(
+            answer.status, headers=list(answer.headers.items()), stream=httpx.ByteStream(answer.body), request=request
+        )
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        # Only inside a running loop can a session be made, and a process has one loop and one transport.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._limit),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+                trust_env=False,
+            )
+        return self._session
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    first = await content.readany()
+    if content.at_eof():
+        # As nearly always: an answer of one piece, which need not be copied.
+        return first
+    body = bytearray(first)
+    while not content.at_eof():
+        body += await content.readany()
+        if len(body) > MAX_BODY:
+            raise BodyTooLargeError(f"the answer is larger than {MAX_BODY:,} bytes")
+    return bytes(body)

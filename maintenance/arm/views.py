@@ -1,0 +1,87 @@
+"""Reads instance views and listings of scale sets. Pure.
+
+Source: `VirtualMachineScaleSetVM` with `$expand=instanceView` and `VirtualMachineScaleSets_ListAll`, REST reference of
+Compute 2024-07-01.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from maintenance.domain.instances import Instance, ListedScaleSet, MaintenanceStatus
+from maintenance.domain.resources import parse_scale_set_id
+
+MAX_MESSAGE = 300
+
+
+def read_instance(document: Mapping[str, Any]) -> Instance:
+    """Read one element of `virtualMachines?$expand=instanceView`.
+
+    Raises ValueError where it holds no instance id.
+    """
+    instance_id = document.get("instanceId") or document.get("name")
+    if not isinstance(instance_id, str) or not instance_id:
+        raise ValueError("an instance without instanceId")
+    properties = _mapping(document.get("properties"))
+    view = _mapping(properties.get("instanceView"))
+    codes = {}
+    changed_at = None
+    statuses = view.get("statuses")
+    for status in statuses if isinstance(statuses, list) else ():
+        kind, _, value = str(_mapping(status).get("code", "")).partition("/")
+        codes[kind.lower()] = value.lower()
+        if kind.lower() == "provisioningstate":
+            changed_at = _moment(_mapping(status).get("time"))
+    provisioning = codes.get("provisioningstate") or str(properties.get("provisioningState") or "succeeded").lower()
+    if str(properties.get("provisioningState", "")).lower() == "updating":
+        provisioning = "updating"
+    health = str(_mapping(_mapping(view.get("vmHealth")).get("status")).get("code", "")).partition("/")[2].lower()
+    domain = view.get("platformUpdateDomain")
+    return Instance(
+        instance_id=instance_id,
+        provisioning=provisioning,
+        maintenance=_maintenance(view.get("maintenanceRedeployStatus")),
+        update_domain=domain if isinstance(domain, int) else None,
+        power=codes.get("powerstate"),
+        healthy=health == "healthy" if health else None,
+        changed_at=changed_at,
+    )
+
+
+def _maintenance(document: object) -> MaintenanceStatus | None:
+    if not isinstance(document, Mapping) or not document:
+        return None
+    message = document.get("lastOperationMessage")
+    return MaintenanceStatus(
+        allowed=document.get("isCustomerInitiatedMaintenanceAllowed") is True,
+        last_result=str(document.get("lastOperationResultCode") or "none").lower(),
+        # JSON can hold half of a surrogate pair, which no record could be written with or read from.
+        last_message=str(message)[:MAX_MESSAGE].encode(errors="replace").decode() if message else None,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def read_listed(document: Mapping[str, Any]) -> ListedScaleSet:
+    """Read one element of the list. Raises ValueError, LookupError, TypeError or AttributeError where it is none."""
+    properties = document.get("properties")
+    mode = properties.get("orchestrationMode") if isinstance(properties, Mapping) else None
+    return ListedScaleSet(
+        scale_set=parse_scale_set_id(document["id"]),
+        location=str(document.get("location") or "").replace(" ", "").lower(),
+        flexible=isinstance(mode, str) and mode.lower() == "flexible",
+    )

@@ -1,0 +1,118 @@
+"""X"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from maintenance.domain.observations import ErrorDetail
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input: where, what, and the offending value as text (shortened)."""
+
+    field: str
+    message: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f" (got {self.value})"
+        return f"{self.field}: {self.message}{shown}"
+
+
+def not_allowed(resource_id: str) -> Problem:
+    """The problem of a scale set that this app must not touch."""
+    return Problem("scale set", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", resource_id)
+
+
+class MaintenanceError(Exception):
+    """The root of everything this package raises on purpose."""
+
+
+class ProblemsError(MaintenanceError):
+    """An input that cannot be acted on; carries every problem found, never just the first."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(str(problem) for problem in problems))
+
+
+class InvalidRequest(ProblemsError):
+    """The message is not a maintenance request."""
+
+
+class InvalidAlert(ProblemsError):
+    """The payload is no alert of Azure Monitor's, or lacks what must be known to act on it."""
+
+
+class PolicyViolation(ProblemsError):
+    """The request is well formed, but this app does not allow it."""
+
+
+class SettingsError(ProblemsError):
+    """The app's settings are incomplete or wrong."""
+
+
+class UnreadableRecord(MaintenanceError):
+    """A message in the operations queue that this version cannot read; it belongs in the dead-letter queue."""
+
+    def __init__(self, reason: str, description: str) -> None:
+        self.reason = reason
+        self.description = description
+        super().__init__(f"{reason}: {description}")
+
+
+class ArmError(MaintenanceError):
+    """Azure Resource Manager did not give what was asked of it.
+
+    `status` is the HTTP status, None where no answer came. `error` is ARM's own account of it.
+    """
+
+    def __init__(
+        self,
+        doing: str,
+        error: ErrorDetail,
+        *,
+        status: int | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        self.doing = doing
+        self.error = error
+        self.status = status
+        self.retry_after = retry_after
+        answered = "no answer" if status is None else f"HTTP {status}"
+        super().__init__(f"{doing}: {answered}: {error.code}: {error.message}")
+
+
+class ThrottledError(ArmError):
+    """Too many calls; none before `retry_after`."""
+
+
+class TransientError(ArmError):
+    """Trouble that passes: a time-out, a lost connection, a 5xx."""
+
+
+class RefusedError(ArmError):
+    """A final no: the same call will be refused again."""
+
+
+class BusUnavailable(MaintenanceError):
+    """Service Bus did not take or give a message."""
+
+
+class MessageTooLarge(BusUnavailable):
+    """Service Bus takes no message of that size, now or later."""
+
+
+class IdentityUnavailable(MaintenanceError):
+    """No token could be had. Nothing was sent."""
+
+
+class UntrustedUrl(MaintenanceError):
+    """A URL that is not followed; names the host, never the query."""
+
+    def __init__(self, host: str, why: str) -> None:
+        self.host = host
+        self.why = why
+        super().__init__(f"ARM's answer points to {host!r}, which is not followed: {why}")

@@ -1,0 +1,103 @@
+"""Instances and scale sets as Resource Manager shows them, and what their state means for maintenance.
+
+The view has no flag for "maintenance runs now": a provisioning state of updating is the sign of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from maintenance.domain.resources import ScaleSet
+
+
+class InstanceState(StrEnum):
+    """Where an instance stands before maintenance is asked for."""
+
+    ELIGIBLE = "Eligible"
+    IN_PROGRESS = "InProgress"
+    COMPLETED = "Completed"
+    NOT_ELIGIBLE = "NotEligible"
+    NOT_FOUND = "NotFound"
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceStatus:
+    """`maintenanceRedeployStatus`; absent from the view when no maintenance is planned."""
+
+    allowed: bool
+    last_result: str = "none"
+    last_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance as its view shows it. `changed_at` is when its provisioning state last changed, where told."""
+
+    instance_id: str
+    provisioning: str = "succeeded"
+    maintenance: MaintenanceStatus | None = None
+    update_domain: int | None = None
+    power: str | None = None
+    healthy: bool | None = None
+    changed_at: datetime | None = None
+
+    @property
+    def state(self) -> InstanceState:
+        if self.provisioning == "updating":
+            return InstanceState.IN_PROGRESS
+        if self.provisioning in ("deleting", "deallocating", "creating"):
+            return InstanceState.NOT_ELIGIBLE
+        if self.maintenance is None:
+            return InstanceState.NOT_ELIGIBLE
+        if self.maintenance.allowed:
+            return InstanceState.ELIGIBLE
+        if self.maintenance.last_result == "maintenancecompleted":
+            return InstanceState.COMPLETED
+        return InstanceState.NOT_ELIGIBLE
+
+    @property
+    def maintenance_allowed(self) -> bool:
+        return self.maintenance is not None and self.maintenance.allowed
+
+    @property
+    def why(self) -> str:
+        """The state in words, for the person who reads the event."""
+        match self.state:
+            case InstanceState.ELIGIBLE:
+                return "maintenance is planned and may be started"
+            case InstanceState.IN_PROGRESS:
+                return "the instance is being updated"
+            case InstanceState.COMPLETED:
+                return "maintenance was completed before"
+        if self.provisioning != "succeeded" and self.maintenance is None:
+            return f"no maintenance is planned (provisioning state: {self.provisioning})"
+        if self.maintenance is None:
+            return "no maintenance is planned"
+        if self.provisioning in ("deleting", "deallocating", "creating"):
+            return f"the instance is {self.provisioning}"
+        told = f": {self.maintenance.last_message}" if self.maintenance.last_message else ""
+        return f"self-service maintenance is not allowed now{told}"
+
+
+def select(instances: Iterable[Instance], targets: tuple[str, ...] | None) -> tuple[dict[str, Instance], list[str]]:
+    """The targeted instances by id in the view's order (all, where `targets` is None), and the ids not found.
+
+    Flexible VM names differ in letter case between answers, so ids are matched without it.
+    """
+    if targets is None:
+        return {instance.instance_id: instance for instance in instances}, []
+    by_key = {instance.instance_id.lower(): instance for instance in instances}
+    found = {target: by_key[target.lower()] for target in targets if target.lower() in by_key}
+    return found, [target for target in targets if target not in found]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedScaleSet:
+    """`location` in small letters and without spaces, as `westeurope`."""
+
+    scale_set: ScaleSet
+    location: str
+    flexible: bool = False

@@ -1,0 +1,164 @@
+"""X"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from maintenance.domain.formats import read_json
+from maintenance.domain.observations import ErrorDetail
+
+# 1,000 instances, the most a scale set holds, with names of the longest kind, and room for the rest.
+MAX_BODY = 100_000
+# As much as a message of the queue can hold, in the Standard tier.
+MAX_ALERT = 256 * 1024
+CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+# Under the 256 KB that a message may have in the Standard tier, with room for its properties.
+MAX_EVENT = 200_000
+# What is cut in an event that would be larger, and to how much.
+CUTTABLE = ("error", "problems", "request", "reason")
+MAX_CUT_TEXT = 400
+MAX_CUT_LIST = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """A message of the requests queue, apart from the library that received it.
+
+    `delivery_count` is 1 on the first delivery. `properties` are the application properties with string keys.
+    """
+
+    body: bytes
+    message_id: str | None = None
+    sequence_number: int | None = None
+    delivery_count: int = 1
+    enqueued_at: datetime | None = None
+    correlation_id: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+def trace_of(properties: Mapping[str, Any]) -> dict[str, str]:
+    """The trace context among a message's properties (W3C Trace Context; `Diagnostic-Id` is Azure's older name)."""
+    names = ("traceparent", "tracestate", "Diagnostic-Id")
+    trace = {name: str(properties[name])[:512] for name in names if properties.get(name)}
+    if "traceparent" not in trace and "Diagnostic-Id" in trace:
+        trace["traceparent"] = trace["Diagnostic-Id"]
+    return trace
+
+
+def read_document(envelope: Envelope) -> dict[str, Any]:
+    """The JSON object in a message's body. Raises InvalidRequest as `read_json` does.
+
+    An alert may be larger than a request: it says the same in HTML, more than once.
+    """
+    return read_json(envelope.body, MAX_ALERT if b'"schemaId"' in envelope.body else MAX_BODY)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An operation as a message for the operations queue, to be delivered at `due`."""
+
+    message_id: str
+    body: bytes
+    due: datetime
+    phase: str
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceEvent:
+    """One CloudEvent, with the plain properties that subscription filters look at."""
+
+    type: str
+    event_id: str
+    source: str
+    subject: str
+    time: datetime
+    data: Mapping[str, Any]
+    properties: Mapping[str, str]
+    correlation_id: str | None = None
+    trace: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """The structured form, never over `MAX_EVENT` bytes: what instances were told is left out first, then the
+        ends of long texts and lists are, then instances are (`instancesCut` counts them)."""
+        body = self._encode(self.data)
+        if len(body) <= MAX_EVENT:
+            return body
+        instances = self.data.get("instances") or []
+        short = [{name: value for name, value in entry.items() if name != "message"} for entry in instances]
+        data = {**self.data, **({"instances": short} if short else {})}
+        body = self._encode(data)
+        if len(body) > MAX_EVENT:
+            data.update({name: _cut(self.data[name]) for name in CUTTABLE if name in self.data})
+            body = self._encode(data)
+        kept = len(short)
+        while len(body) > MAX_EVENT and kept:
+            kept //= 2
+            body = self._encode({**data, "instances": short[:kept], "instancesCut": len(short) - kept})
+        return body
+
+    def _encode(self, data: Mapping[str, Any]) -> bytes:
+        document: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": self.event_id,
+            "source": self.source,
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time.isoformat(),
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+        document.update({name: self.trace[name] for name in ("traceparent", "tracestate") if name in self.trace})
+        # A lone surrogate, which JSON can smuggle in, has no UTF-8 form.
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _cut(value: Any) -> Any:
+    match value:
+        case str():
+            return value if len(value) <= MAX_CUT_TEXT else value[:MAX_CUT_TEXT] + "…"
+        case list():
+            return [_cut(item) for item in value[:MAX_CUT_LIST]]
+        case dict():
+            return {name: _cut(item) for name, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The message could not be dealt with yet: `body` is to be delivered at `due`."""
+
+    body: bytes
+    due: datetime
+    trouble: ErrorDetail
+
+
+class QueueBus(Protocol):
+    """What use cases use of `bus.Bus` to put a message on the requests queue."""
+
+    async def enqueue(
+        self,
+        body: bytes,
+        *,
+        message_id: str,
+        due: datetime | None,
+        correlation_id: str | None,
+        properties: Mapping[str, str | int | bool],
+    ) -> None: ...
+
+
+class Taker(Protocol):
+    """A kind of message. Whatever it leads to has ids that stay the same when the message is delivered again."""
+
+    def takes(self, document: dict[str, Any]) -> bool:
+        """Whether the document is of this kind, be it right or wrong."""
+        ...
+
+    async def take(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> Again | None:
+        """Deal with it. `attempt` counts from 0. Raises ProblemsError where it is to be rejected, and BusUnavailable
+        where it is to be tried again."""
+        ...

@@ -1,0 +1,141 @@
+"""Names of Azure resources: parse, validate, compare, format.
+
+ARM ids differ in letter case from one field to the next, so they are compared without it and kept as first seen.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+# Resource group names take Unicode letters, digits and -_.() and end in none of the dots; the length is ARM's limit.
+RESOURCE_GROUP = re.compile(r"[\w\-.()]{0,89}[\w\-()]")
+SCALE_SET = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,62}[A-Za-z0-9_])?", re.ASCII)
+INSTANCE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,78}[A-Za-z0-9_])?", re.ASCII)
+SCALE_SET_ID_FORM = (
+    "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}"
+    "/providers/Microsoft.Compute/virtualMachineScaleSets/{vmScaleSetName}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleSet:
+    """A VM scale set by its three names."""
+
+    subscription_id: str
+    resource_group_name: str
+    name: str
+
+    @property
+    def resource_id(self) -> str:
+        return SCALE_SET_ID_FORM.format(
+            subscriptionId=self.subscription_id,
+            resourceGroupName=self.resource_group_name,
+            vmScaleSetName=self.name,
+        )
+
+    @property
+    def key(self) -> str:
+        """The same for every spelling of the same scale set."""
+        return self.resource_id.lower()
+
+    def __str__(self) -> str:
+        return f"{self.resource_group_name}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A subscription, a resource group or a scale set that requests may name."""
+
+    subscription_id: str
+    resource_group_name: str | None = None
+    scale_set_name: str | None = None
+
+    def contains(self, scale_set: ScaleSet) -> bool:
+        if scale_set.subscription_id.lower() != self.subscription_id.lower():
+            return False
+        if self.resource_group_name is None:
+            return True
+        if scale_set.resource_group_name.lower() != self.resource_group_name.lower():
+            return False
+        return self.scale_set_name is None or scale_set.name.lower() == self.scale_set_name.lower()
+
+    def __str__(self) -> str:
+        text = f"/subscriptions/{self.subscription_id}"
+        if self.resource_group_name is not None:
+            text += f"/resourceGroups/{self.resource_group_name}"
+        if self.scale_set_name is not None:
+            text += f"/providers/Microsoft.Compute/virtualMachineScaleSets/{self.scale_set_name}"
+        return text
+
+
+def subscription_problem(value: str) -> str | None:
+    """Why `value` is no subscription id; None when it is one."""
+    return None if GUID.fullmatch(value) else "must be a subscription id: a GUID with dashes"
+
+
+def resource_group_problem(value: str) -> str | None:
+    """Why `value` is no resource group name; None when it is one."""
+    if RESOURCE_GROUP.fullmatch(value) and value.strip("."):
+        return None
+    return "must be a resource group name: 1 to 90 letters, digits, '-', '_', '.', '(' or ')', not ending in '.'"
+
+
+def scale_set_problem(value: str) -> str | None:
+    """Why `value` is no scale set name; None when it is one."""
+    if SCALE_SET.fullmatch(value):
+        return None
+    return "must be a scale set name: 1 to 64 letters, digits, '-', '_' or '.', with no '-' or '.' at either end"
+
+
+def instance_problem(value: str) -> str | None:
+    """Why `value` is no instance id (Uniform: a number; Flexible: a VM name); None when it is one."""
+    return None if INSTANCE.fullmatch(value) else "must be an instance id, as the instance view shows it"
+
+
+def parse_scale_set_id(text: str) -> ScaleSet:
+    """Read a scale set's resource id, in any letter case.
+
+    Raises ValueError that says what is wrong.
+    """
+    scope = parse_scope(text)
+    if scope.resource_group_name is None or scope.scale_set_name is None:
+        raise ValueError(f"must have the form {SCALE_SET_ID_FORM}")
+    return ScaleSet(scope.subscription_id, scope.resource_group_name, scope.scale_set_name)
+
+
+def parse_scope(text: str) -> Scope:
+    """Read a subscription id (bare or as a path), a resource group id or a scale set id, in any letter case.
+
+    Raises ValueError that says what is wrong.
+    """
+    if GUID.fullmatch(text):
+        return Scope(text)
+    match text.removesuffix("/").split("/"):
+        case ["", head, subscription] if head.lower() == "subscriptions":
+            scope = Scope(subscription)
+        case ["", head, subscription, groups, group] if (head.lower(), groups.lower()) == (
+            "subscriptions",
+            "resourcegroups",
+        ):
+            scope = Scope(subscription, group)
+        case ["", head, subscription, groups, group, providers, namespace, kind, name] if (
+            head.lower(),
+            groups.lower(),
+            providers.lower(),
+            namespace.lower(),
+            kind.lower(),
+        ) == ("subscriptions", "resourcegroups", "providers", "microsoft.compute", "virtualmachinescalesets"):
+            scope = Scope(subscription, group, name)
+        case _:
+            raise ValueError(f"must have the form {SCALE_SET_ID_FORM}, or be cut after the subscription or group")
+    problems = [subscription_problem(scope.subscription_id)]
+    if scope.resource_group_name is not None:
+        problems.append(resource_group_problem(scope.resource_group_name))
+    if scope.scale_set_name is not None:
+        problems.append(scale_set_problem(scope.scale_set_name))
+    found = [problem for problem in problems if problem]
+    if found:
+        raise ValueError("; ".join(found))
+    return scope

@@ -1,0 +1,266 @@
+"""X"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic.alias_generators import to_camel
+
+from maintenance.domain.errors import InvalidRequest, Problem
+from maintenance.domain.formats import MAX_SHOWN, RFC_3339, parse_duration, refuse, shown
+from maintenance.domain.messages import Envelope, trace_of
+from maintenance.domain.operation import Operation, Rollout
+from maintenance.domain.resources import (
+    ScaleSet,
+    instance_problem,
+    parse_scale_set_id,
+    resource_group_problem,
+    scale_set_problem,
+    subscription_problem,
+)
+
+# An operation's record names each instance three times, and must fit into one message.
+MAX_NAMES = 40_000
+M = TypeVar("M", bound="_Targeted")
+LONGEST_PAUSE = timedelta(days=7)
+REQUEST_ID = re.compile(r"[!-~]{1,100}")
+SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceRequest:
+    """See to it that these instances have had their maintenance. No `instance_ids`: every instance of the set."""
+
+    request_id: str
+    scale_set: ScaleSet
+    instance_ids: tuple[str, ...] | None = None
+    not_before: datetime | None = None
+    deadline: datetime | None = None
+    rollout: Rollout = field(default_factory=Rollout)
+    reject_ineligible: bool = False
+    dry_run: bool = False
+    reason: str | None = None
+
+    def operation(self, *, requested_at: datetime, deadline: datetime, dry_run: bool, envelope: Envelope) -> Operation:
+        """The operation this request starts as."""
+        return Operation(
+            request_id=self.request_id,
+            scale_set=self.scale_set,
+            requested_at=requested_at,
+            deadline=deadline,
+            targets=self.instance_ids,
+            rollout=self.rollout,
+            reject_ineligible=self.reject_ineligible,
+            dry_run=self.dry_run or dry_run,
+            reason=self.reason,
+            correlation_id=envelope.correlation_id,
+            trace=trace_of(envelope.properties),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """Start nothing more of this request, which is for this scale set."""
+
+    request_id: str
+    scale_set: ScaleSet
+    reason: str | None = None
+
+
+def request_id_of(envelope: Envelope, document: object = None) -> str:
+    """The request's id: its own, else the message's, else one made of the sequence number."""
+    own = document.get("requestId") if isinstance(document, dict) else None
+    for candidate in (own, envelope.message_id):
+        if isinstance(candidate, str) and REQUEST_ID.fullmatch(candidate):
+            return candidate
+    if envelope.message_id:
+        # Ids of ours are made of this one and must stay within the 128 characters of a Service Bus message id.
+        return "message-" + hashlib.sha256(envelope.message_id.encode()).hexdigest()[:32]
+    return f"sequence-{envelope.sequence_number}"
+
+
+def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceRequest:
+    """The request in a document.
+
+    Raises InvalidRequest with every problem found.
+    """
+    fields = _validated(_Request, document)
+    if fields.deadline and fields.not_before and fields.deadline <= fields.not_before:
+        refuse("deadline", "must be after notBefore", fields.deadline.isoformat())
+    rollout = fields.rollout or _Rollout()
+    return MaintenanceRequest(
+        request_id=request_id_of(envelope, document),
+        scale_set=fields.scale_set(),
+        instance_ids=tuple(fields.instance_ids) if fields.instance_ids is not None else None,
+        not_before=fields.not_before,
+        deadline=fields.deadline,
+        rollout=Rollout(
+            max_instances_per_wave=rollout.max_instances_per_wave,
+            by_update_domain=rollout.by_update_domain,
+            pause_between_waves=rollout.pause_between_waves,
+            max_failed_instances=rollout.max_failed_instances,
+            health_timeout=rollout.health_timeout,
+        ),
+        reject_ineligible=fields.ineligible == "reject",
+        dry_run=fields.dry_run,
+        reason=fields.reason,
+    )
+
+
+def read_cancellation(document: dict[str, Any]) -> Cancellation:
+    """The cancellation in a document, which has the field `cancel`. Raises InvalidRequest with every problem found."""
+    fields = _validated(_Cancellation, document)
+    return Cancellation(request_id=fields.cancel, scale_set=fields.scale_set(), reason=fields.reason)
+
+
+def _validated(model: type[M], document: dict[str, Any]) -> M:
+    try:
+        fields = model.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        problems = [_problem(dict(detail), model) for detail in error.errors(include_url=False)]
+        raise InvalidRequest(tuple(problems + _target_problems(document))) from None
+    if problems := _target_problems(document):
+        raise InvalidRequest(tuple(problems))
+    return fields
+
+
+def _checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
+    def check(value: str) -> str:
+        if problem := problem_of(value):
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(check)
+
+
+def _resource_id(value: str) -> str:
+    parse_scale_set_id(value)
+    return value
+
+
+def _request_id(value: str) -> str:
+    if not REQUEST_ID.fullmatch(value):
+        raise ValueError("must be 1 to 100 printable ASCII characters without spaces")
+    return value
+
+
+def _unique(ids: list[str]) -> list[str]:
+    counts = Counter(instance_id.lower() for instance_id in ids)
+    twice = sorted({instance_id for instance_id in ids if counts[instance_id.lower()] > 1})
+    if twice:
+        raise ValueError(f"must name each instance once; more than once: {', '.join(twice[:10])}")
+    return ids
+
+
+def _wave_size(value: object) -> object:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    share = isinstance(value, str) and re.fullmatch(r"[1-9][0-9]?%|100%", value, re.ASCII)
+    if not whole and not share:
+        raise ValueError('must be a number of instances from 1, or a percentage from "1%" to "100%"')
+    return value
+
+
+def _schema_version(value: object) -> object:
+    # To Python, true equals 1.
+    if isinstance(value, bool) or value != 1:
+        raise ValueError("must be 1")
+    return value
+
+
+def _time(value: object) -> datetime:
+    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
+        raise ValueError('must be an RFC 3339 time with its offset, as "2026-01-31T22:00:00Z"')
+    return datetime.fromisoformat(value)
+
+
+def _pause(value: object) -> timedelta:
+    pause = parse_duration(value if isinstance(value, str) else "")
+    if pause > LONGEST_PAUSE:
+        raise ValueError("must be at most 7 days")
+    return pause
+
+
+def _instance_ids(value: object) -> object:
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a list of at least one instance id, or left out for the whole scale set")
+    if sum(len(instance_id) for instance_id in value if isinstance(instance_id, str)) > MAX_NAMES:
+        raise ValueError(f"must have at most {MAX_NAMES:,} characters in all; send several requests")
+    return value
+
+
+_Time = Annotated[datetime, PlainValidator(_time)]
+_Pause = Annotated[timedelta, PlainValidator(_pause)]
+_InstanceId = Annotated[str, _checked(instance_problem)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+class _Rollout(_Strict):
+    max_instances_per_wave: Annotated[int | str | None, BeforeValidator(_wave_size)] = None
+    by_update_domain: bool = False
+    pause_between_waves: _Pause = timedelta(0)
+    max_failed_instances: Annotated[int, Field(ge=0)] = 0
+    health_timeout: _Pause = Rollout().health_timeout
+
+
+class _Targeted(_Strict):
+    schema_version: Annotated[Literal[1], BeforeValidator(_schema_version)] = 1
+    subscription_id: Annotated[str, _checked(subscription_problem)] | None = None
+    resource_group_name: Annotated[str, _checked(resource_group_problem)] | None = None
+    vm_scale_set_name: Annotated[str, _checked(scale_set_problem)] | None = None
+    resource_id: Annotated[str, AfterValidator(_resource_id)] | None = None
+    reason: Annotated[str, Field(max_length=1000)] | None = None
+
+    def scale_set(self) -> ScaleSet:
+        if self.resource_id:
+            return parse_scale_set_id(self.resource_id)
+        return ScaleSet(self.subscription_id or "", self.resource_group_name or "", self.vm_scale_set_name or "")
+
+
+class _Cancellation(_Targeted):
+    cancel: Annotated[str, AfterValidator(_request_id)]
+
+
+class _Request(_Targeted):
+    request_id: Annotated[str, AfterValidator(_request_id)] | None = None
+    # Null and an empty list are mistakes of the sender, not other words for "all": _instance_ids refuses both.
+    instance_ids: Annotated[
+        Annotated[list[_InstanceId], Field(max_length=1000), AfterValidator(_unique)] | None,
+        BeforeValidator(_instance_ids),
+    ] = None
+    not_before: _Time | None = None
+    deadline: _Time | None = None
+    rollout: _Rollout | None = None
+    ineligible: Literal["skip", "reject"] = "skip"
+    dry_run: bool = False
+
+
+def _target_problems(document: Mapping[str, Any]) -> list[Problem]:
+    named = [name for name in SCALE_SET_FIELDS if document.get(name) is not None]
+    if document.get("resourceId") is not None:
+        return [Problem(name, "must be left out where resourceId is given") for name in named]
+    missing = [name for name in SCALE_SET_FIELDS if name not in named]
+    return [Problem(name, "is missing (give all three names, or resourceId)") for name in missing]
+
+
+def _problem(detail: Mapping[str, Any], request: type[BaseModel]) -> Problem:
+    where = ".".join(str(part) for part in detail["loc"]) or "body"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        name = str(detail["loc"][-1])
+        model = _Rollout if "rollout" in detail["loc"][:-1] else request
+        known = [info.alias or name for info in model.model_fields.values()]
+        close = difflib.get_close_matches(name, known, n=1)
+        message = "is not a field of a maintenance request" + (f"; did you mean {close[0]}?" if close else "")
+    return Problem(where[:MAX_SHOWN], message, shown(detail.get("input")))

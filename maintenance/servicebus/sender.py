@@ -1,0 +1,92 @@
+"""X"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusSender
+from azure.servicebus.amqp import AmqpAnnotatedMessage
+from azure.servicebus.exceptions import MessageSizeExceededError
+
+from maintenance.domain.errors import BusUnavailable, MessageTooLarge
+from maintenance.servicebus.connection import CALL_TIMEOUT, TROUBLE, close_quietly
+
+Message = ServiceBusMessage | AmqpAnnotatedMessage
+
+
+class Sender:
+    """One entity's open sender. Calls that arrive while it is busy are sent together, in their order."""
+
+    def __init__(self, open_sender: Callable[[], ServiceBusSender], *, call_timeout: float = CALL_TIMEOUT) -> None:
+        self._open_sender = open_sender
+        self._call_timeout = call_timeout
+        self._sender: ServiceBusSender | None = None
+        self._lock = asyncio.Lock()
+        self._waiting: list[tuple[Sequence[Message], asyncio.Future[None]]] = []
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Returns once Service Bus has all of them. Raises BusUnavailable; some may have been taken then."""
+        if not messages:
+            return
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((messages, sent))
+        async with self._lock:
+            if not sent.done():
+                await self._send_waiting()
+        await sent
+
+    async def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        failure: Exception = BusUnavailable("sending was cut off")
+        try:
+            async with asyncio.timeout(self._call_timeout):
+                await self._send_all([message for messages, _ in waiting for message in messages])
+        except MessageSizeExceededError:
+            failure = MessageTooLarge("sending failed: a message is larger than Service Bus takes")
+            await self._drop()
+            if len(waiting) > 1:
+                # Whose message it is, is not told, and the others' must go. What was sent already is a duplicate.
+                for one in waiting:
+                    self._waiting = [one]
+                    await self._send_waiting()
+        except TROUBLE as error:
+            failure = BusUnavailable(f"sending failed: {type(error).__name__}")
+            await self._drop()
+        else:
+            for _, sent in waiting:
+                sent.set_result(None)
+        finally:
+            for _, sent in waiting:
+                if not sent.done():
+                    sent.set_exception(failure)
+                    # Whoever was canceled while waiting will not look at it any more.
+                    sent.exception()
+
+    async def _send_all(self, messages: Sequence[Message]) -> None:
+        if self._sender is None:
+            self._sender = self._open_sender()
+        if len(messages) == 1:
+            await self._sender.send_messages(messages[0])
+            return
+        batch = await self._sender.create_message_batch()
+        for message in messages:
+            try:
+                batch.add_message(message)
+            except MessageSizeExceededError:
+                if len(batch) == 0:
+                    raise
+                await self._sender.send_messages(batch)
+                batch = await self._sender.create_message_batch()
+                batch.add_message(message)
+        await self._sender.send_messages(batch)
+
+    async def _drop(self) -> None:
+        """After trouble the next call starts with a new link."""
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            await close_quietly(sender)
+
+    async def close(self) -> None:
+        await self._drop()

@@ -1,0 +1,171 @@
+"""Which URLs the managed identity's token may be sent to."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from maintenance.arm.urls import check_next_link, check_operation_url
+from maintenance.domain.errors import UntrustedUrl
+from tests.support.samples import ENDPOINT, OPERATION_URL, OTHER_SUBSCRIPTION, SIGNED_QUERY, SUBSCRIPTION
+
+PATH = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/locations/westeurope/operations/op-1"
+HOST = "management.azure.com"
+COMPUTE = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute"
+
+
+def check(url: str, endpoint: str = ENDPOINT) -> str:
+    return check_operation_url(url, endpoint=endpoint, subscription_id=SUBSCRIPTION)
+
+
+def test_a_signed_url_stays_as_it_is_to_the_last_character() -> None:
+    assert check(OPERATION_URL) == OPERATION_URL
+    # Nor do the two libraries that carry it tidy it up on the way.
+    assert str(httpx.URL(OPERATION_URL)) == OPERATION_URL
+    assert str(URL(str(httpx.URL(OPERATION_URL)), encoded=True)) == OPERATION_URL
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        OPERATION_URL.replace("https", "HTTPS"),
+        OPERATION_URL.replace(HOST, "Management.Azure.COM"),
+        OPERATION_URL.replace("Microsoft.Compute", "microsoft.compute"),
+        OPERATION_URL.replace("subscriptions", "SUBSCRIPTIONS").replace("providers", "Providers"),
+        f"{ENDPOINT}{PATH}/result.with.dots?{SIGNED_QUERY}&redirect=https://evil.example/../..",
+    ],
+)
+def test_letter_case_and_dots_in_names_do_no_harm(url: str) -> None:
+    assert check(url) == url
+
+
+def test_a_relative_url_is_made_absolute_and_otherwise_stays() -> None:
+    assert check(f"{PATH}?{SIGNED_QUERY}") == f"{ENDPOINT}{PATH}?{SIGNED_QUERY}"
+    assert check(f"{PATH[1:]}?{SIGNED_QUERY}") == f"{ENDPOINT}{PATH}?{SIGNED_QUERY}"
+
+
+HOSTILE = {
+    "another host": f"https://evil.example{PATH}",
+    "a host that ends alike": f"https://evil{HOST}{PATH}",
+    "a host that begins alike": f"https://{HOST}.evil.example{PATH}",
+    "a subdomain": f"https://x.{HOST}{PATH}",
+    "a trailing dot": f"https://{HOST}.{PATH}",
+    "a port": f"https://{HOST}:8443{PATH}",
+    "the usual port": f"https://{HOST}:443{PATH}",
+    "an empty port": f"https://{HOST}:{PATH}",
+    "no number for a port": f"https://{HOST}:x{PATH}",
+    "a port out of range": f"https://{HOST}:99999{PATH}",
+    "userinfo": f"https://user:secret@{HOST}{PATH}",
+    "the host as userinfo": f"https://{HOST}@evil.example{PATH}",
+    "empty userinfo": f"https://@{HOST}{PATH}",
+    "http": f"http://{HOST}{PATH}",
+    "another scheme": f"ftp://{HOST}{PATH}",
+    "a scheme without host": f"https:{PATH}",
+    "three slashes": f"https:///{HOST}{PATH}",
+    "javascript": "javascript:alert(1)",
+    "protocol-relative": f"//evil.example{PATH}",
+    "protocol-relative with userinfo": f"//{HOST}@evil.example{PATH}",
+    "another subscription": OPERATION_URL.replace(SUBSCRIPTION, OTHER_SUBSCRIPTION),
+    "the subscription as a prefix": OPERATION_URL.replace(SUBSCRIPTION, SUBSCRIPTION + "0"),
+    "another provider": OPERATION_URL.replace("Microsoft.Compute", "Microsoft.KeyVault"),
+    "a provider that begins alike": OPERATION_URL.replace("Microsoft.Compute", "Microsoft.ComputeX"),
+    "a resource group": OPERATION_URL.replace("/providers", "/resourceGroups/x/providers"),
+    "dots": f"{ENDPOINT}{COMPUTE}/../../../{OTHER_SUBSCRIPTION}",
+    "dots at the end": f"{ENDPOINT}{COMPUTE}/..",
+    "one dot": f"{ENDPOINT}{COMPUTE}/./x",
+    "encoded dots": f"{ENDPOINT}{COMPUTE}/%2e%2E/x",
+    "half encoded dots": f"{ENDPOINT}{COMPUTE}/.%2e/x",
+    "encoded slashes": f"{ENDPOINT}{COMPUTE}/..%2f..%2F..%2fx",
+    "encoded back-slashes": f"{ENDPOINT}{COMPUTE}/..%5c..%5Cx",
+    "dots in a relative URL": f"{COMPUTE}/../Microsoft.KeyVault/x",
+    "a back-slash for a slash": f"https://{HOST}\\@evil.example{PATH}",
+    "back-slashes for slashes": f"\\\\evil.example{PATH}",
+    "a back-slash in the path": f"{ENDPOINT}{COMPUTE}/..\\..\\x",
+    "a tab within": f"https://manage\tment.azure.com{PATH}",
+    "a line end": f"{OPERATION_URL}\r\nHost: evil.example",
+    "a blank in front": f" {OPERATION_URL}",
+    "a null": f"{OPERATION_URL}\x00",
+    "delete": f"{OPERATION_URL}\x7f",
+    "a full-width dot": f"https://management．azure.com{PATH}",
+    "an ideographic dot": f"https://management。azure.com{PATH}",
+    "a Cyrillic letter": f"https://manаgement.azure.com{PATH}",
+    "a full-width slash": f"https://{HOST}／.evil.example{PATH}",
+    "a full-width at sign": f"https://{HOST}＠evil.example{PATH}",
+    "a soft hyphen": f"https://manage\u00adment.azure.com{PATH}",
+    "an encoded host": f"https://management%2eazure.com{PATH}",
+    "brackets": f"https://[::1]{PATH}",
+    "half a bracket": f"https://[{HOST}{PATH}",
+    "the host in the fragment": f"https://evil.example#{HOST}{PATH}",
+    "the path in the query": f"{ENDPOINT}/?{PATH}",
+    "the path in the fragment": f"{ENDPOINT}/#{PATH}",
+    "two slashes before the path": f"{ENDPOINT}/{PATH}",
+    "nothing": "",
+    "a slash": "/",
+    "only a query": f"?{SIGNED_QUERY}",
+}
+
+
+@pytest.mark.parametrize("url", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_url_that_leads_elsewhere_is_refused_without_quoting_its_secrets(url: str) -> None:
+    with pytest.raises(UntrustedUrl) as refused:
+        check(url)
+    assert "secret" not in str(refused.value)
+    assert "s=Ab" not in str(refused.value)
+
+
+def test_the_refusal_names_the_host() -> None:
+    with pytest.raises(UntrustedUrl, match=r"'evil\.example'.*only 'management\.azure\.com' is trusted"):
+        check(HOSTILE["another host"])
+
+
+def test_an_endpoint_with_a_port_trusts_only_that_port() -> None:
+    endpoint = "http://127.0.0.1:8099"
+    assert check(f"{endpoint}{PATH}", endpoint) == f"{endpoint}{PATH}"
+    assert check(PATH, endpoint) == f"{endpoint}{PATH}"
+    for other in ("http://127.0.0.1:8098", "http://127.0.0.1", "https://127.0.0.1:8099", "http://localhost:8099"):
+        with pytest.raises(UntrustedUrl):
+            check(f"{other}{PATH}", endpoint)
+
+
+def test_a_page_link_stays_within_its_subscription() -> None:
+    link = f"{ENDPOINT}/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/x?$skiptoken=a%2Fb"
+    assert check_next_link(link, endpoint=ENDPOINT, subscription_id=SUBSCRIPTION.upper()) == link
+    for url in (link.replace(SUBSCRIPTION, OTHER_SUBSCRIPTION), link.replace(HOST, "evil.example"), link + "\n"):
+        with pytest.raises(UntrustedUrl):
+            check_next_link(url, endpoint=ENDPOINT, subscription_id=SUBSCRIPTION)
+
+
+PIECES = [
+    "https://",
+    "http:",
+    "//",
+    HOST,
+    "evil.example",
+    "@",
+    ":",
+    "443",
+    PATH,
+    "/..",
+    "%2e",
+    "\\",
+    "?",
+    "#",
+    ".",
+    "／",
+]
+
+
+@settings(derandomize=True, max_examples=600, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=8).map("".join))
+def test_whatever_passes_goes_to_the_trusted_host_in_the_eyes_of_the_client_too(url: str) -> None:
+    try:
+        checked = check(url)
+    except UntrustedUrl:
+        return
+    for seen in (httpx.URL(checked), URL(str(httpx.URL(checked)), encoded=True)):
+        assert (seen.scheme, seen.host) == ("https", HOST)
+        assert seen.path.lower().startswith(f"/subscriptions/{SUBSCRIPTION}/providers/microsoft.compute/")
+    assert not httpx.URL(checked).userinfo

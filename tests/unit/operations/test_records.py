@@ -1,0 +1,257 @@
+"""Operations as they stand in the queue."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from maintenance.arm.responses import ArmAnswer, read_error
+from maintenance.arm.views import read_instance
+from maintenance.domain.errors import UnreadableRecord
+from maintenance.domain.observations import ErrorDetail
+from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result, Rollout, Status
+from maintenance.lifecycle.events import accepted
+from maintenance.operations.records import MAX_RECORD, read_record, to_record, write_record
+from tests.support.samples import NOW, OPERATION_URL, SCALE_SET, new_operation
+
+NAMES = st.text("0123456789_ab", min_size=1, max_size=6)
+TEXTS = st.one_of(st.text(max_size=12), st.text(st.characters(categories=["Cc"]), max_size=3))
+TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+ERRORS = st.builds(
+    ErrorDetail,
+    TEXTS,
+    TEXTS,
+    st.none() | TEXTS,
+    st.lists(st.builds(ErrorDetail, TEXTS, TEXTS), max_size=2).map(tuple),
+)
+CALLS = st.builds(
+    Call,
+    st.lists(NAMES, max_size=3).map(tuple),
+    st.sampled_from([None, OPERATION_URL]),
+    st.sampled_from(["async-operation", "location"]),
+    st.sampled_from([None, "succeeded", "failed", "canceled", "refused", "unknown", "foreign"]),
+    st.none() | ERRORS,
+)
+OPERATIONS = st.builds(
+    Operation,
+    request_id=NAMES,
+    scale_set=st.just(SCALE_SET),
+    requested_at=TIMES,
+    deadline=TIMES,
+    targets=st.none() | st.lists(NAMES, max_size=3).map(tuple),
+    rollout=st.builds(
+        Rollout,
+        max_instances_per_wave=st.sampled_from([None, 1, 50, "20%"]),
+        by_update_domain=st.booleans(),
+        pause_between_waves=st.timedeltas(timedelta(0), timedelta(days=7)),
+        max_failed_instances=st.integers(0, 9),
+    ),
+    reject_ineligible=st.booleans(),
+    dry_run=st.booleans(),
+    reason=st.none() | st.text(max_size=5),
+    correlation_id=st.none() | NAMES,
+    trace=st.dictionaries(st.sampled_from(["traceparent", "tracestate"]), NAMES),
+    phase=st.sampled_from(Phase),
+    waves=st.lists(st.lists(NAMES, max_size=3).map(tuple), max_size=3).map(tuple),
+    wave=st.integers(0, 3),
+    poll=st.integers(-1, 9),
+    calls=st.lists(CALLS, max_size=2).map(tuple),
+    outcomes=st.dictionaries(
+        NAMES, st.builds(Outcome, st.sampled_from(Result), st.none() | TEXTS, st.none() | st.integers(0, 3)), max_size=3
+    ),
+    started_at=st.none() | TIMES,
+    posted_at=st.none() | TIMES,
+    confirming_since=st.none() | TIMES,
+    failures=st.integers(0, 9),
+    announced=st.booleans(),
+    error=st.none() | ERRORS,
+    trouble=st.none() | ERRORS,
+    status=st.none() | st.sampled_from(Status),
+    ended_at=st.none() | TIMES,
+)
+
+
+@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(OPERATIONS)
+def test_an_operation_comes_back_from_the_queue_as_it_went(operation: Operation) -> None:
+    told = replace(operation, outbox=(accepted(operation, NOW),))
+    assert read_record(write_record(told)) == told
+
+
+def test_half_a_surrogate_pair_in_arms_words_does_not_make_a_record_unreadable() -> None:
+    error = read_error(
+        ArmAnswer(409, body=b'{"code": "A\\ud83d", "message": "b\\ude00", "details": [{"target": "\\ud83d"}]}')
+    )
+    status = {"lastOperationMessage": "\ud83d!"}
+    view = {"instanceId": "0", "properties": {"instanceView": {"maintenanceRedeployStatus": status}}}
+    outcome = Outcome(Result.SKIPPED, read_instance(view).why)
+    operation = new_operation(error=error, outcomes={"0": outcome})
+    assert read_record(write_record(operation)) == operation
+    for text in (error.code, outcome.message or ""):
+        assert "?" in text
+
+
+def test_a_fresh_operation_writes_little_and_a_signed_url_stays_as_it_is() -> None:
+    operation = new_operation(calls=(Call(("0",), OPERATION_URL),))
+    body = write_record(operation)
+    assert len(body) < 1_000
+    assert OPERATION_URL.encode() in body
+    assert json.loads(body)["schemaVersion"] == 1
+
+
+def test_a_record_is_delivered_when_due_under_an_id_that_says_which_it_is() -> None:
+    record = to_record(new_operation(wave=1, poll=7, phase=Phase.FOLLOWING), NOW)
+    assert (record.message_id, record.due, record.phase) == ("req-1:w1:p7", NOW, "following")
+    assert record.correlation_id == "req-1"
+    assert to_record(new_operation(correlation_id="c"), NOW).correlation_id == "c"
+
+
+BAD_RECORDS: dict[str, tuple[bytes, str]] = {
+    "garbage": (b"\x00\xff", "NotJson"),
+    "nothing": (b"", "NotJson"),
+    "nested deeply": (b"[" * 50_000, "NotJson"),
+    "a list": (b"[]", "NotARecord"),
+    "no version": (b"{}", "UnknownSchemaVersion"),
+    "a newer version": (b'{"schemaVersion": 2}', "UnknownSchemaVersion"),
+    "an older version": (b'{"schemaVersion": 0}', "UnknownSchemaVersion"),
+    "true for a version": (b'{"schemaVersion": true}', "UnknownSchemaVersion"),
+    "a version as text": (b'{"schemaVersion": "1"}', "UnknownSchemaVersion"),
+    "a long version": (b'{"schemaVersion": "' + b"9" * 5_000 + b'"}', "UnknownSchemaVersion"),
+    "a version and nothing else": (b'{"schemaVersion": 1}', "InvalidRecord"),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), BAD_RECORDS.values(), ids=BAD_RECORDS.keys())
+def test_what_cannot_be_read_says_why_for_the_dead_letter_queue(body: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableRecord) as unreadable:
+        read_record(body)
+    assert unreadable.value.reason == reason
+    assert 10 < len(unreadable.value.description) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("phase", "dreaming"), ("waves", "0"), ("requested_at", "yesterday"), ("poll", "x"), ("calls", [{"url": 1}])],
+)
+def test_a_wrong_field_is_named(field: str, value: object) -> None:
+    document = {**json.loads(write_record(new_operation())), field: value}
+    with pytest.raises(UnreadableRecord, match=field):
+        read_record(json.dumps(document).encode())
+
+
+@settings(derandomize=True, max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(json.loads(write_record(new_operation(poll=3, failures=1))))),
+        st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=4),
+        max_size=3,
+    )
+)
+def test_any_record_is_read_or_refused_with_a_reason(changes: dict[str, Any]) -> None:
+    document = {**json.loads(write_record(new_operation(poll=3, failures=1))), **changes}
+    try:
+        operation = read_record(json.dumps(document).encode())
+    except UnreadableRecord as unreadable:
+        assert unreadable.reason
+        assert unreadable.description
+        return
+    for moment in (operation.requested_at, operation.deadline):
+        assert moment.tzinfo is not None
+
+
+def test_fields_of_a_newer_version_are_carried_through_unharmed() -> None:
+    newer = {**json.loads(write_record(new_operation())), "healthTimeout": {"at": [1, 2]}, "lane": "fast"}
+    operation = read_record(json.dumps(newer).encode())
+    assert operation.extra == {"healthTimeout": {"at": [1, 2]}, "lane": "fast"}
+    again = json.loads(write_record(replace(operation, poll=4)))
+    assert (again["healthTimeout"], again["lane"]) == ({"at": [1, 2]}, "fast")
+
+
+def test_no_field_of_a_newer_version_overrides_one_that_is_known() -> None:
+    assert json.loads(write_record(new_operation(extra={"schemaVersion": 2, "poll": 5}, poll=1)))["poll"] == 1
+    assert json.loads(write_record(new_operation(extra={"schemaVersion": 2})))["schemaVersion"] == 1
+
+
+def uniform(count: int) -> tuple[str, ...]:
+    return tuple(str(n) for n in range(count))
+
+
+def test_a_thousand_instances_with_much_to_say_fit_without_what_they_say() -> None:
+    ids = uniform(1_000)
+    outcomes = {i: Outcome(Result.FAILED, "x" * 300, 0) for i in ids}
+    operation = new_operation(waves=(ids,), calls=(Call(ids, OPERATION_URL),), outcomes=outcomes)
+    body = write_record(operation)
+    assert len(body) <= MAX_RECORD
+    read = read_record(body)
+    assert set(read.outcomes) == set(ids)
+    assert {outcome.message for outcome in read.outcomes.values()} == {None}
+
+
+def test_errors_of_every_kind_at_their_longest_fit_too() -> None:
+    ids = uniform(1_000)
+    worst = ErrorDetail("字" * 200, "字" * 2_000, "字" * 200, (ErrorDetail("字" * 200, "字" * 500, "字" * 200),) * 20)
+    calls = (Call(ids[:500], ended="foreign", error=worst), Call(ids[500:], "https://x/" + "y" * 4_000, error=worst))
+    outcomes = {i: Outcome(Result.FAILED, "字" * 2_200, 0) for i in ids}
+    operation = new_operation(
+        targets=None, waves=(ids,), calls=calls, outcomes=outcomes, error=worst, trouble=worst, reason="字" * 1_000
+    )
+    body = write_record(operation)
+    assert len(body) <= MAX_RECORD
+    read = read_record(body)
+    assert read.error is not None
+    assert read.error.code == worst.code
+    assert [call.instance_ids for call in read.calls] == [ids[:500], ids[500:]]
+
+
+def test_a_record_that_cannot_fit_is_told_and_not_cut_in_half() -> None:
+    ids = tuple(f"{n:0>80}" for n in range(3_000))
+    with pytest.raises(ValueError, match=r"req-1:w0:p-1 has .* bytes; at most 200,000 fit"):
+        write_record(new_operation(waves=(ids,)))
+
+
+@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(OPERATIONS, st.sampled_from([{}, {"lane": "fast", "healthTimeout": {"at": [1, 2]}}]))
+def test_the_next_poll_of_an_operation_that_nothing_happened_to_is_written_as_it_came(
+    operation: Operation, extra: dict[str, Any]
+) -> None:
+    body = write_record(replace(operation, extra=extra))
+    following = read_record(body).with_next_poll()
+    assert read_record(write_record(following)) == replace(operation, extra=extra, poll=operation.poll + 1)
+    assert write_record(following).rpartition(b'"poll"')[0] == body.rpartition(b'"poll"')[0]
+
+
+@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(OPERATIONS, OPERATIONS)
+def test_of_an_operation_that_changed_nothing_is_written_as_it_came(before: Operation, after: Operation) -> None:
+    changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "poll"}
+    changed = replace(read_record(write_record(before)), **changes)
+    assert read_record(write_record(changed.with_next_poll())) == replace(after, poll=before.poll + 1)
+
+
+def test_fields_that_a_newer_version_put_into_a_call_are_still_there_after_a_poll() -> None:
+    newer = json.loads(write_record(new_operation(poll=0, calls=(Call(("0",), OPERATION_URL),))))
+    newer["calls"][0]["priority"] = "low"
+    body = json.dumps(newer, separators=(",", ":")).encode()
+    assert json.loads(write_record(read_record(body).with_next_poll())) == {**newer, "poll": 1}
+
+
+def test_a_record_that_numbers_its_poll_twice_is_followed_by_a_higher_number() -> None:
+    first, last = (write_record(new_operation(poll=number)) for number in (3, 9))
+    twice = first[:-1] + last[last.rindex(b",") :]
+    assert twice.endswith(b',"poll":3,"poll":9}')
+    assert read_record(write_record(read_record(twice).with_next_poll())).poll == 10
+
+
+@pytest.mark.parametrize(
+    "ending", [b',"poll":3 }', b',"poll":3}\n', b',"poll": 3}', b',"poll":-1}', b',"poll":3,"lane":1}']
+)
+def test_a_record_that_others_wrote_is_followed_by_one_that_says_the_same(ending: bytes) -> None:
+    body = write_record(new_operation(poll=3, failures=2)).removesuffix(b',"poll":3}') + ending
+    operation = read_record(body)
+    assert read_record(write_record(operation.with_next_poll())) == replace(operation, poll=operation.poll + 1)
