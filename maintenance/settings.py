@@ -56,7 +56,7 @@ class Settings:
     requests_queue: str = "maintenance-requests"
     operations_queue: str = "maintenance-operations"
     events_topic: str = "maintenance-events"
-    rollouts_queue: str = "maintenance-rollouts"
+    coordination_queue: str = "maintenance-coordination"
     arm_endpoint: str = CLOUDS["AzureCloud"].endpoint
     token_scope: str = CLOUDS["AzureCloud"].token_scope
     identity_client_id: str | None = None
@@ -104,7 +104,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         requests_queue=reader.text("REQUESTS_QUEUE", "maintenance-requests"),
         operations_queue=reader.text("OPERATIONS_QUEUE", "maintenance-operations"),
         events_topic=reader.text("EVENTS_TOPIC", "maintenance-events"),
-        rollouts_queue=reader.text("ROLLOUTS_QUEUE", "maintenance-rollouts"),
+        coordination_queue=reader.text("COORDINATION_QUEUE", "maintenance-coordination"),
         arm_endpoint=reader.parsed("ARM_ENDPOINT", cloud.endpoint, _endpoint),
         token_scope=reader.text("ARM_TOKEN_SCOPE", cloud.token_scope),
         identity_client_id=reader.text("MAINTENANCE_IDENTITY_CLIENT_ID", "") or None,

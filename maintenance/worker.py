@@ -1,4 +1,7 @@
-"""X"""
+"""The composition root: the one place where the parts are put together; one worker per process.
+
+Functions share a process and its event loop only by chance, and share nothing else: all state is in Service Bus.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,18 @@ from maintenance.arm.client import CALL_TIMEOUT as ARM_TIMEOUT
 from maintenance.arm.client import ArmClient
 from maintenance.arm.identity import ManagedIdentityAuth
 from maintenance.arm.resource_manager import ResourceManager
-from maintenance.arm.throttling import Holds
+from maintenance.arm.throttling import ThrottlingGateway
 from maintenance.arm.transport import AiohttpTransport
 from maintenance.domain.messages import Envelope
 from maintenance.lifecycle.actions import Rules
-from maintenance.lifecycle.machine import Lifecycle
 from maintenance.operations.poller import Poller, Tick
 from maintenance.operations.runner import Runner
-from maintenance.requests.cancellation import Canceler
+from maintenance.requests.cancellation import CancellationHandler
 from maintenance.requests.handler import RequestHandler
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import CALL_TIMEOUT as BUS_TIMEOUT
-from maintenance.servicebus.coordination_queue import NoticeBoard
+from maintenance.servicebus.connection import close_quietly, connect
+from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.settings import Settings, read_settings
 
 
@@ -62,38 +65,40 @@ class Worker:
             endpoint=settings.arm_endpoint,
             call_timeout=arm_timeout,
         )
+        self._bus_client = connect(
+            connection_string=settings.service_bus.connection_string,
+            namespace=settings.service_bus.namespace,
+            credential=self._bus_credential,
+        )
         self._bus = Bus(
-            settings.service_bus,
-            self._bus_credential,
+            self._bus_client,
             requests_queue=settings.requests_queue,
             operations_queue=settings.operations_queue,
             events_topic=settings.events_topic,
             call_timeout=bus_timeout,
         )
-        self._board = NoticeBoard(self._bus.client, settings.rollouts_queue, call_timeout=bus_timeout)
-        manager = ResourceManager(self._client, endpoint=settings.arm_endpoint, now=now)
-        holds = Holds()
-        runner = Runner(
-            manager,
-            Lifecycle(
-                Rules(
-                    timing=settings.timing,
-                    views=settings.read_instance_views,
-                    queue_rollouts=settings.queue_rollouts,
-                )
-            ),
-            board=self._board,
-            allows=settings.allows,
+        self._coordination = CoordinationQueue(self._bus_client, settings.coordination_queue, call_timeout=bus_timeout)
+        arm = ThrottlingGateway(
+            ResourceManager(self._client, endpoint=settings.arm_endpoint, now=now),
+            default_pause=settings.timing.min_poll,
             now=now,
-            holds=holds,
         )
-        self._alerts = AlertReceiver(self._bus, settings)
-        discoverer = Discoverer(manager, self._bus, settings, now=now, holds=holds)
-        canceler = Canceler(self._board, self._bus, settings, now=now)
-        self._handler = RequestHandler(
-            runner, self._bus, settings, now=now, others=(canceler, self._alerts, discoverer)
+        rules = Rules(
+            allowed_scopes=settings.allowed_scopes,
+            timing=settings.timing,
+            views=settings.read_instance_views,
+            queue_rollouts=settings.queue_rollouts,
         )
-        self._poller = Poller(runner, self._bus, self._board, settings, now=now)
+        runner = Runner(arm, rules, coordination=self._coordination, now=now)
+        self._alerts = AlertReceiver(self._bus, settings.alerts)
+        # What comes on the requests queue besides requests: the first that recognizes a message handles it.
+        routes = (
+            CancellationHandler(self._coordination, self._bus, settings, now=now),
+            self._alerts,
+            Discoverer(arm, self._bus, settings, now=now),
+        )
+        self._handler = RequestHandler(runner, self._bus, settings, now=now, routes=routes)
+        self._poller = Poller(runner, self._bus, self._coordination, settings, now=now)
 
     @property
     def arm_client(self) -> ArmClient:
@@ -115,8 +120,9 @@ class Worker:
         return await self._poller.tick()
 
     async def close(self) -> None:
-        await self._board.close()
+        await self._coordination.close()
         await self._bus.close()
+        await close_quietly(self._bus_client)
         await self._client.aclose()
         await self._credential.close()
         if self._bus_credential is not None:
@@ -128,7 +134,7 @@ def worker() -> Worker:
     """This process's worker. Raises SettingsError where the settings do not do."""
     # The SDKs log each call at INFO, with addresses and headers.
     logging.getLogger("azure").setLevel(logging.WARNING)
-    spare_the_collector()
+    relax_garbage_collection()
     return Worker(read_settings(os.environ))
 
 
@@ -160,7 +166,7 @@ def _bus_credential(settings: Settings) -> AsyncTokenCredential | None:
     return ManagedIdentityCredential(client_id=settings.service_bus.client_id)
 
 
-def spare_the_collector() -> None:
+def relax_garbage_collection() -> None:
     """Have it leave alone what was imported, and come less often: at its usual pace it takes a sixth of a tick's time.
 
     For the whole process, so it is for entry points to call, once everything is imported.

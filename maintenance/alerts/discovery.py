@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from maintenance.alerts.messages import MOST_SCALE_SETS, Discovery, Message, batch, maintenance_request, read_discovery
-from maintenance.alerts.rules import Target
+from maintenance.alerts.rules import AlertRules, Target
 from maintenance.alerts.schemas import normal
-from maintenance.arm.throttling import HELD, Holds
-from maintenance.domain.errors import ArmError, PolicyViolation, Problem, ProblemsError, RefusedError, ThrottledError
-from maintenance.domain.instances import Instance, InstanceState, ListedScaleSet
-from maintenance.domain.messages import Again, Envelope, QueueBus, trace_of
-from maintenance.domain.resources import ScaleSet
-from maintenance.settings import Settings
+from maintenance.domain.errors import ArmError, PolicyViolation, Problem, ProblemsError, RefusedError
+from maintenance.domain.instances import Instance, InstanceState, ScaleSetSummary
+from maintenance.domain.messages import Envelope, RequestsQueue, RetryLater, trace_of
+from maintenance.domain.resources import ScaleSet, Scope
+from maintenance.lifecycle.timing import Timing
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,10 +24,28 @@ T = TypeVar("T")
 LOOKS_AT_ONCE = 8
 
 
-class DiscoveryArm(Protocol):
-    """What is used of `arm.ResourceManager`."""
+class DiscoveryRules(Protocol):
+    """What is used of `settings.Settings`."""
 
-    async def list_scale_sets(self, subscription_id: str) -> list[ListedScaleSet]: ...
+    @property
+    def allowed_scopes(self) -> tuple[Scope, ...]: ...
+
+    @property
+    def read_instance_views(self) -> bool: ...
+
+    @property
+    def timing(self) -> Timing: ...
+
+    @property
+    def alerts(self) -> AlertRules: ...
+
+    def allows(self, scale_set: ScaleSet) -> bool: ...
+
+
+class DiscoveryArm(Protocol):
+    """What is used of `arm.throttling.ThrottlingGateway`."""
+
+    async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]: ...
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
 
@@ -62,21 +79,20 @@ class _Look:
 
 
 class Discoverer:
-    """The use case behind a discovery. `now` gives aware times; `holds` are shared with whoever else calls ARM."""
+    """The use case behind a discovery. `now` gives aware times."""
 
     def __init__(
-        self, arm: DiscoveryArm, bus: QueueBus, settings: Settings, *, now: Callable[[], datetime], holds: Holds
+        self, arm: DiscoveryArm, bus: RequestsQueue, rules: DiscoveryRules, *, now: Callable[[], datetime]
     ) -> None:
         self._arm = arm
         self._bus = bus
-        self._settings = settings
+        self._rules = rules
         self._now = now
-        self._holds = holds
 
-    def takes(self, document: dict[str, Any]) -> bool:
+    def recognizes(self, document: dict[str, Any]) -> bool:
         return "discover" in document
 
-    async def take(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> Again | None:
+    async def handle(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> RetryLater | None:
         """Put requests on the queue; what could not be looked at for now comes again.
 
         Raises InvalidRequest, PolicyViolation, or ProblemsError with what may not be looked at, once all else is done.
@@ -86,38 +102,38 @@ class Discoverer:
         if discovery.scale_sets is not None:
             return await self._look(discovery, [_Candidate(each) for each in discovery.scale_sets], envelope, attempt)
         try:
-            listed = await self._guarded(discovery.subscription_id, lambda: self._list(discovery))
+            listed = await self._list(discovery)
         except RefusedError as error:
             raise ProblemsError((_problem(error),)) from None
         except ArmError as error:
-            return self._again(envelope.body, [error], envelope, attempt)
+            return self._retry_later(envelope.body, [error], envelope, attempt)
         if len(listed) <= MOST_SCALE_SETS:
             return await self._look(discovery, listed, envelope, attempt)
         names = [candidate.scale_set for candidate in listed]
         parts = [names[start : start + MOST_SCALE_SETS] for start in range(0, len(names), MOST_SCALE_SETS)]
-        await self._enqueue([batch(discovery, part) for part in parts], envelope)
+        await self._enqueue([batch(discovery, part, self._rules.alerts) for part in parts], envelope)
         return None
 
     def _check(self, discovery: Discovery) -> None:
         """Raises PolicyViolation with everything this app does not allow about the discovery."""
         problems = []
-        if not self._settings.read_instance_views:
+        if not self._rules.read_instance_views:
             problems.append(Problem("discover", "needs instance views, and this app does not read them"))
-        scopes = self._settings.allowed_scopes
+        scopes = self._rules.allowed_scopes
         if discovery.subscription_id.lower() not in {scope.subscription_id.lower() for scope in scopes}:
             told = "has nothing within MAINTENANCE_ALLOWED_SCOPES of this app"
             problems.append(Problem("discover.subscriptionId", told, discovery.subscription_id))
         problems += [
             Problem("discover.scaleSets", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", each.resource_id)
             for each in discovery.scale_sets or ()
-            if not self._settings.allows(each)
+            if not self._rules.allows(each)
         ]
         if problems:
             raise PolicyViolation(tuple(problems))
 
     async def _list(self, discovery: Discovery) -> list[_Candidate]:
         """The scale sets to look at, in an order that is always the same."""
-        limit = {normal(region) for region in self._settings.alerts.regions}
+        limit = {normal(region) for region in self._rules.alerts.regions}
         regions = set(discovery.regions) if discovery.regions is not None else None
         found = {
             each.scale_set.key: _Candidate(each.scale_set, each.flexible)
@@ -125,20 +141,20 @@ class Discoverer:
             if (regions is None or each.location in regions)
             and (not limit or each.location in limit)
             and each.scale_set.subscription_id.lower() == discovery.subscription_id.lower()
-            and self._settings.allows(each.scale_set)
+            and self._rules.allows(each.scale_set)
         }
         return [found[key] for key in sorted(found)]
 
     async def _look(
         self, discovery: Discovery, candidates: Sequence[_Candidate], envelope: Envelope, attempt: int
-    ) -> Again | None:
+    ) -> RetryLater | None:
         permits = asyncio.Semaphore(LOOKS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._look_at(candidate, permits)) for candidate in candidates]
         looks = [task.result() for task in tasks]
         requests = [
             maintenance_request(
-                Target(look.scale_set, look.eligible), discovery.origin, discovery.reason, self._settings.alerts
+                Target(look.scale_set, look.eligible), discovery.origin, discovery.reason, self._rules.alerts
             )
             for look in looks
             if look.eligible
@@ -156,7 +172,7 @@ class Discoverer:
         if passing:
             # What may not be looked at is told at the end, so it goes along.
             left = [look.scale_set for look in looks if look.passing or look.denied]
-            return self._again(batch(discovery, left).body, passing, envelope, attempt)
+            return self._retry_later(batch(discovery, left, self._rules.alerts).body, passing, envelope, attempt)
         if denied:
             raise ProblemsError(tuple(_problem(error) for error in denied))
         return None
@@ -165,7 +181,7 @@ class Discoverer:
         scale_set = candidate.scale_set
         async with permits:
             try:
-                instances = await self._guarded(scale_set.subscription_id, lambda: self._instances(candidate))
+                instances = await self._instances(candidate)
             except ArmError as error:
                 return _Look(scale_set, failure=error)
         eligible = (each.instance_id for each in instances if each.state is InstanceState.ELIGIBLE)
@@ -177,22 +193,11 @@ class Discoverer:
             flexible = await self._arm.is_flexible(candidate.scale_set)
         return await self._arm.list_instances(candidate.scale_set, flexible=flexible)
 
-    async def _guarded(self, subscription_id: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call, unless ARM asked for a pause; and note it where ARM asks for one. Raises ArmError."""
-        if (left := self._holds.left(subscription_id, self._now())) is not None:
-            raise ThrottledError("look for scale sets", HELD, retry_after=left)
-        try:
-            return await call()
-        except ThrottledError as error:
-            pause = error.retry_after or self._settings.timing.min_poll
-            self._holds.note(subscription_id, self._now() + pause)
-            raise
-
-    def _again(self, body: bytes, failures: Sequence[ArmError], envelope: Envelope, attempt: int) -> Again:
+    def _retry_later(self, body: bytes, failures: Sequence[ArmError], envelope: Envelope, attempt: int) -> RetryLater:
         pauses = [error.retry_after for error in failures if error.retry_after is not None]
         seed = envelope.message_id or "discovery"
-        due = self._settings.timing.back_off(self._now(), attempt + 1, seed, max(pauses, default=None))
-        return Again(body, due, failures[0].error)
+        due = self._rules.timing.back_off(self._now(), attempt + 1, seed, max(pauses, default=None))
+        return RetryLater(body, due, failures[0].error)
 
     async def _enqueue(self, messages: Sequence[Message], envelope: Envelope) -> None:
         """All messages, together; one that is on the queue already is not put there again. Raises BusUnavailable."""

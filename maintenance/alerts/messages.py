@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from maintenance.alerts.rules import AlertRules, Decision, Search, Target, short_hash
+from maintenance.alerts.rules import AlertRules, Decision, Search, Target
+from maintenance.domain import message_ids
 from maintenance.domain.errors import InvalidRequest, Problem
 from maintenance.domain.resources import ScaleSet, parse_scale_set_id, subscription_problem
 
@@ -60,9 +61,7 @@ def messages(decision: Decision, alert_id: str, rules: AlertRules) -> list[Messa
 
 def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRules) -> Message:
     """A request as it goes onto the queue, with the rules' rollout and dry run."""
-    # A dry run must not keep the real one off the queue, once it is allowed.
-    dry = "-dry" if rules.dry_run else ""
-    request_id = f"alert-{origin}-{short_hash(target.scale_set.key, length=16)}{dry}"
+    request_id = message_ids.alert_request(origin, target.scale_set.key, dry_run=rules.dry_run)
     document: dict[str, Any] = {"requestId": request_id, "resourceId": target.scale_set.resource_id}
     if target.instance_ids is not None:
         document["instanceIds"] = list(target.instance_ids)
@@ -75,7 +74,7 @@ def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRu
     return Message(request_id, json.dumps(document).encode())
 
 
-def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet]) -> Message:
+def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet], rules: AlertRules) -> Message:
     """A part of a discovery that has listed too many scale sets to look at all of them itself."""
     part = Discovery(
         subscription_id=discovery.subscription_id,
@@ -83,8 +82,8 @@ def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet]) -> Message:
         scale_sets=tuple(scale_sets),
         reason=discovery.reason,
     )
-    which = short_hash(*sorted(scale_set.key for scale_set in scale_sets), length=16)
-    return Message(f"discover-{discovery.origin}-{which}", part.to_json())
+    keys = sorted(scale_set.key for scale_set in scale_sets)
+    return Message(message_ids.discovery(discovery.origin, *keys, dry_run=rules.dry_run), part.to_json())
 
 
 def read_discovery(document: Mapping[str, Any]) -> Discovery:
@@ -121,8 +120,8 @@ def _discovery(search: Search, decision: Decision, alert_id: str, rules: AlertRu
         regions=search.regions,
         reason=decision.reason[:MAX_REASON],
     )
-    which = short_hash(search.subscription_id.lower(), alert_id, *(search.regions or ()), length=16)
-    return Message(f"discover-{decision.origin}-{which}{'-dry' if rules.dry_run else ''}", discovery.to_json())
+    parts = (search.subscription_id.lower(), alert_id, *(search.regions or ()))
+    return Message(message_ids.discovery(decision.origin, *parts, dry_run=rules.dry_run), discovery.to_json())
 
 
 def _told(kind: str, message: str) -> str:

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maintenance.alerts.messages import messages
-from maintenance.alerts.rules import Decision, decide
+from maintenance.alerts.rules import AlertRules, Decision, decide
 from maintenance.alerts.schemas import alert_in, read_alert
 from maintenance.domain.errors import BusUnavailable, Problem, ProblemsError
 from maintenance.domain.formats import read_json
-from maintenance.domain.messages import MAX_ALERT, Again, Envelope, QueueBus, trace_of
+from maintenance.domain.messages import MAX_ALERT, Envelope, RequestsQueue, RetryLater, trace_of
 from maintenance.domain.redaction import redact
-from maintenance.settings import Settings
 
 logger = logging.getLogger(__name__)
 # Action groups try again on 503, up to five times, and heed no more than that.
@@ -44,9 +43,9 @@ class Answer:
 class AlertReceiver:
     """The use case behind an alert."""
 
-    def __init__(self, bus: QueueBus, settings: Settings) -> None:
+    def __init__(self, bus: RequestsQueue, rules: AlertRules) -> None:
         self._bus = bus
-        self._settings = settings
+        self._rules = rules
 
     async def answer(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """What the sender of an alert is told: 202 with the ids of what was put on the queue, 200 with the reason why
@@ -70,10 +69,10 @@ class AlertReceiver:
         status = "test" if decision.test else "accepted" if ids else "ignored"
         return Answer(202 if ids else 200, {"status": status, "reason": decision.reason, "requestIds": ids})
 
-    def takes(self, document: dict[str, Any]) -> bool:
+    def recognizes(self, document: dict[str, Any]) -> bool:
         return alert_in(document) is not None
 
-    async def take(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> Again | None:
+    async def handle(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> RetryLater | None:
         """An alert that came over the queue. Raises InvalidAlert, BusUnavailable."""
         await self._act(alert_in(document) or document, trace_of(envelope.properties), envelope.correlation_id)
         return None
@@ -82,8 +81,8 @@ class AlertReceiver:
         self, document: dict[str, Any], trace: Mapping[str, str], correlation_id: str | None
     ) -> tuple[Decision, list[str]]:
         alert = read_alert(document)
-        decision = decide(alert, self._settings.alerts)
-        found = messages(decision, alert.alert_id, self._settings.alerts)
+        decision = decide(alert, self._rules)
+        found = messages(decision, alert.alert_id, self._rules)
         sends = [
             self._bus.enqueue(
                 message.body,

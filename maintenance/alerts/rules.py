@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from maintenance.alerts.schemas import Alert, HealthEvent, normal, plain
 from maintenance.domain.errors import InvalidAlert, Problem
+from maintenance.domain.message_ids import short_hash
 from maintenance.domain.resources import GUID, ScaleSet, instance_problem, parse_scale_set_id
 
 SERVICES = ("Virtual Machines", "Virtual Machine Scale Sets")
@@ -85,11 +85,6 @@ def decide(alert: Alert, rules: AlertRules) -> Decision:
     if alert.health is not None:
         return _decide_health(alert, alert.health, rules)
     return _decide_targets(alert, rules)
-
-
-def short_hash(*parts: str, length: int = 20) -> str:
-    """Parts of ids come from outside, so they are hashed to stay within what an id may hold."""
-    return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:length]
 
 
 def _decide_health(alert: Alert, health: HealthEvent, rules: AlertRules) -> Decision:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from maintenance.arm.responses import ArmAnswer
+from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport
 
 # Seconds, over all of one call: connecting, sending, and the whole answer.
@@ -50,7 +50,7 @@ class ArmClient:
         self._plain = {"Host": self._url.netloc.decode("ascii"), **HEADERS}
         self._last: tuple[str, dict[str, str], dict[str, str]] | None = None
 
-    async def send(self, method: str, url: str, body: bytes | None = None) -> ArmAnswer:
+    async def send(self, method: str, url: str, body: bytes | None = None) -> ArmResponse:
         """One call, sent once. `url` is absolute and of the endpoint's origin, `body` is JSON.
 
         Raises `httpx.TransportError`, TimeoutError, and what the auth raises.
@@ -78,7 +78,7 @@ class ArmClient:
 
     async def _exchange_by_httpx(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> ArmAnswer:
+    ) -> ArmResponse:
         request = httpx.Request(
             method,
             self._url,
@@ -87,7 +87,7 @@ class ArmClient:
             extensions={"target": url[len(self._endpoint) :].encode("ascii")},
         )
         response = await self._transport.handle_async_request(request)
-        return ArmAnswer(response.status_code, response.headers, await response.aread())
+        return ArmResponse(response.status_code, response.headers, await response.aread())
 
 
 class TimeLimit:

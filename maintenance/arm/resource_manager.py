@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from maintenance.arm.client import ArmClient
-from maintenance.arm.responses import ArmAnswer, read_error, read_operation, read_retry_after, read_submission
+from maintenance.arm.responses import ArmResponse, read_error, read_operation, read_retry_after, read_submission
 from maintenance.arm.urls import check_next_link, check_operation_url
-from maintenance.arm.views import read_instance, read_listed
+from maintenance.arm.views import read_instance, read_scale_set_summary
 from maintenance.domain.errors import (
     ArmError,
     IdentityUnavailable,
@@ -27,7 +27,7 @@ from maintenance.domain.errors import (
     TransientError,
     UntrustedUrl,
 )
-from maintenance.domain.instances import Instance, ListedScaleSet
+from maintenance.domain.instances import Instance, ScaleSetSummary
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -38,7 +38,7 @@ from maintenance.domain.observations import (
     Submission,
     Throttled,
     Unreadable,
-    Untold,
+    Unreported,
 )
 from maintenance.domain.operation import Call
 from maintenance.domain.redaction import redact
@@ -124,7 +124,7 @@ class ResourceManager:
             case Running(url=str(moved)):
                 moved = check_operation_url(moved, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
                 return replace(reading, url=moved)
-            case Untold(error=denied) if answer.status == 403:
+            case Unreported(error=denied) if answer.status == 403:
                 scope = f"/subscriptions/{scale_set.subscription_id}"
                 denied = _with_permission(denied, MAY_READ_OPERATIONS, scope)
                 # The views are left to judge by, and may tell of a success: nobody else hears of this then.
@@ -160,12 +160,12 @@ class ResourceManager:
         permission = MAY_READ_VMS if flexible else MAY_READ_INSTANCES
         return await self._list(doing, url, permission, scope=scale_set.resource_id, read=read_instance)
 
-    async def list_scale_sets(self, subscription_id: str) -> list[ListedScaleSet]:
+    async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:
         """Every scale set of a subscription that the identity may see. Raises ArmError as `list_instances` does."""
         doing = f"list the scale sets of subscription {subscription_id}"
         scope = f"/subscriptions/{subscription_id}"
         url = f"{self._endpoint}{scope}/providers/Microsoft.Compute/virtualMachineScaleSets?api-version={API_VERSION}"
-        return await self._list(doing, url, MAY_READ_SCALE_SETS, scope=scope, read=read_listed)
+        return await self._list(doing, url, MAY_READ_SCALE_SETS, scope=scope, read=read_scale_set_summary)
 
     async def _list(
         self,
@@ -211,7 +211,7 @@ class ResourceManager:
             raise TransientError(doing, unreadable, status=answer.status)
         raise self._refusal(doing, answer, permission, scope)
 
-    def _refusal(self, doing: str, answer: ArmAnswer, permission: str, scope: str) -> ArmError:
+    def _refusal(self, doing: str, answer: ArmResponse, permission: str, scope: str) -> ArmError:
         error = read_error(answer)
         retry_after = read_retry_after(answer.headers, self._now())
         if 300 <= answer.status < 400:
@@ -237,7 +237,7 @@ def untrusted(error: UntrustedUrl) -> ErrorDetail:
     return ErrorDetail("UntrustedUrl", str(error), target=error.host)
 
 
-def _redirected(answer: ArmAnswer) -> UntrustedUrl:
+def _redirected(answer: ArmResponse) -> UntrustedUrl:
     """A redirect as the refusal to follow it: the token would go along."""
     try:
         host = urlsplit(answer.headers.get("location", "")).hostname or "(no host)"

@@ -26,7 +26,7 @@ from maintenance.domain.observations import (
     Succeeded,
     Throttled,
     Unreadable,
-    Untold,
+    Unreported,
     UrlKind,
 )
 
@@ -44,7 +44,7 @@ _COMPUTE_COUNTERS = "x-ms-ratelimit-remaining-resource"
 
 
 @dataclass(frozen=True, slots=True)
-class ArmAnswer:
+class ArmResponse:
     """One HTTP answer: status, headers that are found by their lower-case names, the whole body."""
 
     status: int
@@ -52,7 +52,7 @@ class ArmAnswer:
     body: bytes = b""
 
 
-def read_submission(answer: ArmAnswer, now: datetime) -> Submission:
+def read_submission(answer: ArmResponse, now: datetime) -> Submission:
     """What the answer to `POST …/performMaintenance` means."""
     retry_after = read_retry_after(answer.headers, now)
     document = _document(answer.body)
@@ -81,7 +81,7 @@ def read_submission(answer: ArmAnswer, now: datetime) -> Submission:
     return Refused(error, answer.status)
 
 
-def read_operation(answer: ArmAnswer, kind: UrlKind, now: datetime) -> Reading:
+def read_operation(answer: ArmResponse, kind: UrlKind, now: datetime) -> Reading:
     """What the answer to a poll means, by the kind of URL that was polled."""
     retry_after = read_retry_after(answer.headers, now)
     document = _document(answer.body)
@@ -91,14 +91,14 @@ def read_operation(answer: ArmAnswer, kind: UrlKind, now: datetime) -> Reading:
     if answer.status == 429:
         return Throttled(error, retry_after)
     if answer.status in (403, 404, 410):
-        return Untold(error, gone=answer.status != 403)
+        return Unreported(error, gone=answer.status != 403)
     final = 400 <= answer.status < 500 and answer.status not in (401, 408)
     if kind == "location" and final and retry_after is None:
         return Failed(error)
     return Unreadable(error, retry_after)
 
 
-def _read_state(answer: ArmAnswer, document: object, kind: UrlKind, retry_after: timedelta | None) -> Reading:
+def _read_state(answer: ArmResponse, document: object, kind: UrlKind, retry_after: timedelta | None) -> Reading:
     status = _operation_status(document)
     moved = (answer.headers.get("location") or None) if kind == "location" else None
     if status == "succeeded":
@@ -120,7 +120,7 @@ def _read_state(answer: ArmAnswer, document: object, kind: UrlKind, retry_after:
     )
 
 
-def read_error(answer: ArmAnswer) -> ErrorDetail:
+def read_error(answer: ArmResponse) -> ErrorDetail:
     """ARM's own account of an error, in either of its two forms (with and without the `error` envelope)."""
     return _error(answer, _document(answer.body))
 
@@ -180,7 +180,7 @@ def _operation_error(document: object, status: str) -> ErrorDetail:
     return ErrorDetail(f"Operation{status.capitalize()}", f"The operation ended as {status}; ARM gave no error.")
 
 
-def _error(answer: ArmAnswer, document: object) -> ErrorDetail:
+def _error(answer: ArmResponse, document: object) -> ErrorDetail:
     if isinstance(document, dict):
         inner = document.get("error")
         if isinstance(inner, dict):

@@ -1,31 +1,108 @@
-"""X"""
+"""Throttling as a decorator of `ResourceManager`: no call is made to a subscription before ARM's pause is over.
+
+The pauses are kept per process and lost with it without harm: ARM says it again, at the cost of one call.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
-from maintenance.domain.observations import ErrorDetail
+from maintenance.domain.errors import ThrottledError
+from maintenance.domain.instances import Instance, ScaleSetSummary
+from maintenance.domain.observations import ErrorDetail, Reading, Submission, Throttled
+from maintenance.domain.operation import Call
+from maintenance.domain.resources import ScaleSet
 
-HELD = ErrorDetail("Throttled", "ARM asked for a pause in this subscription, which is not over yet.")
+T = TypeVar("T")
+PAUSED = ErrorDetail("Throttled", "ARM asked for a pause in this subscription, which is not over yet.")
 
 
-class Holds:
-    """Until when no call is made for a subscription. After a restart ARM says it again, at the cost of one call."""
+class Gateway(Protocol):
+    """What is used of `resource_manager.ResourceManager`, and offered again."""
 
-    def __init__(self) -> None:
-        self._until: dict[str, datetime] = {}
+    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission: ...
 
-    def note(self, subscription_id: str, until: datetime) -> None:
+    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission: ...
+
+    async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading: ...
+
+    async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
+
+    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]: ...
+
+    async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]: ...
+
+
+class ThrottlingGateway:
+    """One per process. `default_pause`: how long to pause after a 429 that names no Retry-After. `now` gives aware
+    times. Each method raises what the decorated one raises, and ThrottledError (or answers `Throttled`) in a pause."""
+
+    def __init__(self, gateway: Gateway, *, default_pause: timedelta, now: Callable[[], datetime]) -> None:
+        self._gateway = gateway
+        self._default_pause = default_pause
+        self._now = now
+        self._paused_until: dict[str, datetime] = {}
+
+    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission:
+        if (left := self._left(scale_set.subscription_id)) is not None:
+            return Throttled(PAUSED, left)
+        submission = await self._gateway.perform_maintenance(scale_set, instance_ids)
+        self._note(scale_set, submission)
+        return submission
+
+    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
+        if (left := self._left(scale_set.subscription_id)) is not None:
+            return Throttled(PAUSED, left)
+        submission = await self._gateway.perform_vm_maintenance(scale_set, vm_name)
+        self._note(scale_set, submission)
+        return submission
+
+    async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
+        # Nearly always nothing is paused, and most calls of a tick are these.
+        if self._paused_until and (left := self._left(scale_set.subscription_id)) is not None:
+            return Throttled(PAUSED, left)
+        reading = await self._gateway.read_operation(scale_set, call)
+        self._note(scale_set, reading)
+        return reading
+
+    async def is_flexible(self, scale_set: ScaleSet) -> bool:
+        return await self._read(scale_set.subscription_id, lambda: self._gateway.is_flexible(scale_set))
+
+    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
+        return await self._read(
+            scale_set.subscription_id, lambda: self._gateway.list_instances(scale_set, flexible=flexible)
+        )
+
+    async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:
+        return await self._read(subscription_id, lambda: self._gateway.list_scale_sets(subscription_id))
+
+    async def _read(self, subscription_id: str, call: Callable[[], Awaitable[T]]) -> T:
+        if (left := self._left(subscription_id)) is not None:
+            raise ThrottledError("read", PAUSED, retry_after=left)
+        try:
+            return await call()
+        except ThrottledError as error:
+            self._pause(subscription_id, error.retry_after)
+            raise
+
+    def _note(self, scale_set: ScaleSet, response: Submission | Reading) -> None:
+        if isinstance(response, Throttled) and response.whole_subscription:
+            self._pause(scale_set.subscription_id, response.retry_after)
+
+    def _pause(self, subscription_id: str, retry_after: timedelta | None) -> None:
         key = subscription_id.lower()
-        self._until[key] = max(until, self._until.get(key, until))
+        until = self._now() + (retry_after or self._default_pause)
+        self._paused_until[key] = max(until, self._paused_until.get(key, until))
 
-    def left(self, subscription_id: str, now: datetime) -> timedelta | None:
-        """How long still; None where calls may be made."""
+    def _left(self, subscription_id: str) -> timedelta | None:
+        """How long the pause still lasts; None where calls may be made."""
         key = subscription_id.lower()
-        until = self._until.get(key)
+        until = self._paused_until.get(key)
         if until is None:
             return None
-        if until <= now:
-            del self._until[key]
+        if until <= (now := self._now()):
+            del self._paused_until[key]
             return None
         return until - now

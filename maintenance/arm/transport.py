@@ -8,7 +8,7 @@ import aiohttp
 import httpx
 from yarl import URL
 
-from maintenance.arm.responses import ArmAnswer
+from maintenance.arm.responses import ArmResponse
 
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 # A page of instance views has a few KB an instance. What is larger than this is no answer of ARM's.
@@ -35,7 +35,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._connect_timeout = connect_timeout
         self._session: aiohttp.ClientSession | None = None
 
-    async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmAnswer:
+    async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmResponse:
         """One call, without httpx's objects for it, which take half as long as the call. `url` is sent as it is."""
         session = self._session or self._open()
         try:
@@ -59,7 +59,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("no connection") from error
         except (aiohttp.ClientError, OSError) as error:
             raise httpx.ReadError(f"the connection broke ({type(error).__name__})") from error
-        return ArmAnswer(response.status, response.headers, content)
+        return ArmResponse(response.status, response.headers, content)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The same for any client of httpx's, which keeps its time-outs itself.

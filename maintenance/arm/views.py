@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from maintenance.domain.instances import Instance, ListedScaleSet, MaintenanceStatus
+from maintenance.domain.instances import Instance, MaintenanceStatus, ScaleSetSummary
 from maintenance.domain.resources import parse_scale_set_id
 
 MAX_MESSAGE = 300
@@ -76,11 +76,11 @@ def _moment(value: object) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def read_listed(document: Mapping[str, Any]) -> ListedScaleSet:
+def read_scale_set_summary(document: Mapping[str, Any]) -> ScaleSetSummary:
     """Read one element of the list. Raises ValueError, LookupError, TypeError or AttributeError where it is none."""
     properties = document.get("properties")
     mode = properties.get("orchestrationMode") if isinstance(properties, Mapping) else None
-    return ListedScaleSet(
+    return ScaleSetSummary(
         scale_set=parse_scale_set_id(document["id"]),
         location=str(document.get("location") or "").replace(" ", "").lower(),
         flexible=isinstance(mode, str) and mode.lower() == "flexible",

@@ -1,4 +1,9 @@
-"""X"""
+"""Entries of the coordination queue that every worker can see: who holds a scale set, and what was canceled. Pure.
+
+An entry is a scheduled message. Scheduled messages can be peeked and canceled by anyone, are numbered by Service Bus in
+one order for all, and are never delivered before their time. So a request puts its lease into the queue, looks whose
+was first, and releases it at its end. A lease whose worker and records were lost expires after its request's deadline.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +11,30 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 # How long a cancellation is remembered: a request may wait for its notBefore, or behind another.
-CANCELLATION_LASTS = timedelta(days=7)
+MARKER_LASTS = timedelta(days=7)
 # Past its deadline a rollout still ends its last poll and publishes that it timed out.
-ROLLOUT_OUTLASTS_DEADLINE = timedelta(minutes=30)
-
-
-class NoticeKind(StrEnum):
-    """What a notice says: this request rolls out here, or this request was canceled."""
-
-    ROLLOUT = "rollout"
-    CANCELLATION = "cancellation"
+LEASE_OUTLASTS_DEADLINE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """`scale_set` is a `ScaleSet.key`. `number` is Service Bus's sequence number; 0 before it has one."""
+class Lease:
+    """This request maintains this scale set, in several waves, until then at the latest.
 
-    kind: NoticeKind
+    `scale_set` is a `ScaleSet.key`. `number` is Service Bus's sequence number; 0 before it has one.
+    """
+
+    request_id: str
+    scale_set: str
+    until: datetime
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationMarker:
+    """This request was canceled. Remembered until then; the other fields as in a lease."""
+
     request_id: str
     scale_set: str
     until: datetime
@@ -33,57 +42,63 @@ class Notice:
     reason: str | None = None
 
 
-def holder(notices: Iterable[Notice], scale_set: str, request_id: str, now: datetime) -> Notice | None:
-    """The rollout of another request that this one must wait for; None where the scale set is free.
+Entry = Lease | CancellationMarker
 
-    Of several, the one whose notice Service Bus numbered first. A request's own notice comes before all later ones.
+
+def lease_holder(entries: Iterable[Entry], scale_set: str, request_id: str, now: datetime) -> Lease | None:
+    """The lease of another request that this one must wait for; None where the scale set is free.
+
+    Of several, the one that Service Bus numbered first. A request's own lease comes before all later ones.
     """
-    rollouts = [
-        notice
-        for notice in notices
-        if notice.kind is NoticeKind.ROLLOUT and notice.scale_set == scale_set and notice.until > now
-    ]
-    first = min(rollouts, key=lambda notice: notice.number, default=None)
+    leases = [each for each in entries if isinstance(each, Lease) and each.scale_set == scale_set and each.until > now]
+    first = min(leases, key=lambda lease: lease.number, default=None)
     return first if first is not None and first.request_id != request_id else None
 
 
-def own_rollout(notices: Iterable[Notice], request_id: str) -> bool:
-    """Whether the request's notice is up."""
-    return any(notice.kind is NoticeKind.ROLLOUT and notice.request_id == request_id for notice in notices)
+def has_lease(entries: Iterable[Entry], request_id: str) -> bool:
+    """Whether the request's lease is in the queue."""
+    return any(isinstance(each, Lease) and each.request_id == request_id for each in entries)
 
 
-def cancellation(notices: Iterable[Notice], scale_set: str, request_id: str) -> Notice | None:
-    """The notice that cancels the request. It must name the same scale set: whoever may cancel there, may here."""
-    for notice in notices:
-        if notice.kind is NoticeKind.CANCELLATION and (notice.scale_set, notice.request_id) == (scale_set, request_id):
-            return notice
+def cancellation(entries: Iterable[Entry], scale_set: str, request_id: str) -> CancellationMarker | None:
+    """The marker that cancels the request. It must name the same scale set: whoever may cancel there, may here."""
+    for each in entries:
+        if isinstance(each, CancellationMarker) and (each.scale_set, each.request_id) == (scale_set, request_id):
+            return each
     return None
 
 
-def write_notice(notice: Notice) -> bytes:
-    """The notice as JSON."""
+def write_entry(entry: Entry) -> bytes:
+    """The entry as JSON."""
     document = {
         "schemaVersion": 1,
-        "kind": notice.kind.value,
-        "requestId": notice.request_id,
-        "scaleSet": notice.scale_set,
-        "until": notice.until.isoformat(),
-        "reason": notice.reason,
+        "kind": kind_of(entry),
+        "requestId": entry.request_id,
+        "scaleSet": entry.scale_set,
+        "until": entry.until.isoformat(),
     }
+    if isinstance(entry, CancellationMarker):
+        document["reason"] = entry.reason
     return json.dumps(document).encode()
 
 
-def read_notice(body: bytes, number: int) -> Notice | None:
-    """The notice in a message; None where it is none that this version can read."""
+def kind_of(entry: Entry) -> str:
+    """`lease` or `cancellation`, as the message's subject says it."""
+    return "lease" if isinstance(entry, Lease) else "cancellation"
+
+
+def read_entry(body: bytes, number: int) -> Entry | None:
+    """The entry in a message; None where it is none that this version can read."""
     try:
         document = json.loads(body)
-        return Notice(
-            kind=NoticeKind(document["kind"]),
-            request_id=str(document["requestId"]),
-            scale_set=str(document["scaleSet"]),
-            until=datetime.fromisoformat(document["until"]),
-            number=number,
-            reason=str(document["reason"])[:1000] if document.get("reason") else None,
-        )
+        request_id, scale_set = str(document["requestId"]), str(document["scaleSet"])
+        until = datetime.fromisoformat(document["until"])
+        match document["kind"]:
+            case "lease":
+                return Lease(request_id, scale_set, until, number)
+            case "cancellation":
+                reason = str(document["reason"])[:1000] if document.get("reason") else None
+                return CancellationMarker(request_id, scale_set, until, number, reason)
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+        pass
+    return None

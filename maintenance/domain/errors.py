@@ -21,11 +21,6 @@ class Problem:
         return f"{self.field}: {self.message}{shown}"
 
 
-def not_allowed(resource_id: str) -> Problem:
-    """The problem of a scale set that this app must not touch."""
-    return Problem("scale set", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", resource_id)
-
-
 class MaintenanceError(Exception):
     """The root of everything this package raises on purpose."""
 

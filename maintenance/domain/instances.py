@@ -95,7 +95,7 @@ def select(instances: Iterable[Instance], targets: tuple[str, ...] | None) -> tu
 
 
 @dataclass(frozen=True, slots=True)
-class ListedScaleSet:
+class ScaleSetSummary:
     """`location` in small letters and without spaces, as `westeurope`."""
 
     scale_set: ScaleSet

@@ -129,15 +129,15 @@ def _cut(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryLater:
     """The message could not be dealt with yet: `body` is to be delivered at `due`."""
 
     body: bytes
     due: datetime
-    trouble: ErrorDetail
+    error: ErrorDetail
 
 
-class QueueBus(Protocol):
+class RequestsQueue(Protocol):
     """What use cases use of `bus.Bus` to put a message on the requests queue."""
 
     async def enqueue(
@@ -151,14 +151,14 @@ class QueueBus(Protocol):
     ) -> None: ...
 
 
-class Taker(Protocol):
+class MessageHandler(Protocol):
     """A kind of message. Whatever it leads to has ids that stay the same when the message is delivered again."""
 
-    def takes(self, document: dict[str, Any]) -> bool:
+    def recognizes(self, document: dict[str, Any]) -> bool:
         """Whether the document is of this kind, be it right or wrong."""
         ...
 
-    async def take(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> Again | None:
+    async def handle(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> RetryLater | None:
         """Deal with it. `attempt` counts from 0. Raises ProblemsError where it is to be rejected, and BusUnavailable
         where it is to be tried again."""
         ...

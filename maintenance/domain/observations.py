@@ -86,7 +86,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class Unreported:
     """ARM does not tell: it no longer keeps the operation (404, 410), or we may not read it (403). Not a failure: the
     instance views are left to judge by. `gone`: the operation is no longer kept, so it no longer runs."""
 
@@ -95,4 +95,4 @@ class Untold:
 
 
 Submission = Accepted | Succeeded | Failed | Throttled | Refused | Ambiguous
-Reading = Running | Succeeded | Failed | Throttled | Unreadable | Untold
+Reading = Running | Succeeded | Failed | Throttled | Unreadable | Unreported

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from maintenance.domain import message_ids
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import ErrorDetail, UrlKind
 from maintenance.domain.resources import ScaleSet
 
-Ended = Literal["succeeded", "failed", "canceled", "refused", "unknown", "untold", "gone", "foreign", "unsent"]
+Ended = Literal["succeeded", "failed", "canceled", "refused", "unknown", "unreported", "gone", "foreign", "unsent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class Phase(StrEnum):
 
     PLANNING = "planning"
     POSTING = "posting"
-    FOLLOWING = "following"
+    TRACKING = "tracking"
     FINISHED = "finished"
 
 
@@ -113,7 +114,7 @@ class Outcome:
 class Operation:
     """One request's maintenance. Times are aware.
 
-    `poll` numbers the records of the current wave, from 0; -1 before the first. `error` is how ARM says it failed,
+    `revision` numbers the records of the current wave, from 0; -1 before the first. `error` is how ARM says it failed,
     `trouble` the last that kept us from asking, which passes. `outbox` holds events that could not be published yet.
     """
 
@@ -133,20 +134,20 @@ class Operation:
     phase: Phase = Phase.PLANNING
     waves: tuple[tuple[str, ...], ...] = ()
     wave: int = 0
-    poll: int = -1
+    revision: int = -1
     calls: tuple[Call, ...] = ()
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     started_at: datetime | None = None
     posted_at: datetime | None = None
-    looked_at: datetime | None = None
+    views_read_at: datetime | None = None
     confirming_since: datetime | None = None
     recovering_since: datetime | None = None
     failures: int = 0
-    announced: bool = False
-    claimed: bool = False
+    accepted_published: bool = False
+    holds_lease: bool = False
     stopped_before: tuple[str, ...] = ()
     error: ErrorDetail | None = None
-    trouble: ErrorDetail | None = None
+    transient_error: ErrorDetail | None = None
     status: Status | None = None
     ended_at: datetime | None = None
     outbox: tuple[MaintenanceEvent, ...] = ()
@@ -155,7 +156,7 @@ class Operation:
     @property
     def message_id(self) -> str:
         """Deterministic, so that the queue's duplicate detection keeps one successor of every record."""
-        return f"{self.request_id}:w{self.wave}:p{self.poll}"
+        return message_ids.record(self.request_id, self.wave, self.revision)
 
     @property
     def current_wave(self) -> tuple[str, ...]:
@@ -166,15 +167,15 @@ class Operation:
         """Whether ARM may have been asked to start anything for this request."""
         return self.started_at is not None or self.posted_at is not None or bool(self.calls) or self.wave > 0
 
-    def with_next_poll(self) -> Operation:
+    def with_next_revision(self) -> Operation:
         """The same, as the next record of its wave."""
         # `replace` takes twenty times as long, and every poll of every operation ends here. What `records` keeps beside
         # the fields comes along.
         following = object.__new__(Operation)
-        following.__dict__.update(self.__dict__, poll=self.poll + 1)
+        following.__dict__.update(self.__dict__, revision=self.revision + 1)
         return following
 
-    def settle_instances(self, found: Mapping[str, Outcome]) -> Operation:
+    def with_outcomes(self, found: Mapping[str, Outcome]) -> Operation:
         return replace(self, outcomes={**self.outcomes, **found}) if found else self
 
     def count(self, *results: Result) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from maintenance.domain import message_ids
 from maintenance.domain.errors import Problem
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import ErrorDetail
@@ -28,7 +29,7 @@ def accepted(operation: Operation, now: datetime) -> MaintenanceEvent:
         "waves": [list(wave) for wave in operation.waves],
         "instances": _instances(operation),
     }
-    return _event(operation, "accepted", f"{operation.request_id}:accepted", now, data)
+    return _event(operation, "accepted", message_ids.accepted(operation.request_id), now, data)
 
 
 def progressed(operation: Operation, now: datetime) -> MaintenanceEvent:
@@ -43,7 +44,7 @@ def progressed(operation: Operation, now: datetime) -> MaintenanceEvent:
         "left": left,
         "instances": _instances(operation, operation.wave),
     }
-    return _event(operation, "progressed", f"{operation.request_id}:progressed:w{operation.wave}", now, data)
+    return _event(operation, "progressed", message_ids.progressed(operation.request_id, operation.wave), now, data)
 
 
 def ended(operation: Operation) -> MaintenanceEvent:
@@ -55,7 +56,7 @@ def ended(operation: Operation) -> MaintenanceEvent:
         details = operation.error.details if operation.error else ()
         problems = [_problem(Problem(detail.code, detail.message, detail.target)) for detail in details[:MAX_PROBLEMS]]
         refusal = {"status": Status.REJECTED.value, "problems": problems, "instances": _instances(operation)}
-        return _event(operation, "rejected", terminal_id(operation.request_id), now, refusal)
+        return _event(operation, "rejected", message_ids.ended(operation.request_id), now, refusal)
     data: dict[str, Any] = {
         "status": operation.status.value,
         "start": _iso(operation.started_at),
@@ -65,7 +66,7 @@ def ended(operation: Operation) -> MaintenanceEvent:
     }
     if operation.dry_run:
         data.update(dryRun=True, waves=[list(wave) for wave in operation.waves])
-    return _event(operation, "completed", terminal_id(operation.request_id), now, data)
+    return _event(operation, "completed", message_ids.ended(operation.request_id), now, data)
 
 
 def rejected(
@@ -94,7 +95,7 @@ def rejected(
         data["reason"] = redact(reason)
     return MaintenanceEvent(
         type=f"{TYPE_PREFIX}.rejected.v1",
-        event_id=terminal_id(request_id),
+        event_id=message_ids.ended(request_id),
         source=scale_set.resource_id if scale_set else source,
         subject=request_id,
         time=now,
@@ -121,7 +122,7 @@ def cancellation_accepted(
         data["reason"] = redact(reason)
     return MaintenanceEvent(
         type=f"{TYPE_PREFIX}.accepted.v1",
-        event_id=f"{request_id}:accepted",
+        event_id=message_ids.accepted(request_id),
         source=scale_set.resource_id,
         subject=request_id,
         time=now,
@@ -130,12 +131,6 @@ def cancellation_accepted(
         correlation_id=correlation_id or request_id,
         trace=trace,
     )
-
-
-def terminal_id(request_id: str) -> str:
-    """One id for `completed` and `rejected` alike: duplicate detection then lets only one end of a request through,
-    even if a second run came to another one."""
-    return f"{request_id}:ended"
 
 
 def _event(operation: Operation, kind: str, event_id: str, now: datetime, data: Mapping[str, Any]) -> MaintenanceEvent:

@@ -1,4 +1,4 @@
-"""X"""
+"""The planning phase: sort the targets by what the views show, split them into waves, take the lease. Pure."""
 
 from __future__ import annotations
 
@@ -6,65 +6,73 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from maintenance.domain.coordination import Notice, cancellation, holder, own_rollout
+from maintenance.domain.coordination import Entry, Lease, cancellation, has_lease, lease_holder
 from maintenance.domain.errors import Problem
 from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Phase, Result, Rollout, Status
-from maintenance.lifecycle.actions import Claim, Rules, Step
+from maintenance.lifecycle.actions import Action, Rules, TakeLease, ViewsRead
 from maintenance.lifecycle.posting import cancel_rollout, start_wave
-from maintenance.lifecycle.transitions import end, reject, try_later
+from maintenance.lifecycle.transitions import end, reject, retry
 from maintenance.lifecycle.verdicts import completed_before, touched_since
 
 
 def plan_waves(
     rules: Rules,
     operation: Operation,
-    instances: Sequence[Instance],
-    notices: Sequence[Notice],
+    observation: ViewsRead,
     now: datetime,
     *,
-    suspect: bool,
-) -> Step:
-    """The first look at the scale set: split the targets into waves and start the first, if nothing is in the way."""
+    may_have_started: bool,
+) -> Action:
+    """Split the targets into waves and start the first, if nothing is in the way."""
+    entries = observation.entries
     # A dry run posts nothing, so nothing can be its work.
-    suspect = (suspect or operation.posted_at is not None) and not operation.dry_run
-    operation = unplanned = replace(operation, claimed=own_rollout(notices, operation.request_id))
-    if (cancel := cancellation(notices, operation.scale_set.key, operation.request_id)) and not suspect:
+    may_have_started = (may_have_started or operation.posted_at is not None) and not operation.dry_run
+    operation = unplanned = replace(operation, holds_lease=has_lease(entries, operation.request_id))
+    if (cancel := cancellation(entries, operation.scale_set.key, operation.request_id)) and not may_have_started:
         return cancel_rollout(operation, cancel, now)
-    if (other := holder(notices, operation.scale_set.key, operation.request_id, now)) is not None:
-        return stand_back(rules, operation, other, now, suspect=suspect)
-    planned = plan(operation, instances, suspect=suspect)
+    if (other := lease_holder(entries, operation.scale_set.key, operation.request_id, now)) is not None:
+        return wait_for_lease(rules, operation, other, now, may_have_started=may_have_started)
+    planned = plan(operation, observation.instances, may_have_started=may_have_started)
     operation = planned.operation
-    if planned.problems and not (suspect and planned.under_way):
+    if planned.problems and not (may_have_started and planned.under_way):
         return reject(operation, planned.problems, now)
     if operation.dry_run:
         waves = enumerate(operation.waves)
         would = {i: Outcome(Result.WOULD_MAINTAIN, wave=n) for n, wave in waves for i in wave}
-        return end(operation.settle_instances(would), now, Status.NOTHING_TO_DO)
+        return end(operation.with_outcomes(would), now, Status.NOTHING_TO_DO)
     if not operation.waves:
         return end(operation, now)
     operation = replace(operation, phase=Phase.POSTING)
-    if len(operation.waves) > 1 and not operation.claimed:
-        return Claim(operation, instances, unplanned)
-    return start_wave(rules, operation, instances, notices, now, suspect=suspect)
+    if len(operation.waves) > 1 and not operation.holds_lease:
+        return TakeLease(operation, observation.instances, unplanned)
+    return start_wave(rules, operation, observation.instances, entries, now, may_have_started=may_have_started)
 
 
-def after_claim(rules: Rules, claim: Claim, notices: Sequence[Notice], now: datetime, *, suspect: bool) -> Step:
-    """The request's notice is up; whose was up first has the scale set. The notice stays and keeps the place."""
-    scale_set = claim.operation.scale_set
-    if (other := holder(notices, scale_set.key, claim.operation.request_id, now)) is not None:
-        return stand_back(rules, replace(claim.unplanned, claimed=True), other, now, suspect=suspect)
-    claimed = replace(claim.operation, claimed=True)
-    return start_wave(rules, claimed, claim.instances, notices, now, suspect=suspect)
+def after_lease(
+    rules: Rules, taken: TakeLease, entries: Sequence[Entry], now: datetime, *, may_have_started: bool
+) -> Action:
+    """The request's lease is in the queue; whose was first holds the scale set. The lease stays and keeps its place."""
+    scale_set = taken.operation.scale_set
+    if (other := lease_holder(entries, scale_set.key, taken.operation.request_id, now)) is not None:
+        return wait_for_lease(
+            rules, replace(taken.unplanned, holds_lease=True), other, now, may_have_started=may_have_started
+        )
+    leased = replace(taken.operation, holds_lease=True)
+    return start_wave(rules, leased, taken.instances, entries, now, may_have_started=may_have_started)
 
 
-def stand_back(rules: Rules, operation: Operation, other: Notice, now: datetime, *, suspect: bool) -> Step:
-    """Another request rolls out on the scale set: wait for its end, or be rejected, as the app is set."""
-    told = f"request {other.request_id} rolls out on this scale set until {other.until.isoformat()} at the latest"
-    if rules.queue_rollouts or suspect:
-        return try_later(rules, operation, ErrorDetail("RolloutRunning", f"Not started: {told}."), now)
-    return reject(operation, [Problem("scale set", told, operation.scale_set.resource_id)], now)
+def wait_for_lease(
+    rules: Rules, operation: Operation, other: Lease, now: datetime, *, may_have_started: bool
+) -> Action:
+    """Another request holds the scale set: wait for its end, or be rejected, as the app is set."""
+    reason = (
+        f"request {other.request_id} holds the lease of this scale set until {other.until.isoformat()} at the latest"
+    )
+    if rules.queue_rollouts or may_have_started:
+        return retry(rules, operation, ErrorDetail("LeaseHeld", f"Not started: {reason}."), now)
+    return reject(operation, [Problem("scale set", reason, operation.scale_set.resource_id)], now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +85,12 @@ class Plan:
     under_way: bool = False
 
 
-def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) -> Plan:
+def plan(operation: Operation, instances: Sequence[Instance], *, may_have_started: bool) -> Plan:
     """Sort the targets and split the eligible ones into waves.
 
     Instances that are being updated right now are waited for: together with the others where all go in one wave, in
     waves of their own before the others in a rollout, since what is down already counts towards what may be down.
-    `suspect`: an earlier run may have started this request, so what has ended since counts as its work, and is followed
+    `may_have_started`: an earlier run may have started this request, so what has ended since counts as its work, and is followed
     like what still runs.
     """
     found, missing = select(instances, operation.targets)
@@ -94,7 +102,7 @@ def plan(operation: Operation, instances: Sequence[Instance], *, suspect: bool) 
         outcomes[target] = Outcome(Result.NOT_FOUND, "the scale set has no instance with this id")
         problems.append(Problem("instanceIds", "the scale set has no instance with this id", target))
     for target, instance in found.items():
-        if suspect and touched_since(instance, operation.requested_at):
+        if may_have_started and touched_since(instance, operation.requested_at):
             running.append(replace(instance, instance_id=target))
             continue
         match instance.state:

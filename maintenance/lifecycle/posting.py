@@ -1,4 +1,8 @@
-"""X"""
+"""The posting phase: check a wave by the views, post it, and read what ARM answered. Pure.
+
+A Uniform scale set takes one call for a wave, a Flexible one takes one for each VM; all calls of a wave are tracked in
+one operation.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import Notice, cancellation
+from maintenance.domain.coordination import CancellationMarker, Entry, cancellation
 from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import (
     Accepted,
@@ -19,20 +23,17 @@ from maintenance.domain.observations import (
     Throttled,
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result, Status
-from maintenance.lifecycle.actions import Look, Post, Rules, Step
+from maintenance.lifecycle.actions import Action, Post, Posted, ReadViews, Rules
 from maintenance.lifecycle.tracking import close_wave, confirm
-from maintenance.lifecycle.transitions import end, failed, started, still_unauthorized, try_later, wait
+from maintenance.lifecycle.transitions import end, failed, retry, started, still_unauthorized, wait
 from maintenance.lifecycle.verdicts import completed_before, touched_since
 
-# The ids that were posted together, None for the whole scale set, with ARM's answer.
-Posted = tuple[tuple[str, ...] | None, Submission]
 
-
-def cancel_rollout(operation: Operation, cancel: Notice, now: datetime) -> Step:
+def cancel_rollout(operation: Operation, cancel: CancellationMarker, now: datetime) -> Action:
     """The request was canceled before it, or its next wave, was started."""
     because = f" ({cancel.reason})" if cancel.reason else ""
     told = f"The request was canceled{because}. What Resource Manager had started before is not undone."
-    untouched = replace(operation, posted_at=None, calls=(), error=ErrorDetail("Canceled", told), claimed=True)
+    untouched = replace(operation, posted_at=None, calls=(), error=ErrorDetail("Canceled", told), holds_lease=True)
     return end(untouched, now, Status.CANCELED)
 
 
@@ -40,30 +41,30 @@ def start_wave(
     rules: Rules,
     operation: Operation,
     instances: Sequence[Instance],
-    notices: Sequence[Notice],
+    entries: Sequence[Entry],
     now: datetime,
     *,
-    suspect: bool,
-) -> Step:
+    may_have_started: bool,
+) -> Action:
     """Sort the wave's instances by what they show now, and post those that may be."""
-    unsure = suspect or operation.posted_at is not None
+    unsettled = may_have_started or operation.posted_at is not None
     found, missing = select(instances, operation.current_wave)
-    operation, eligible, running = _sort(operation, found, missing, unsure=unsure)
-    running_call = Call(running, ended="unknown" if unsure else "foreign")
+    operation, eligible, running = _classify(operation, found, missing, unsettled=unsettled)
+    running_call = Call(running, ended="unknown" if unsettled else "foreign")
     if not eligible:
         # Trouble with the POST is behind us; until then it counts, or a POST that always fails would never slow down.
-        operation = replace(operation, failures=0, trouble=None)
+        operation = replace(operation, failures=0, transient_error=None)
         return watch(rules, operation, [running_call], now) if running else close_wave(rules, operation, now)
-    if unsure:
+    if unsettled:
         asked = operation.posted_at or now
         operation = replace(operation, posted_at=asked)
         if running:
             return watch(rules, operation, [Call((*eligible, *running), ended="unknown")], now)
         # A run that died may have posted a moment ago, however long ago the one before it did.
-        settled_at = (now if suspect else asked) + rules.timing.settle
+        settled_at = (now if may_have_started else asked) + rules.timing.settle
         if now < settled_at:
             return wait(operation, now, settled_at)
-    if (cancel := cancellation(notices, operation.scale_set.key, operation.request_id)) is not None:
+    if (cancel := cancellation(entries, operation.scale_set.key, operation.request_id)) is not None:
         if not running:
             return cancel_rollout(operation, cancel, now)
         # What runs is waited for, so that the event can say how it ended; nothing more is started.
@@ -73,8 +74,8 @@ def start_wave(
     return Post(operation, eligible)
 
 
-def _sort(
-    operation: Operation, found: Mapping[str, Instance], missing: Sequence[str], *, unsure: bool
+def _classify(
+    operation: Operation, found: Mapping[str, Instance], missing: Sequence[str], *, unsettled: bool
 ) -> tuple[Operation, tuple[str, ...], tuple[str, ...]]:
     """The operation with the outcomes of those that need nothing more, the eligible, and those to be followed: they
     are being updated or, where an earlier run may have posted, have been."""
@@ -85,7 +86,7 @@ def _sort(
     for instance_id, instance in found.items():
         if instance_id in operation.outcomes:
             continue
-        if unsure and touched_since(instance, operation.requested_at):
+        if unsettled and touched_since(instance, operation.requested_at):
             running.append(instance_id)
             continue
         match instance.state:
@@ -97,46 +98,46 @@ def _sort(
                 outcomes[instance_id] = completed_before(instance)
             case _:
                 outcomes[instance_id] = Outcome(Result.SKIPPED, instance.why, operation.wave)
-    return operation.settle_instances(outcomes), tuple(eligible), tuple(running)
+    return operation.with_outcomes(outcomes), tuple(eligible), tuple(running)
 
 
-def watch(rules: Rules, operation: Operation, calls: Sequence[Call], now: datetime) -> Step:
+def watch(rules: Rules, operation: Operation, calls: Sequence[Call], now: datetime) -> Action:
     """Follow by the instance views alone."""
     watching = replace(
-        operation, phase=Phase.FOLLOWING, calls=tuple(calls), confirming_since=now, failures=0, trouble=None
+        operation, phase=Phase.TRACKING, calls=tuple(calls), confirming_since=now, failures=0, transient_error=None
     )
-    return wait(started(watching, now), now, rules.timing.next_look(now))
+    return wait(started(watching, now), now, rules.timing.next_read(now))
 
 
-def post_unseen(rules: Rules, operation: Operation, now: datetime, *, suspect: bool) -> Step:
+def post_without_views(rules: Rules, operation: Operation, now: datetime, *, may_have_started: bool) -> Action:
     if operation.dry_run:
         return end(operation, now, Status.NOTHING_TO_DO)
     operation = replace(operation, phase=Phase.POSTING, waves=operation.waves or (operation.targets or (),))
-    if suspect or operation.posted_at is not None:
+    if may_have_started or operation.posted_at is not None:
         error = ErrorDetail(
             "OutcomeUnknown",
             "performMaintenance was sent, its outcome is not known, and this app does not read instance views.",
-            details=(operation.trouble,) if operation.trouble else (),
+            details=(operation.transient_error,) if operation.transient_error else (),
         )
         return end(replace(started(operation, now), error=error), now)
     return Post(operation, operation.targets)
 
 
-def after_posts(rules: Rules, operation: Operation, posted: Sequence[Posted], now: datetime) -> Step:
+def after_submission(rules: Rules, operation: Operation, posted: Sequence[Posted], now: datetime) -> Action:
     """performMaintenance answered, or did not, for each call of the wave."""
     under_way = [call for ids, submission in posted if (call := _under_way(ids or (), submission)) is not None]
     if under_way:
-        return _follow(rules, operation, posted, under_way, now)
-    unsure = [submission for _, submission in posted if isinstance(submission, Ambiguous)]
-    if unsure:
-        pauses = [submission.retry_after for submission in unsure if submission.retry_after is not None]
-        asked = replace(operation, trouble=unsure[0].error, posted_at=now, failures=operation.failures + 1)
+        return _track(rules, operation, posted, under_way, now)
+    ambiguous = [submission for _, submission in posted if isinstance(submission, Ambiguous)]
+    if ambiguous:
+        pauses = [submission.retry_after for submission in ambiguous if submission.retry_after is not None]
+        asked = replace(operation, transient_error=ambiguous[0].error, posted_at=now, failures=operation.failures + 1)
         later = rules.timing.back_off(now, asked.failures, operation.message_id, max(pauses, default=None))
         return wait(asked, now, max(later, now + rules.timing.settle))
     return _not_started(rules, operation, posted, now)
 
 
-def after_untrusted(operation: Operation, error: ErrorDetail, now: datetime) -> Step:
+def after_untrusted(operation: Operation, error: ErrorDetail, now: datetime) -> Action:
     """ARM's answer points somewhere that must not be followed: nothing it says can be relied on."""
     return end(replace(started(operation, now), error=error), now)
 
@@ -145,7 +146,7 @@ def _under_way(ids: tuple[str, ...], submission: Submission) -> Call | None:
     """The call to follow, where ARM took it; None where it did not, or may not have."""
     match submission:
         case Accepted(url=url, kind=kind):
-            return Call(ids, url, kind, ended=None if url else "untold")
+            return Call(ids, url, kind, ended=None if url else "unreported")
         case Succeeded():
             return Call(ids, ended="succeeded")
         case Failed(error=error, canceled=canceled):
@@ -153,9 +154,9 @@ def _under_way(ids: tuple[str, ...], submission: Submission) -> Call | None:
     return None
 
 
-def _follow(
+def _track(
     rules: Rules, operation: Operation, posted: Sequence[Posted], under_way: Sequence[Call], now: datetime
-) -> Step:
+) -> Action:
     calls = [*operation.calls, *under_way]
     dues = []
     error = operation.error
@@ -173,12 +174,12 @@ def _follow(
                 calls.append(Call(ids or (), ended="unsent"))
     following = replace(
         operation,
-        phase=Phase.FOLLOWING,
+        phase=Phase.TRACKING,
         calls=tuple(calls),
         posted_at=None,
         confirming_since=now,
         failures=0,
-        trouble=None,
+        transient_error=None,
         error=error,
     )
     begun = started(following, now)
@@ -187,32 +188,32 @@ def _follow(
     return wait(begun, now, min(dues))
 
 
-def _not_started(rules: Rules, operation: Operation, posted: Sequence[Posted], now: datetime) -> Step:
+def _not_started(rules: Rules, operation: Operation, posted: Sequence[Posted], now: datetime) -> Action:
     refused = [(ids or (), answer) for ids, answer in posted if isinstance(answer, Refused)]
     throttled = [answer for _, answer in posted if isinstance(answer, Throttled)]
     unauthorized = [answer for _, answer in refused if answer.status == 401]
     # A 401 can be a token that was revoked a moment ago, a 403 is a missing role: only the first may pass.
     if unauthorized and not still_unauthorized(operation, unauthorized[0].error):
-        return try_later(rules, operation, unauthorized[0].error, now)
+        return retry(rules, operation, unauthorized[0].error, now)
     if throttled:
         for ids, answer in refused:
             outcomes = dict.fromkeys(ids, failed(answer.error, operation.wave))
-            operation = operation.settle_instances(outcomes)
+            operation = operation.with_outcomes(outcomes)
         pauses = [answer.retry_after for answer in throttled if answer.retry_after is not None]
-        return try_later(rules, operation, throttled[0].error, now, retry_after=max(pauses, default=None))
+        return retry(rules, operation, throttled[0].error, now, retry_after=max(pauses, default=None))
     calls = tuple(Call(ids, ended="refused", error=answer.error) for ids, answer in refused)
     closing = replace(
         operation,
-        phase=Phase.FOLLOWING,
+        phase=Phase.TRACKING,
         calls=(*operation.calls, *calls),
         posted_at=None,
         confirming_since=now,
         failures=0,
-        trouble=None,
+        transient_error=None,
     )
     if rules.views and any(answer.status == 409 for _, answer in refused):
         # A conflict can mean that the maintenance runs already: the views tell.
-        return Look(closing)
+        return ReadViews(closing)
     for ids, answer in refused:
-        closing = closing.settle_instances(dict.fromkeys(ids, failed(answer.error, operation.wave)))
+        closing = closing.with_outcomes(dict.fromkeys(ids, failed(answer.error, operation.wave)))
     return close_wave(rules, closing, now)

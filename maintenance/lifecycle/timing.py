@@ -30,7 +30,7 @@ class Timing:
         pause = self.default_poll if retry_after is None else retry_after
         return now + min(max(pause, self.min_poll), self.max_poll)
 
-    def next_look(self, now: datetime) -> datetime:
+    def next_read(self, now: datetime) -> datetime:
         """When to read the instance views again while they do not confirm yet."""
         return now + min(max(timedelta(seconds=15), self.min_poll), self.default_poll)
 

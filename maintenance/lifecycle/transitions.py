@@ -10,40 +10,40 @@ from maintenance.domain.errors import Problem
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Phase, Result, Status
-from maintenance.lifecycle.actions import End, Rules, Step, Wait
+from maintenance.lifecycle.actions import Action, End, Rules, Wait
 from maintenance.lifecycle.events import accepted, ended
 
 UNAUTHORIZED_ATTEMPTS = 3
 
 
-def wait(operation: Operation, now: datetime, due: datetime, events: tuple[MaintenanceEvent, ...] = ()) -> Step:
+def wait(operation: Operation, now: datetime, due: datetime, events: tuple[MaintenanceEvent, ...] = ()) -> Action:
     """Keep the operation until `due`, at the latest until its deadline; announces it once it was started."""
-    if operation.started_at is not None and not operation.announced:
+    if operation.started_at is not None and not operation.accepted_published:
         events = (accepted(operation, now), *events)
-        operation = replace(operation, announced=True)
+        operation = replace(operation, accepted_published=True)
     due = max(now, min(due, operation.deadline))
-    return Wait(operation.with_next_poll(), due, events)
+    return Wait(operation.with_next_revision(), due, events)
 
 
-def try_later(
+def retry(
     rules: Rules,
     operation: Operation,
-    trouble: ErrorDetail,
+    transient_error: ErrorDetail,
     now: datetime,
     *,
     retry_after: timedelta | None = None,
-) -> Step:
+) -> Action:
     """Trouble that passes: back off, and time out at the deadline."""
     failures = operation.failures + 1
     if now >= operation.deadline:
-        return time_out(replace(operation, trouble=trouble), now)
+        return time_out(replace(operation, transient_error=transient_error), now)
     later = rules.timing.back_off(now, failures, operation.message_id, retry_after)
-    return wait(replace(operation, trouble=trouble, failures=failures), now, later)
+    return wait(replace(operation, transient_error=transient_error, failures=failures), now, later)
 
 
-def time_out(operation: Operation, now: datetime, last: ErrorDetail | None = None) -> Step:
+def time_out(operation: Operation, now: datetime, last: ErrorDetail | None = None) -> Action:
     """The deadline passed: tell the last that was known; `last`: what was seen just now."""
-    last = operation.trouble or operation.error or last
+    last = operation.transient_error or operation.error or last
     error = ErrorDetail(
         "DeadlineExceeded",
         f"Not finished by the deadline, {operation.deadline.isoformat()}.",
@@ -52,26 +52,26 @@ def time_out(operation: Operation, now: datetime, last: ErrorDetail | None = Non
     return end(replace(operation, error=error), now, Status.TIMED_OUT)
 
 
-def end(operation: Operation, now: datetime, status: Status | None = None) -> Step:
+def end(operation: Operation, now: datetime, status: Status | None = None) -> Action:
     """The request ends; without `status`, as the outcomes of its instances say."""
-    operation = operation.settle_instances(_leftovers(operation))
+    operation = operation.with_outcomes(_leftovers(operation))
     status = status or _conclude(operation)
     error = None if status in (Status.SUCCEEDED, Status.NOTHING_TO_DO) else _account(operation)
-    announce = not operation.announced and operation.started_at is not None
+    announce = not operation.accepted_published and operation.started_at is not None
     finished = replace(
         operation,
         phase=Phase.FINISHED,
         status=status,
         error=error,
         ended_at=now,
-        announced=True,
-        poll=operation.poll + 1,
+        accepted_published=True,
+        revision=operation.revision + 1,
     )
     commit = status is not Status.SUCCEEDED and not operation.dry_run
     return End(finished, (*([accepted(operation, now)] if announce else []), ended(finished)), commit)
 
 
-def reject(operation: Operation, problems: Sequence[Problem], now: datetime) -> Step:
+def reject(operation: Operation, problems: Sequence[Problem], now: datetime) -> Action:
     """The request asks not to be carried out under these circumstances."""
     details = tuple(ErrorDetail(problem.field, problem.message, problem.value) for problem in problems)
     error = ErrorDetail(
@@ -80,19 +80,19 @@ def reject(operation: Operation, problems: Sequence[Problem], now: datetime) -> 
     named = (*(operation.targets or ()), *(target for wave in operation.waves for target in wave))
     outcomes = {target: Outcome(Result.NOT_ATTEMPTED) for target in named if target not in operation.outcomes}
     finished = replace(
-        operation.settle_instances(outcomes),
+        operation.with_outcomes(outcomes),
         phase=Phase.FINISHED,
         status=Status.REJECTED,
         error=error,
         ended_at=now,
-        poll=operation.poll + 1,
+        revision=operation.revision + 1,
     )
     return End(finished, (ended(finished),), commit=True)
 
 
 def still_unauthorized(operation: Operation, error: ErrorDetail) -> bool:
     """Whether a 401 is final: the tries before it ended so too. The first can be a token revoked a moment ago."""
-    last = operation.trouble.code if operation.trouble else None
+    last = operation.transient_error.code if operation.transient_error else None
     return operation.failures + 1 >= UNAUTHORIZED_ATTEMPTS and last == error.code
 
 
@@ -136,4 +136,4 @@ def _account(operation: Operation) -> ErrorDetail:
     told = (call.error for call in operation.calls if call.error)
     failed = operation.count(Result.FAILED, Result.UNKNOWN)
     fallback = ErrorDetail("MaintenanceFailed", f"{failed} of {len(operation.outcomes)} instances were not maintained.")
-    return operation.error or next(told, None) or operation.trouble or fallback
+    return operation.error or next(told, None) or operation.transient_error or fallback

@@ -63,7 +63,11 @@ def _judge_one(
     if ended in ("failed", "canceled", "refused"):
         if last == "maintenancecompleted" and recent:
             return Outcome(Result.COMPLETED, wave=wave)
-        if operation.looked_at and operation.confirming_since and operation.looked_at < operation.confirming_since:
+        if (
+            operation.views_read_at
+            and operation.confirming_since
+            and operation.views_read_at < operation.confirming_since
+        ):
             # A look from before ARM's last word may not show what was completed until then.
             return "pending"
         return Outcome(Result.FAILED, _failure(call, status.last_message if status else None), wave)
@@ -79,7 +83,7 @@ def _judge_one(
     untouched = untouched_since(instance, operation.posted_at)
     if ended in ("foreign", "unsent") or (ended == "unknown" and untouched):
         return "again"
-    if ended == "untold" and untouched:
+    if ended == "unreported" and untouched:
         # ARM has it, and may not have come to it yet.
         return "pending"
     return _unconfirmed(wave) if grace_over else "pending"
@@ -90,7 +94,7 @@ def _unconfirmed(wave: int) -> Outcome:
     return Outcome(Result.FAILED, told, wave)
 
 
-def is_well(instance: Instance, *, was_down: bool) -> bool:
+def has_recovered(instance: Instance, *, was_down: bool) -> bool:
     """Whether the instance is up again: healthy where an application health extension tells, else running.
 
     `was_down`: it was not running before maintenance, so nothing better can be asked of it now.

@@ -28,7 +28,7 @@ class Listing:
     error: ArmError | None = None
 
 
-class Views:
+class InstanceViews:
     """Instance listings, one per scale set: a tick keeps them for all of its operations that end.
 
     An operation that has seen a listing already, and was not content, gets a newer one.

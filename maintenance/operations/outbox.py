@@ -13,25 +13,25 @@ from maintenance.operations.records import to_record
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER = timedelta(minutes=1)
-Kept = tuple[Operation, datetime]
+Persisted = tuple[Operation, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
-    """Events, and the operation to keep with its due time, in the order of the fields."""
+    """Events, and the operation to persist with its due time, in the order of the fields."""
 
     request_id: str
     events: tuple[MaintenanceEvent, ...]
-    keep: Kept | None
-    keep_if_untold: Kept
-    afterwards: tuple[MaintenanceEvent, ...] = ()
-    release: bool = False
+    persist: Persisted | None
+    persist_if_unpublished: Persisted
+    publish_after: tuple[MaintenanceEvent, ...] = ()
+    release_lease: bool = False
 
 
 def dispatch(result: Wait | End, now: datetime) -> Dispatch:
     """What becomes of a run's result.
 
-    An end that leaves instances untouched is kept before it is told (`End.commit`): if the process dies in between,
+    An end that leaves instances untouched is kept before it is published (`End.commit`): if the process dies in between,
     the record that is read next says that it has ended, and how.
     """
     operation = result.operation
@@ -42,40 +42,40 @@ def dispatch(result: Wait | End, now: datetime) -> Dispatch:
             return Dispatch(
                 request_id=operation.request_id,
                 events=events,
-                keep=(emptied, due),
-                keep_if_untold=(_with_outbox(operation, events), due),
+                persist=(emptied, due),
+                persist_if_unpublished=(_with_outbox(operation, events), due),
             )
         case End(commit=True):
             *before, last = events
             return Dispatch(
                 request_id=operation.request_id,
                 events=tuple(before),
-                keep=(emptied, now),
-                keep_if_untold=(replace(operation, outbox=tuple(before)), now),
-                afterwards=(last,),
+                persist=(emptied, now),
+                persist_if_unpublished=(replace(operation, outbox=tuple(before)), now),
+                publish_after=(last,),
             )
         case End():
             untold = replace(operation, outbox=events[:-1])
             return Dispatch(
                 request_id=operation.request_id,
                 events=events,
-                keep=None,
-                keep_if_untold=(_later(untold), now + RETRY_AFTER),
+                persist=None,
+                persist_if_unpublished=(_later(untold), now + RETRY_AFTER),
                 # Whether this record knows of a notice or not: one that came twice may have been planned twice, the
                 # second time in more waves, with a notice that the record that was kept knows nothing of.
-                release=True,
+                release_lease=True,
             )
 
 
-def record_to_keep(outcome: Dispatch, *, told: bool) -> Record | None:
+def record_to_persist(outcome: Dispatch, *, published: bool) -> Record | None:
     """What goes into the operations queue, once it is known whether the events were published.
 
     Events of the past that make the record too large are left out; the end of the request is in it in any case.
     Raises ValueError where the operation itself is too large.
     """
-    if told or not outcome.events:
-        return to_record(*outcome.keep) if outcome.keep else None
-    operation, due = outcome.keep_if_untold
+    if published or not outcome.events:
+        return to_record(*outcome.persist) if outcome.persist else None
+    operation, due = outcome.persist_if_unpublished
     try:
         return to_record(operation, due)
     except ValueError as error:
@@ -90,4 +90,4 @@ def _with_outbox(operation: Operation, events: tuple[MaintenanceEvent, ...]) -> 
 
 def _later(operation: Operation) -> Operation:
     """A further record needs a further id, or duplicate detection takes it for the last one."""
-    return replace(operation, poll=operation.poll + 1)
+    return replace(operation, revision=operation.revision + 1)

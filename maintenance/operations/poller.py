@@ -8,18 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge, UnreadableRecord
 from maintenance.domain.messages import MaintenanceEvent, Record
 from maintenance.domain.redaction import redact
-from maintenance.operations.instance_views import Views
-from maintenance.operations.outbox import Dispatch, dispatch, record_to_keep
+from maintenance.operations.instance_views import InstanceViews
+from maintenance.operations.outbox import Dispatch, dispatch, record_to_persist
 from maintenance.operations.records import read_record
 from maintenance.operations.runner import Runner
 from maintenance.servicebus.operations_queue import Received
-from maintenance.settings import Settings
 
 logger = logging.getLogger(__name__)
 BATCH = 100
@@ -30,12 +29,28 @@ FURTHER_WAIT = 0.05  # seconds, at least
 FURTHER_WAITS = 2  # times as long as the last took
 
 
-class Due(Protocol):
+class TickLimits(Protocol):
+    """What is used of `settings.Settings`."""
+
+    @property
+    def tick_budget(self) -> timedelta: ...
+
+    @property
+    def poll_concurrency(self) -> int: ...
+
+    @property
+    def poll_receivers(self) -> int: ...
+
+    @property
+    def receive_wait(self) -> timedelta: ...
+
+
+class DueMessages(Protocol):
     """What is used of `due_operations.DueOperations`."""
 
     async def receive(self, most: int, *, wait: float) -> list[Received]: ...
 
-    async def track(self, records: Sequence[Record]) -> None: ...
+    async def persist(self, records: Sequence[Record]) -> None: ...
 
     async def complete(self, received: Sequence[Received]) -> None: ...
 
@@ -45,35 +60,35 @@ class Due(Protocol):
 class OperationsBus(Protocol):
     """What is used of `bus.Bus`."""
 
-    def due_operations(self) -> AbstractAsyncContextManager[Due]: ...
+    def due_operations(self) -> AbstractAsyncContextManager[DueMessages]: ...
 
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
 
 
-class OperationsBoard(Protocol):
-    """What is used of `notice_board.NoticeBoard`."""
+class Leases(Protocol):
+    """What is used of `notice_board.CoordinationQueue`."""
 
-    async def take_down(self, request_ids: Sequence[str]) -> None: ...
+    async def release(self, request_ids: Sequence[str]) -> None: ...
 
 
 @dataclass(slots=True)
 class Tick:
     """One run of the timer, and what it did."""
 
-    views: Views
+    views: InstanceViews
     stop_at: float
     permits: asyncio.Semaphore
     taken: int = 0
-    kept: int = 0
+    persisted: int = 0
     ended: int = 0
     unreadable: int = 0
-    stuck: int = 0
+    failed: int = 0
     receivers: int = field(default=0)
 
     def __str__(self) -> str:
         return (
-            f"{self.taken} taken, {self.kept} kept for later, {self.ended} ended, "
-            f"{self.unreadable} unreadable, {self.stuck} stuck"
+            f"{self.taken} taken, {self.persisted} persisted for later, {self.ended} ended, "
+            f"{self.unreadable} unreadable, {self.failed} failed"
         )
 
 
@@ -83,8 +98,8 @@ class _Run:
 
     received: Received
     dispatch: Dispatch
-    told: bool = False
-    kept: bool = False
+    published: bool = False
+    persisted: bool = False
 
 
 class Poller:
@@ -94,16 +109,16 @@ class Poller:
         self,
         runner: Runner,
         bus: OperationsBus,
-        board: OperationsBoard,
-        settings: Settings,
+        leases: Leases,
+        limits: TickLimits,
         *,
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runner = runner
         self._bus = bus
-        self._board = board
-        self._settings = settings
+        self._leases = leases
+        self._limits = limits
         self._now = now
         self._monotonic = monotonic
 
@@ -114,8 +129,8 @@ class Poller:
         """
         tick = Tick(
             views=self._runner.views(),
-            stop_at=self._monotonic() + self._settings.tick_budget.total_seconds(),
-            permits=asyncio.Semaphore(self._settings.poll_concurrency),
+            stop_at=self._monotonic() + self._limits.tick_budget.total_seconds(),
+            permits=asyncio.Semaphore(self._limits.poll_concurrency),
         )
         async with asyncio.TaskGroup() as group:
             self._add_receiver(group, tick)
@@ -130,37 +145,39 @@ class Poller:
     async def _drain(self, group: asyncio.TaskGroup, tick: Tick) -> None:
         try:
             async with self._bus.due_operations() as due:
-                wait = longest = self._settings.receive_wait.total_seconds()
+                wait = longest = self._limits.receive_wait.total_seconds()
                 while (asked := self._monotonic()) < tick.stop_at:
                     batch = await due.receive(BATCH, wait=wait)
                     if not batch:
                         return
                     wait = min(longest, max(FURTHER_WAIT, FURTHER_WAITS * (self._monotonic() - asked)))
-                    if len(batch) == BATCH and tick.receivers < self._settings.poll_receivers:
+                    if len(batch) == BATCH and tick.receivers < self._limits.poll_receivers:
                         self._add_receiver(group, tick)
                     tick.taken += len(batch)
                     await self._work(due, batch, tick)
         except BusUnavailable as error:
             logger.error("The tick ends early, what it held comes again: %s", error)
 
-    async def _work(self, due: Due, batch: Sequence[Received], tick: Tick) -> None:
+    async def _work(self, due: DueMessages, batch: Sequence[Received], tick: Tick) -> None:
         outcomes = await self._proceed_all(batch, tick)
         runs = [outcome for outcome in outcomes if isinstance(outcome, _Run)]
-        await self._tell(runs)
-        await self._keep(due, runs, tick)
-        if over := [run.dispatch.request_id for run in runs if run.dispatch.release and run.told and run.kept]:
-            await self._board.take_down(over)
-        settled = [run.received for run in runs if run.kept]
+        await self._publish(runs)
+        await self._persist(due, runs, tick)
+        if over := [
+            run.dispatch.request_id for run in runs if run.dispatch.release_lease and run.published and run.persisted
+        ]:
+            await self._leases.release(over)
+        settled = [run.received for run in runs if run.persisted]
         await due.complete(settled)
         unreadable = [
             (each, why) for each, why in zip(batch, outcomes, strict=True) if isinstance(why, UnreadableRecord)
         ]
         for received, why in unreadable:
-            told = redact(why.description)
-            logger.error("Dead-lettered %s: %s: %s", received.message_id, why.reason, told)
-            await due.dead_letter(received, why.reason, told)
+            published = redact(why.description)
+            logger.error("Dead-lettered %s: %s: %s", received.message_id, why.reason, published)
+            await due.dead_letter(received, why.reason, published)
         tick.unreadable += len(unreadable)
-        tick.stuck += len(batch) - len(settled) - len(unreadable)
+        tick.failed += len(batch) - len(settled) - len(unreadable)
 
     async def _proceed_all(self, batch: Sequence[Received], tick: Tick) -> list[_Run | UnreadableRecord | None]:
         """The runs of a batch, in its order, by tasks that take one after the other."""
@@ -185,18 +202,18 @@ class Poller:
             return error
         async with tick.permits:
             try:
-                result = await self._runner.run(operation, tick.views, suspect=received.delivery_count > 1)
+                result = await self._runner.run(operation, tick.views, may_have_started=received.delivery_count > 1)
                 run = _Run(received, dispatch(result, self._now()))
             except Exception as error:
                 # No text and no trace: what is unforeseen may hold anything.
-                logger.error("Operation %s is stuck: %s", received.message_id, type(error).__name__)
+                logger.error("Operation %s failed unexpectedly: %s", received.message_id, type(error).__name__)
                 return None
-        if run.dispatch.keep is None:
+        if run.dispatch.persist is None:
             tick.ended += 1
             logger.info("Request %s: %s", operation.request_id, result.operation.describe())
         return run
 
-    async def _tell(self, runs: Sequence[_Run]) -> None:
+    async def _publish(self, runs: Sequence[_Run]) -> None:
         """Publish what the runs have to tell; what cannot be goes into the operations' records."""
         events = [event for run in runs for event in run.dispatch.events]
         try:
@@ -204,25 +221,29 @@ class Poller:
         except BusUnavailable as error:
             if isinstance(error, MessageTooLarge) and len(runs) > 1:
                 for run in runs:
-                    await self._tell([run])
+                    await self._publish([run])
                 return
-            logger.error("%d events are kept for later: %s", len(events), error)
+            logger.error("%d events are persisted for later: %s", len(events), error)
             return
         for run in runs:
-            run.told = True
+            run.published = True
 
-    async def _keep(self, due: Due, runs: Sequence[_Run], tick: Tick) -> None:
-        """Send the operations' next records. One that is too large is stuck, and must not hold up the others."""
+    async def _persist(self, due: DueMessages, runs: Sequence[_Run], tick: Tick) -> None:
+        """Send the operations' next records. One that is too large failed unexpectedly, and must not hold up the others."""
         try:
-            records = [record for run in runs if (record := record_to_keep(run.dispatch, told=run.told)) is not None]
-            await due.track(records)
+            records = [
+                record
+                for run in runs
+                if (record := record_to_persist(run.dispatch, published=run.published)) is not None
+            ]
+            await due.persist(records)
         except (MessageTooLarge, ValueError) as error:
             if len(runs) == 1:
-                logger.error("Operation %s is stuck: %s", runs[0].received.message_id, error)
+                logger.error("Operation %s failed unexpectedly: %s", runs[0].received.message_id, error)
                 return
             for run in runs:
-                await self._keep(due, [run], tick)
+                await self._persist(due, [run], tick)
             return
-        tick.kept += len(records)
+        tick.persisted += len(records)
         for run in runs:
-            run.kept = True
+            run.persisted = True

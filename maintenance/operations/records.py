@@ -23,11 +23,11 @@ _OPERATION = TypeAdapter(Operation)
 _BEGINNING = f'{{"schemaVersion":{SCHEMA_VERSION},'.encode()
 # The number of the poll comes last, as most polls change nothing else: what comes before it is then written as it was
 # read, and where a name comes twice in JSON, the last counts.
-_POLL = b',"poll":'
+_REVISION = b',"revision":'
 _MOST_DIGITS = 20
 # Where an operation has what it was read from. No field: `dataclasses.replace`, by which it changes, leaves it behind.
-_BEFORE_POLL = "_before_poll"
-_APART = {"extra", "poll"}
+_BEFORE_REVISION = "_before_revision"
+_APART = {"extra", "revision"}
 _KNOWN = {"schemaVersion", *(field.name for field in fields(Operation))} - {"extra"}
 
 
@@ -55,7 +55,11 @@ def write_record(operation: Operation) -> bytes:
         body = _write(operation)
     if len(body) > MAX_RECORD:
         calls = tuple(replace(call, error=_brief(call.error)) for call in operation.calls)
-        body = _write(replace(operation, calls=calls, error=_brief(operation.error), trouble=_brief(operation.trouble)))
+        body = _write(
+            replace(
+                operation, calls=calls, error=_brief(operation.error), transient_error=_brief(operation.transient_error)
+            )
+        )
     if len(body) > MAX_RECORD:
         raise ValueError(f"the record of {operation.message_id} has {len(body):,} bytes; at most {MAX_RECORD:,} fit")
     return body
@@ -69,13 +73,13 @@ def _brief(error: ErrorDetail | None) -> ErrorDetail | None:
 
 
 def _write(operation: Operation) -> bytes:
-    before = vars(operation).get(_BEFORE_POLL)
+    before = vars(operation).get(_BEFORE_REVISION)
     if before is None:
-        before = _write_all_but_poll(operation)
-    return b"%b%b%d}" % (before, _POLL, operation.poll)
+        before = _write_all_but_revision(operation)
+    return b"%b%b%d}" % (before, _REVISION, operation.revision)
 
 
-def _write_all_but_poll(operation: Operation) -> bytes:
+def _write_all_but_revision(operation: Operation) -> bytes:
     """Open at its end."""
     if not operation.extra:
         try:
@@ -116,7 +120,7 @@ def read_record(body: bytes) -> Operation:
         raise UnreadableRecord("InvalidRecord", f"The record is incomplete or wrong: {places}") from None
     if extra:
         operation = replace(operation, extra=extra)
-    at = body.rfind(_POLL, -len(_POLL) - _MOST_DIGITS)
-    if at > 0 and body[at + len(_POLL) : -1].isdigit() and body.endswith(b"}"):
-        vars(operation)[_BEFORE_POLL] = body[:at]
+    at = body.rfind(_REVISION, -len(_REVISION) - _MOST_DIGITS)
+    if at > 0 and body[at + len(_REVISION) : -1].isdigit() and body.endswith(b"}"):
+        vars(operation)[_BEFORE_REVISION] = body[:at]
     return operation

@@ -1,4 +1,4 @@
-"""X"""
+"""A cancellation arrives: schedule a marker that the request it names will find before its next wave."""
 
 from __future__ import annotations
 
@@ -6,57 +6,52 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from maintenance.domain.coordination import CANCELLATION_LASTS, Notice, NoticeKind
-from maintenance.domain.errors import PolicyViolation, not_allowed
+from maintenance.domain.coordination import MARKER_LASTS, CancellationMarker, Entry
 from maintenance.domain.messages import Envelope, MaintenanceEvent, trace_of
 from maintenance.lifecycle.events import cancellation_accepted
-from maintenance.requests.inbound import read_delivery
+from maintenance.requests.inbound import read_inbound
+from maintenance.requests.policy import Policy, check_cancellation
 from maintenance.requests.schema import read_cancellation
-from maintenance.settings import Settings
 
 
-class CancelingBus(Protocol):
-    """What is used of `bus.Bus`."""
+class EventPublisher(Protocol):
+    """What is used of `servicebus.bus.Bus`."""
 
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
 
 
-class CancelingBoard(Protocol):
-    """What is used of `notice_board.NoticeBoard`."""
+class EntryWriter(Protocol):
+    """What is used of `servicebus.coordination_queue.CoordinationQueue`."""
 
-    async def put_up(self, notice: Notice) -> None: ...
+    async def put(self, entry: Entry) -> None: ...
 
 
-class Canceler:
-    """Another kind of message (`other_messages.Taker`): a document with the field `cancel`."""
+class CancellationHandler:
+    """The use case behind a message with the field `cancel`."""
 
     def __init__(
-        self, board: CancelingBoard, bus: CancelingBus, settings: Settings, *, now: Callable[[], datetime]
+        self, coordination: EntryWriter, bus: EventPublisher, policy: Policy, *, now: Callable[[], datetime]
     ) -> None:
-        self._board = board
+        self._coordination = coordination
         self._bus = bus
-        self._settings = settings
+        self._policy = policy
         self._now = now
 
-    def takes(self, document: dict[str, Any]) -> bool:
+    def recognizes(self, document: dict[str, Any]) -> bool:
         return "cancel" in document
 
-    async def take(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> None:
-        """Whether the request still runs is not looked for: where it does, it will meet the notice."""
+    async def handle(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> None:
+        """Whether the request still runs is not read: where it does, it will find the marker. Raises ProblemsError,
+        BusUnavailable."""
         cancellation = read_cancellation(document)
-        if not self._settings.allows(cancellation.scale_set):
-            raise PolicyViolation((not_allowed(cancellation.scale_set.resource_id),))
+        check_cancellation(cancellation, self._policy)
         now = self._now()
-        notice = Notice(
-            NoticeKind.CANCELLATION,
-            cancellation.request_id,
-            cancellation.scale_set.key,
-            now + CANCELLATION_LASTS,
-            reason=cancellation.reason,
+        marker = CancellationMarker(
+            cancellation.request_id, cancellation.scale_set.key, now + MARKER_LASTS, reason=cancellation.reason
         )
-        await self._board.put_up(notice)
+        await self._coordination.put(marker)
         event = cancellation_accepted(
-            request_id=read_delivery(envelope, document, now).request_id,
+            request_id=read_inbound(envelope, document, now).request_id,
             cancels=cancellation.request_id,
             scale_set=cancellation.scale_set,
             now=now,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.alias_generators import to_camel
 
+from maintenance.domain import message_ids
 from maintenance.domain.errors import InvalidRequest, Problem
 from maintenance.domain.formats import MAX_SHOWN, RFC_3339, parse_duration, refuse, shown
 from maintenance.domain.messages import Envelope, trace_of
@@ -32,7 +32,6 @@ from maintenance.domain.resources import (
 MAX_NAMES = 40_000
 M = TypeVar("M", bound="_Targeted")
 LONGEST_PAUSE = timedelta(days=7)
-REQUEST_ID = re.compile(r"[!-~]{1,100}")
 SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
 
 
@@ -76,18 +75,6 @@ class Cancellation:
     reason: str | None = None
 
 
-def request_id_of(envelope: Envelope, document: object = None) -> str:
-    """The request's id: its own, else the message's, else one made of the sequence number."""
-    own = document.get("requestId") if isinstance(document, dict) else None
-    for candidate in (own, envelope.message_id):
-        if isinstance(candidate, str) and REQUEST_ID.fullmatch(candidate):
-            return candidate
-    if envelope.message_id:
-        # Ids of ours are made of this one and must stay within the 128 characters of a Service Bus message id.
-        return "message-" + hashlib.sha256(envelope.message_id.encode()).hexdigest()[:32]
-    return f"sequence-{envelope.sequence_number}"
-
-
 def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceRequest:
     """The request in a document.
 
@@ -98,7 +85,7 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
         refuse("deadline", "must be after notBefore", fields.deadline.isoformat())
     rollout = fields.rollout or _Rollout()
     return MaintenanceRequest(
-        request_id=request_id_of(envelope, document),
+        request_id=message_ids.request(document.get("requestId"), envelope.message_id, envelope.sequence_number),
         scale_set=fields.scale_set(),
         instance_ids=tuple(fields.instance_ids) if fields.instance_ids is not None else None,
         not_before=fields.not_before,
@@ -148,7 +135,7 @@ def _resource_id(value: str) -> str:
 
 
 def _request_id(value: str) -> str:
-    if not REQUEST_ID.fullmatch(value):
+    if not message_ids.REQUEST_ID.fullmatch(value):
         raise ValueError("must be 1 to 100 printable ASCII characters without spaces")
     return value
 

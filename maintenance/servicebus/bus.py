@@ -1,4 +1,8 @@
-"""X"""
+"""Service Bus over azure-servicebus: enqueue requests, persist records, publish events, open receivers.
+
+Everything here takes and gives plain values; the order of calls (send the next message, then settle the old one) is
+the callers'. The SDK's senders and receivers are not coroutine-safe, so each has one user at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,14 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-from azure.core.credentials_async import AsyncTokenCredential
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
-from maintenance.servicebus.connection import CALL_TIMEOUT, TROUBLE, _connect, close_quietly
-from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, DueOperations, tracking
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, DueOperations, to_message
 from maintenance.servicebus.sender import Sender
-from maintenance.settings import ServiceBusConnection
 
 
 class Bus:
@@ -25,8 +27,7 @@ class Bus:
 
     def __init__(
         self,
-        connection: ServiceBusConnection,
-        credential: AsyncTokenCredential | None,
+        client: ServiceBusClient,
         *,
         requests_queue: str,
         operations_queue: str,
@@ -34,17 +35,12 @@ class Bus:
         call_timeout: float = CALL_TIMEOUT,
     ) -> None:
         self._call_timeout = call_timeout
-        self._client = _connect(connection, credential)
+        self._client = client
         self._operations_queue = operations_queue
         self._requests = Sender(lambda: self._client.get_queue_sender(requests_queue), call_timeout=call_timeout)
         self._operations = self._operations_sender()
         self._events = Sender(lambda: self._client.get_topic_sender(events_topic), call_timeout=call_timeout)
         self._idle: list[DueOperations] = []
-
-    @property
-    def client(self) -> ServiceBusClient:
-        """The process's one client, for those who talk to Service Bus beside this class."""
-        return self._client
 
     async def enqueue(
         self,
@@ -66,9 +62,9 @@ class Bus:
         )
         await self._requests.send([message])
 
-    async def track(self, records: Sequence[Record]) -> None:
+    async def persist(self, records: Sequence[Record]) -> None:
         """Operations, each for when it is due."""
-        await self._operations.send([tracking(record) for record in records])
+        await self._operations.send([to_message(record) for record in records])
 
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None:
         """Events to the topic, in order."""
@@ -91,7 +87,7 @@ class Bus:
             async with asyncio.timeout(self._call_timeout):
                 # Entered, so that the link opens here: inside receive_messages the opening counts against the wait.
                 await receiver.__aenter__()
-        except TROUBLE as error:
+        except SDK_ERRORS as error:
             await close_quietly(receiver)
             raise BusUnavailable(f"opening a receiver failed: {type(error).__name__}") from None
         return DueOperations(receiver, self._operations_sender(), call_timeout=self._call_timeout)
@@ -106,7 +102,6 @@ class Bus:
                 group.create_task(sender.close())
             while self._idle:
                 group.create_task(self._idle.pop().close())
-        await close_quietly(self._client)
 
 
 def _publication(event: MaintenanceEvent) -> ServiceBusMessage:

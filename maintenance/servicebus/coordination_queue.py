@@ -1,4 +1,4 @@
-"""X"""
+"""The coordination queue on Service Bus: put entries, read them all, release them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError
 
-from maintenance.domain.coordination import Notice, read_notice, write_notice
+from maintenance.domain.coordination import Entry, kind_of, read_entry, write_entry
 from maintenance.domain.errors import BusUnavailable
-from maintenance.servicebus.connection import CALL_TIMEOUT, TROUBLE, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
 
 PAGE = 250
@@ -21,7 +21,7 @@ MAX_PAGES = 40
 CALLS_OF_A_LINK = 9_000
 
 
-class NoticeBoard:
+class CoordinationQueue:
     """One per process. All methods raise BusUnavailable where Service Bus does not answer."""
 
     def __init__(
@@ -40,13 +40,13 @@ class NoticeBoard:
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
-        self._next_reading: asyncio.Task[list[Notice]] | None = None
+        self._next_reading: asyncio.Task[list[Entry]] | None = None
 
-    async def read(self) -> list[Notice]:
-        """Every notice that is up, in the order of their numbers.
+    async def read(self) -> list[Entry]:
+        """Every entry, in the order of their numbers.
 
         Whoever asks while a reading is under way gets the next one, together with all others who ask meanwhile: it
-        then shows all that was put up before they asked.
+        then shows all that was scheduled before they asked.
         """
         if self._next_reading is None and not self._lock.locked():
             return await self._read_in_turn()
@@ -54,20 +54,20 @@ class NoticeBoard:
             self._next_reading = asyncio.create_task(self._read_in_turn())
         return await asyncio.shield(self._next_reading)
 
-    async def put_up(self, notice: Notice) -> None:
-        """Put a notice up; returns once all who read after this see it."""
-        message = ServiceBusMessage(write_notice(notice), subject=notice.kind.value, content_type="application/json")
+    async def put(self, entry: Entry) -> None:
+        """Schedule an entry; returns once all who read after this see it."""
+        message = ServiceBusMessage(write_entry(entry), subject=kind_of(entry), content_type="application/json")
         async with self._lock:
             try:
                 async with asyncio.timeout(self._call_timeout):
-                    await (await self._open_sender()).schedule_messages(message, notice.until)
-            except TROUBLE as error:
+                    await (await self._open_sender()).schedule_messages(message, entry.until)
+            except SDK_ERRORS as error:
                 await self._drop()
-                raise BusUnavailable(f"putting up a notice failed: {type(error).__name__}") from None
+                raise BusUnavailable(f"scheduling an entry failed: {type(error).__name__}") from None
 
-    async def take_down(self, request_ids: Sequence[str]) -> None:
-        """Take down every notice about these requests. None is left out because another run took one down too."""
-        numbers = [notice.number for notice in await self.read() if notice.request_id in request_ids]
+    async def release(self, request_ids: Sequence[str]) -> None:
+        """Cancel every entry of these requests. None is left out because another run canceled one too."""
+        numbers = [entry.number for entry in await self.read() if entry.request_id in request_ids]
         for number in numbers:
             await self._cancel(number)
 
@@ -78,23 +78,23 @@ class NoticeBoard:
                     await (await self._open_sender()).cancel_scheduled_messages(number)
             except MessageNotFoundError:
                 return
-            except TROUBLE as error:
+            except SDK_ERRORS as error:
                 await self._drop()
-                raise BusUnavailable(f"taking down a notice failed: {type(error).__name__}") from None
+                raise BusUnavailable(f"canceling an entry failed: {type(error).__name__}") from None
 
-    async def _read_in_turn(self) -> list[Notice]:
+    async def _read_in_turn(self) -> list[Entry]:
         async with self._lock:
-            # From here on it is too late to join: a notice may be put up that this reading does not show.
+            # From here on it is too late to join: an entry may be scheduled that this reading does not show.
             self._next_reading = None
             try:
                 async with asyncio.timeout(self._call_timeout):
                     return await self._read_all()
-            except TROUBLE as error:
+            except SDK_ERRORS as error:
                 await self._drop()
-                raise BusUnavailable(f"reading the notices failed: {type(error).__name__}") from None
+                raise BusUnavailable(f"reading the coordination queue failed: {type(error).__name__}") from None
 
-    async def _read_all(self) -> list[Notice]:
-        notices: list[Notice] = []
+    async def _read_all(self) -> list[Entry]:
+        entries: list[Entry] = []
         start = 1
         for _ in range(MAX_PAGES):
             await self._count_call()
@@ -104,11 +104,11 @@ class NoticeBoard:
             for message in page:
                 number = int(message.sequence_number or 0)
                 start = max(start, number + 1)
-                if (notice := read_notice(b"".join(message.body), number)) is not None:
-                    notices.append(notice)
+                if (entry := read_entry(b"".join(message.body), number)) is not None:
+                    entries.append(entry)
             if len(page) < PAGE:
                 break
-        return notices
+        return entries
 
     async def _open_sender(self) -> ServiceBusSender:
         await self._count_call()
@@ -122,7 +122,7 @@ class NoticeBoard:
         self._calls += 1
 
     async def _drop(self) -> None:
-        """After trouble, and after many calls, the next one starts with new links."""
+        """After an error, and after many calls, the next one starts with new links."""
         self._calls = 0
         resources = [resource for resource in (self._receiver, self._sender) if resource is not None]
         self._receiver = self._sender = None

@@ -1,4 +1,4 @@
-"""X"""
+"""The receiving end of the operations queue: receive what is due, persist what follows, then settle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Record
-from maintenance.servicebus.connection import CALL_TIMEOUT, TROUBLE, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
 from maintenance.servicebus.sender import Sender
 
 logger = logging.getLogger(__name__)
@@ -59,13 +59,13 @@ class DueOperations:
                     messages += await self._receiver.receive_messages(
                         max_message_count=most - 1, max_wait_time=MORE_WITHIN
                     )
-        except TROUBLE as error:
+        except SDK_ERRORS as error:
             raise BusUnavailable(f"receiving failed: {type(error).__name__}") from None
         return [_received(message) for message in messages]
 
-    async def track(self, records: Sequence[Record]) -> None:
+    async def persist(self, records: Sequence[Record]) -> None:
         """What comes of the received operations, each for when it is due. Raises BusUnavailable."""
-        await self._sender.send([tracking(record) for record in records])
+        await self._sender.send([to_message(record) for record in records])
 
     async def complete(self, received: Sequence[Received]) -> None:
         """Settle messages whose successors were sent. Raises BusUnavailable, with some of them settled.
@@ -79,7 +79,7 @@ class DueOperations:
                         await self._receiver.complete_message(one.handle)
                     except MessageLockLostError:
                         logger.warning("The lock of %s was lost before it could be completed", one.message_id)
-        except TROUBLE as error:
+        except SDK_ERRORS as error:
             raise BusUnavailable(f"completing failed: {type(error).__name__}") from None
 
     async def dead_letter(self, received: Received, reason: str, description: str) -> None:
@@ -91,7 +91,7 @@ class DueOperations:
                 )
         except MessageLockLostError:
             logger.warning("The lock of %s was lost before it could be dead-lettered", received.message_id)
-        except TROUBLE as error:
+        except SDK_ERRORS as error:
             raise BusUnavailable(f"dead-lettering failed: {type(error).__name__}") from None
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ class DueOperations:
             group.create_task(self._sender.close())
 
 
-def tracking(record: Record) -> AmqpAnnotatedMessage:
+def to_message(record: Record) -> AmqpAnnotatedMessage:
     """The message that keeps an operation until it is due."""
     # What the SDK makes of a ServiceBusMessage, in a fifth of the time: each poll of each operation sends one.
     message = AmqpAnnotatedMessage(

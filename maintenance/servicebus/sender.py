@@ -1,4 +1,4 @@
-"""X"""
+"""Sends messages to one entity, batching concurrent calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from azure.servicebus.amqp import AmqpAnnotatedMessage
 from azure.servicebus.exceptions import MessageSizeExceededError
 
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge
-from maintenance.servicebus.connection import CALL_TIMEOUT, TROUBLE, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
 
 Message = ServiceBusMessage | AmqpAnnotatedMessage
 
@@ -51,7 +51,7 @@ class Sender:
                 for one in waiting:
                     self._waiting = [one]
                     await self._send_waiting()
-        except TROUBLE as error:
+        except SDK_ERRORS as error:
             failure = BusUnavailable(f"sending failed: {type(error).__name__}")
             await self._drop()
         else:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from maintenance.worker import spare_the_collector
+from maintenance.worker import relax_garbage_collection
 from tests.benchmarks.comparison import Options, Row
 
 FAMILIES = ("arm_client", "tick", "growth", "requests", "cold_start", "arm_calls")
@@ -32,7 +32,7 @@ def main() -> int:
     logging.getLogger("azure").setLevel(logging.ERROR)
     logging.getLogger("maintenance").setLevel(logging.ERROR)
     # As the worker does at its start; here both sides have it.
-    spare_the_collector()
+    relax_garbage_collection()
     options = Options(runs=arguments.runs, quick=arguments.quick)
     console = Console(width=WIDTH)
     rows: list[Row] = []

@@ -54,7 +54,7 @@ import asyncio, os, time
 async def main():
     client = azure.servicebus.aio.ServiceBusClient.from_connection_string(os.environ["ServiceBusConnection"])
     async def look():
-        await client.get_queue_receiver("maintenance-rollouts").peek_messages(250)
+        await client.get_queue_receiver("maintenance-coordination").peek_messages(250)
     credential = azure.identity.aio.ManagedIdentityCredential()
     url = os.environ["ARM_ENDPOINT"] + os.environ["SCALE_SET"]
     version = "api-version=2024-07-01"

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-from maintenance.worker import spare_the_collector
+from maintenance.worker import relax_garbage_collection
 from tests.benchmarks.comparison import Cost
 from tests.benchmarks.sending import send_list
 from tests.benchmarks.services import Process, say
@@ -35,7 +35,7 @@ FURTHER_WAIT = 0.05
 FURTHER_WAITS = 2
 PYTHONS_THRESHOLDS = gc.get_threshold()
 
-Look = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
+ReadViews = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Floor:
         await asyncio.gather(*(one.__aenter__() for one in self._receivers))
         await asyncio.gather(*(one.__aenter__() for one in self._senders))
 
-    async def move(self, count: int, look: Look | None = None) -> None:
+    async def move(self, count: int, look: ReadViews | None = None) -> None:
         """Until `count` messages were moved, and whoever waits for more has done so in vain.
 
         `look` is done with each before it is sent again.
@@ -71,7 +71,7 @@ class Floor:
             for receiver, sender in zip(self._receivers, self._senders, strict=True):
                 group.create_task(self._drain(receiver, sender, look))
 
-    async def _drain(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, look: Look | None) -> None:
+    async def _drain(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, look: ReadViews | None) -> None:
         wait = 1.0
         while self._left > 0:
             asked = time.perf_counter()
@@ -103,7 +103,7 @@ def _again(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
 
 
 @asynccontextmanager
-async def bare_get(scope: str) -> AsyncIterator[Look]:
+async def bare_get(scope: str) -> AsyncIterator[ReadViews]:
     """A GET of the URL in a record by aiohttp, and nothing made of it: the least that looking can cost."""
     # The SDK alone has none of these.
     import aiohttp
@@ -131,7 +131,7 @@ async def ordered(process: Process, order: Order) -> Cost:
 async def _serve(connection_string: str) -> None:
     floor = Floor(connection_string)
     await floor.open()
-    looks: dict[str, Look] = {}
+    looks: dict[str, ReadViews] = {}
     async with AsyncExitStack() as stack:
         say({})
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -141,7 +141,7 @@ async def _serve(connection_string: str) -> None:
             gc.unfreeze()
             gc.set_threshold(*PYTHONS_THRESHOLDS)
             if order.spared:
-                spare_the_collector()
+                relax_garbage_collection()
             with Cost(order.count) as cost:
                 await floor.move(order.count, looks[order.scope] if order.scope else None)
             say({"wall": cost.wall, "cpu": cost.cpu})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maintenance.settings import read_settings
-from maintenance.worker import Worker, spare_the_collector
+from maintenance.worker import Worker, relax_garbage_collection
 from tests.benchmarks.comparison import Bound, Cost, Options, Row
 from tests.benchmarks.services import ROOT, Services, services
 from tests.benchmarks.workload import OPERATIONS, environment, fill, operation_urls, settings, under_way
@@ -66,12 +66,12 @@ def _compare(size: int, smallest: int, pairs: list[tuple[dict[str, float], dict[
 
 
 async def _work(settings_of: dict[str, str], count: int) -> dict[str, Any]:
-    spare_the_collector()
+    relax_garbage_collection()
     worker = Worker(read_settings(settings_of))
     kept = 0
     with Cost(count) as cost:
         while kept < count:
-            kept += (await worker.poll()).kept
+            kept += (await worker.poll()).persisted
     await worker.close()
     return {"wall": cost.wall * 1000, "cpu": cost.cpu * 1000, "mb": _highest_memory()}
 

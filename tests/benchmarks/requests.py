@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-from maintenance.arm.responses import ArmAnswer
+from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport, Headers
 from maintenance.worker import Worker
 from sandbox.functions_host.conversion import service_bus_message
@@ -77,7 +77,7 @@ class TimedTransport(AiohttpTransport):
 
     posted = 0.0
 
-    async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmAnswer:
+    async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmResponse:
         if method == "POST":
             self.posted = time.perf_counter()
         return await super().exchange(method, url, headers, body)

@@ -24,7 +24,7 @@ async def tick_cost(at: Services, worker: Worker, urls: list[str], count: int) -
     with Cost(count) as cost:
         kept = 0
         while kept < count:
-            kept += (await worker.poll()).kept
+            kept += (await worker.poll()).persisted
     if kept != count:
         raise RuntimeError(f"{count} operations were due, and {kept} were kept")
     return cost

@@ -61,13 +61,13 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
             requested_at=now,
             deadline=now + timedelta(hours=6),
             flexible=False,
-            phase=Phase.FOLLOWING,
+            phase=Phase.TRACKING,
             waves=(("0",),),
-            poll=0,
+            revision=0,
             calls=(Call(("0",), urls[place]),),
             started_at=now,
             posted_at=now,
-            announced=True,
+            accepted_published=True,
         )
         yield ServiceBusMessage(
             write_record(operation),

@@ -265,5 +265,7 @@ async def test_nothing_in_an_alert_widens_the_scopes_or_undoes_a_dry_run(monkeyp
         assert ends(job)["api"].outcomes == {"0": "WouldMaintain", "1": "WouldMaintain"}
         assert ends(job)["web"].kind == "rejected"
         assert job.estate.posts() == []
-        looked_at = {call.path.split("/")[8] for call in job.estate.arm.calls if call.path.endswith("/virtualMachines")}
-        assert looked_at == {"api"}
+        views_read_at = {
+            call.path.split("/")[8] for call in job.estate.arm.calls if call.path.endswith("/virtualMachines")
+        }
+        assert views_read_at == {"api"}

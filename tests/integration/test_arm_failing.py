@@ -60,12 +60,15 @@ async def troubled() -> AsyncIterator[Troubled]:
     log = Log()
     logging.getLogger("maintenance").addHandler(log)
     async with journey(IDS.values(), worker_options={"arm_timeout": IMPATIENT}) as there:
-        for name, trouble in TROUBLES.items():
-            seeds = [InstanceSeed(number, outcome=trouble.seeded, duration=trouble.lasts) for number in ("0", "1")]
+        for name, transient_error in TROUBLES.items():
+            seeds = [
+                InstanceSeed(number, outcome=transient_error.seeded, duration=transient_error.lasts)
+                for number in ("0", "1")
+            ]
             there.estate.arm.seed(ScaleSetSeed(IDS[name], "shop", "web", instances=tuple(seeds)))
-            for fault in trouble.ordered(IDS[name]):
+            for fault in transient_error.ordered(IDS[name]):
                 there.estate.arm.faults.add(fault)
-            deadline = {"deadline": (START + trouble.within).isoformat()} if trouble.within else {}
+            deadline = {"deadline": (START + transient_error.within).isoformat()} if transient_error.within else {}
             await there.send(IDS[name], name, instanceIds=["0", "1"], **deadline)
         yield Troubled(there, await there.finish(*TROUBLES), log)
     logging.getLogger("maintenance").removeHandler(log)
@@ -73,29 +76,29 @@ async def troubled() -> AsyncIterator[Troubled]:
 
 @pytest.mark.parametrize("name", TROUBLES)
 async def test_the_event_says_how_it_ended(troubled: Troubled, name: str) -> None:
-    trouble, event = TROUBLES[name], troubled.ended[name]
+    transient_error, event = TROUBLES[name], troubled.ended[name]
     assert event.kind == "completed"
-    assert event.status == trouble.status
-    assert event.outcomes == {"0": trouble.outcome, "1": trouble.outcome}
+    assert event.status == transient_error.status
+    assert event.outcomes == {"0": transient_error.outcome, "1": transient_error.outcome}
     told = json.dumps(event.data["error"])
-    for part in trouble.tells:
+    for part in transient_error.tells:
         assert part in told
-    assert (event.data["error"] is None) == (trouble.status == "Succeeded")
-    assert any(trouble.logs in line for line in troubled.log.lines)
+    assert (event.data["error"] is None) == (transient_error.status == "Succeeded")
+    assert any(transient_error.logs in line for line in troubled.log.lines)
 
 
 @pytest.mark.parametrize("name", TROUBLES)
 async def test_arm_sees_so_many_calls_and_no_instance_is_maintained_twice(troubled: Troubled, name: str) -> None:
-    trouble = TROUBLES[name]
+    transient_error = TROUBLES[name]
     posts, polls, views = troubled.posts(name), troubled.polls(name), troubled.views(name)
-    assert len(posts) == trouble.posts
-    assert trouble.polls is None or len(polls) == trouble.polls
-    assert trouble.views is None or len(views) == trouble.views
+    assert len(posts) == transient_error.posts
+    assert transient_error.polls is None or len(polls) == transient_error.polls
+    assert transient_error.views is None or len(views) == transient_error.views
     reports = troubled.estate.arm.instances(IDS[name], "shop", "web")
-    assert [report.maintenance_count for report in reports] == [trouble.maintained] * 2
-    if trouble.at_least:
+    assert [report.maintenance_count for report in reports] == [transient_error.maintained] * 2
+    if transient_error.at_least:
         calls = posts if name.startswith("post") else polls if name.startswith("poll") else views
-        assert calls[1].time - calls[0].time >= trouble.at_least
+        assert calls[1].time - calls[0].time >= transient_error.at_least
 
 
 @pytest.mark.parametrize("name", ["poll-500-always", "poll-401-always", "views-500-always"])

@@ -40,7 +40,7 @@ async def everything() -> AsyncIterator[Journey]:
 
 @pytest.fixture
 def there(everything: Journey) -> Iterator[Journey]:
-    """Azure behaves at first, and again afterwards."""
+    """Azure behaves at first, and again publish_after."""
     everything.estate.events.clear()
     everything.estate.arm.calls.clear()
     yield everything
@@ -129,7 +129,7 @@ async def test_links_that_were_detached_as_idle_ones_are(there: Journey, subscri
 
 
 async def test_events_wait_in_the_record_while_the_topic_is_gone(there: Journey, subscription: str) -> None:
-    name = "untold"
+    name = "unreported"
     bus = there.estate.bus
     bus.faults.refuse(TOPIC, NOT_FOUND)
     bus.faults.detach_links(TOPIC)
@@ -235,7 +235,7 @@ async def test_a_silent_service_bus_does_not_hang_the_tick(there: Journey, subsc
     result = await there.job.worker.poll()
     # Receiving, and then closing the receiver, each within its time.
     assert time.monotonic() - started < 4 * BUS_TIMEOUT + 5
-    assert result.kept == 0
+    assert result.persisted == 0
     there.estate.bus.faults.reset()
     check(there, subscription, await there.finish("silent"), "silent")
 

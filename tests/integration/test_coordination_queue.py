@@ -9,11 +9,11 @@ from pathlib import Path
 
 from azure.servicebus.aio import ServiceBusClient
 
-from maintenance.domain.coordination import Notice, NoticeKind
-from maintenance.servicebus.coordination_queue import NoticeBoard
+from maintenance.domain.coordination import Lease
+from maintenance.servicebus.coordination_queue import CoordinationQueue
 from sandbox.servicebus import ServiceBus, Topology
 
-QUEUE = "maintenance-rollouts"
+QUEUE = "maintenance-coordination"
 TOPOLOGY = Topology.read(Path(__file__).parent.parent.parent / "infra" / "topology.json")
 # What the SDK gives a link of management answers.
 CREDIT = 10_000
@@ -26,14 +26,14 @@ async def client() -> AsyncIterator[ServiceBusClient]:
             yield made
 
 
-def notice(request_id: str) -> Notice:
-    return Notice(NoticeKind.ROLLOUT, request_id, "a/scale/set", datetime.now(UTC) + timedelta(hours=1))
+def notice(request_id: str) -> Lease:
+    return Lease(request_id, "a/scale/set", datetime.now(UTC) + timedelta(hours=1))
 
 
 async def test_a_board_is_read_more_often_than_the_sdk_gives_a_link_credit_for() -> None:
     async with client() as made:
-        board = NoticeBoard(made, QUEUE, call_timeout=20)
-        await board.put_up(notice("r1"))
+        board = CoordinationQueue(made, QUEUE, call_timeout=20)
+        await board.put(notice("r1"))
         for _ in range(CREDIT + 50):
             assert [each.request_id for each in await board.read()] == ["r1"]
         await board.close()
@@ -41,9 +41,9 @@ async def test_a_board_is_read_more_often_than_the_sdk_gives_a_link_credit_for()
 
 async def test_new_links_show_the_same_board() -> None:
     async with client() as made:
-        board = NoticeBoard(made, QUEUE, calls_of_a_link=2)
+        board = CoordinationQueue(made, QUEUE, calls_of_a_link=2)
         for number in range(5):
-            await board.put_up(notice(f"r{number}"))
-        await board.take_down(["r1", "r3"])
+            await board.put(notice(f"r{number}"))
+        await board.release(["r1", "r3"])
         assert [each.request_id for each in await board.read()] == ["r0", "r2", "r4"]
         await board.close()

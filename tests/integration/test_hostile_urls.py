@@ -134,9 +134,9 @@ def record(case: tuple[str, str], url: str) -> ServiceBusMessage:
         scale_set=ScaleSet(NUMBERS[case], "shop", "web"),
         requested_at=START,
         deadline=START + timedelta(hours=1),
-        phase=Phase.FOLLOWING,
+        phase=Phase.TRACKING,
         waves=(("0",),),
-        poll=1,
+        revision=1,
         calls=(Call(("0",), url),),
         started_at=START,
     )

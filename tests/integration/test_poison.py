@@ -35,7 +35,7 @@ def record(**fields: Any) -> bytes:
         scale_set=ScaleSet(SUBSCRIPTION, "shop", "web"),
         requested_at=START,
         deadline=START + timedelta(hours=1),
-        phase=Phase.FOLLOWING,
+        phase=Phase.TRACKING,
         waves=(("0",),),
         calls=(Call(("0",), SIGNED),),
     )
@@ -105,7 +105,7 @@ async def test_what_a_newer_version_added_is_carried_through_unharmed(there: Jou
         requested_at=there.clock(),
         deadline=there.clock() + timedelta(hours=1),
         targets=("0",),
-        poll=0,
+        revision=0,
     )
     body = {**json.loads(write_record(operation)), **added}
     await there.job.send_operations(ServiceBusMessage(json.dumps(body), message_id="from-the-future:w0:p0"))
@@ -115,7 +115,7 @@ async def test_what_a_newer_version_added_is_carried_through_unharmed(there: Jou
         (carried,) = there.estate.bus.peek(OPERATIONS)
         document = json.loads(carried.body)
         assert {name: document[name] for name in added} == added
-        assert carried.subject == "following"
+        assert carried.subject == "tracking"
         there.clock.advance(timedelta(minutes=1))
     ended = await there.finish("from-the-future")
     assert ended["from-the-future"].status == "Succeeded"

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from maintenance.arm.client import ArmClient
-from maintenance.arm.responses import ArmAnswer
+from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import MAX_BODY, AiohttpTransport, BodyTooLargeError
 
 TARGET = "/operations/1?p=a%2Fb%2fc&t=63%41&c=MII/x+==&s=a_b-~%7E&h=%C3%BC"
@@ -201,7 +201,7 @@ async def test_a_silent_server_is_left_after_the_time_for_a_call(
             await arm.send("GET", wire.endpoint + TARGET)
         wire.pieces = [ANSWER]
         # The connection that an answer may still come on is not used again.
-        assert isinstance(await arm.send("GET", wire.endpoint + TARGET), ArmAnswer)
+        assert isinstance(await arm.send("GET", wire.endpoint + TARGET), ArmResponse)
     assert wire.connections == 2
 
 

@@ -128,8 +128,8 @@ def _wrong_ends(
             continue
         status = told[0]["status"]
         outcomes = {(_scale_set(told[0]), each["instanceId"]): each["outcome"] for each in told[0].get("instances", ())}
-        claimed = [target for target, outcome in outcomes.items() if outcome in ("Completed", "AlreadyCompleted")]
-        untrue = [target for target in claimed if instances[target].state != "completed"]
+        holds_lease = [target for target, outcome in outcomes.items() if outcome in ("Completed", "AlreadyCompleted")]
+        untrue = [target for target in holds_lease if instances[target].state != "completed"]
         own = all(plan.named[target] == 1 for target in asked.targets)
         well = all(plan.outcomes[target] == "Succeeded" for target in asked.targets)
         if asked.bad != (status == "Rejected"):

@@ -17,9 +17,9 @@ import azure.functions as func
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
-from maintenance.domain.coordination import Notice, NoticeKind
+from maintenance.domain.coordination import Lease
 from maintenance.domain.resources import ScaleSet
-from maintenance.servicebus.coordination_queue import NoticeBoard
+from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.settings import read_settings
 from maintenance.worker import Worker
 from sandbox.environment import worker_environment
@@ -32,7 +32,7 @@ from tests.support.secret_scanner import SECRECY
 TOPOLOGY = Path(__file__).parents[2] / "infra" / "topology.json"
 REQUESTS = "maintenance-requests"
 OPERATIONS = "maintenance-operations"
-ROLLOUTS = "maintenance-rollouts"
+ROLLOUTS = "maintenance-coordination"
 TOPIC = "maintenance-events"
 SUBSCRIPTION = "all-events"
 ENTITIES = (REQUESTS, OPERATIONS, f"{TOPIC}/Subscriptions/{SUBSCRIPTION}")
@@ -227,8 +227,8 @@ class Running:
     async def haunt(self, scale_set: str, *, lasts: timedelta) -> None:
         """Leave a notice as a worker leaves it that died, with all that it knew."""
         key = ScaleSet(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, scale_set).key
-        board = NoticeBoard(self.client, ROLLOUTS)
-        await board.put_up(Notice(NoticeKind.ROLLOUT, "dead", key, datetime.now(UTC) + lasts))
+        board = CoordinationQueue(self.client, ROLLOUTS)
+        await board.put(Lease("dead", key, datetime.now(UTC) + lasts))
         await board.close()
 
     async def drain(self, *, within: float = 10.0) -> None:

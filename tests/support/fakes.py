@@ -12,7 +12,7 @@ from typing import cast
 
 from azure.servicebus import ServiceBusReceivedMessage
 
-from maintenance.domain.coordination import Notice
+from maintenance.domain.coordination import Entry
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError
 from maintenance.domain.instances import Instance
 from maintenance.domain.messages import Envelope, MaintenanceEvent, Record
@@ -24,7 +24,7 @@ from maintenance.domain.observations import (
     Running,
     Submission,
     Succeeded,
-    Untold,
+    Unreported,
 )
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
@@ -130,7 +130,7 @@ class FakeArm:
             return answer
         ends = self._operations.get(call.url or "")
         if ends is None:
-            return Untold(ErrorDetail("NotFound", "No such operation."))
+            return Unreported(ErrorDetail("NotFound", "No such operation."))
         return Succeeded() if ends <= self._clock() else Running("inprogress")
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
@@ -252,7 +252,7 @@ class FakeBus:
         self.requests.send(Message(body, message_id, due or self._clock(), properties, correlation_id))
         self._fate.step("clone is sent")
 
-    async def track(self, records: Sequence[Record]) -> None:
+    async def persist(self, records: Sequence[Record]) -> None:
         if not records:
             return
         self._check("operations", "track " + ", ".join(record.message_id for record in records))
@@ -285,18 +285,18 @@ class FakeBoard:
     def __init__(self, fate: Fate) -> None:
         self._fate = fate
         self._number = 0
-        self.notices: list[Notice] = []
+        self.notices: list[Entry] = []
 
-    async def read(self) -> list[Notice]:
+    async def read(self) -> list[Entry]:
         self._fate.step("notices are read")
         return list(self.notices)
 
-    async def put_up(self, notice: Notice) -> None:
+    async def put(self, notice: Entry) -> None:
         self._number += 1
         self.notices.append(replace(notice, number=self._number))
         self._fate.step("notice is put up")
 
-    async def take_down(self, request_ids: Sequence[str]) -> None:
+    async def release(self, request_ids: Sequence[str]) -> None:
         self._fate.step("notices are to be taken down")
         self.notices = [notice for notice in self.notices if notice.request_id not in request_ids]
         self._fate.step("notices are taken down")
@@ -314,8 +314,8 @@ class FakeDue:
         taken = self._bus.operations.take(most)
         return [Received(each.body, each.deliveries, cast(ServiceBusReceivedMessage, each)) for each in taken]
 
-    async def track(self, records: Sequence[Record]) -> None:
-        await self._bus.track(records)
+    async def persist(self, records: Sequence[Record]) -> None:
+        await self._bus.persist(records)
 
     async def complete(self, received: Sequence[Received]) -> None:
         for one in received:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from maintenance.arm.responses import ArmAnswer
+from maintenance.arm.responses import ArmResponse
 from maintenance.domain.instances import Instance, MaintenanceStatus
 from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Operation
@@ -33,10 +33,10 @@ def seconds(count: float) -> timedelta:
     return timedelta(seconds=count)
 
 
-def recorded(name: str) -> ArmAnswer:
+def recorded(name: str) -> ArmResponse:
     """A recorded or documented answer of ARM."""
     response = json.loads((RECORDED / name).read_text())["response"]
-    return ArmAnswer(response["status"], response["headers"], response["body"].encode())
+    return ArmResponse(response["status"], response["headers"], response["body"].encode())
 
 
 def new_operation(**changes: Any) -> Operation:

@@ -6,16 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from maintenance.arm.throttling import Holds
+from maintenance.arm.throttling import Gateway, ThrottlingGateway
 from maintenance.domain.instances import Instance
 from maintenance.domain.resources import Scope
 from maintenance.lifecycle.actions import Rules
-from maintenance.lifecycle.machine import Lifecycle
 from maintenance.operations.poller import Poller, Tick
 from maintenance.operations.runner import Runner
-from maintenance.requests.cancellation import Canceler
+from maintenance.requests.cancellation import CancellationHandler
 from maintenance.requests.handler import RequestHandler
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.fakes import (
@@ -54,13 +53,20 @@ class World:
 
     def restart(self) -> None:
         """A new process: nothing in memory is left."""
-        lifecycle = Lifecycle(Rules(timing=self.settings.timing, views=self.settings.read_instance_views))
+        rules = Rules(
+            allowed_scopes=self.settings.allowed_scopes,
+            timing=self.settings.timing,
+            views=self.settings.read_instance_views,
+        )
         runner = Runner(
-            self.arm, lifecycle, board=self.board, allows=self.settings.allows, now=self.clock, holds=Holds()
+            ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock),
+            rules,
+            coordination=self.board,
+            now=self.clock,
         )
         self.views = runner.views
-        canceler = Canceler(self.board, self.bus, self.settings, now=self.clock)
-        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, others=(canceler,))
+        canceler = CancellationHandler(self.board, self.bus, self.settings, now=self.clock)
+        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, routes=(canceler,))
         self.poller = Poller(runner, self.bus, self.board, self.settings, now=self.clock, monotonic=self.clock.seconds)
 
     def send(self, body: object = None, *, message_id: str = "req-1", **properties: str | int | bool) -> None:

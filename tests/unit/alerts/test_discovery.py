@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from maintenance.alerts.discovery import Discoverer
 from maintenance.alerts.receiver import AlertReceiver
 from maintenance.alerts.rules import AlertRules
-from maintenance.arm.throttling import Holds
-from maintenance.arm.views import read_listed
+from maintenance.arm.throttling import Gateway, ThrottlingGateway
+from maintenance.arm.views import read_scale_set_summary
 from maintenance.domain.errors import ArmError, RefusedError, ThrottledError, TransientError
-from maintenance.domain.instances import Instance, ListedScaleSet
+from maintenance.domain.instances import Instance, ScaleSetSummary
 from maintenance.domain.messages import Envelope
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.actions import Rules
-from maintenance.lifecycle.machine import Lifecycle
 from maintenance.operations.runner import Runner
 from maintenance.requests.handler import RequestHandler
 from maintenance.requests.schema import read_request
@@ -37,7 +36,7 @@ class FakeEstate:
     """Scale sets of a subscription by name. `failures` are raised, once each, by what is asked: "list", or a name."""
 
     def __init__(self) -> None:
-        self.listed: list[ListedScaleSet] = []
+        self.listed: list[ScaleSetSummary] = []
         self.instances: dict[str, list[Instance]] = {}
         self.failures: dict[str, list[ArmError]] = {}
         self.asked: Counter[str] = Counter()
@@ -46,10 +45,10 @@ class FakeEstate:
     def add(
         self, name: str, *instances: Instance, group: str = "shop", location: str = "westeurope", flexible: bool = False
     ) -> None:
-        self.listed.append(ListedScaleSet(ScaleSet(ALERTED, group, name), location, flexible))
+        self.listed.append(ScaleSetSummary(ScaleSet(ALERTED, group, name), location, flexible))
         self.instances[name] = list(instances)
 
-    async def list_scale_sets(self, subscription_id: str) -> list[ListedScaleSet]:
+    async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:
         self._ask("list")
         return [each for each in self.listed if each.scale_set.subscription_id == subscription_id.lower()]
 
@@ -82,14 +81,18 @@ class Post:
         board = FakeBoard(fate)
         runner = Runner(
             FakeArm(self.clock, fate, []),
-            Lifecycle(Rules(timing=self.settings.timing)),
-            board=board,
-            allows=self.settings.allows,
+            Rules(allowed_scopes=self.settings.allowed_scopes, timing=self.settings.timing),
+            coordination=board,
             now=self.clock,
         )
-        discoverer = Discoverer(self.arm, self.bus, self.settings, now=self.clock, holds=Holds())
-        others = (AlertReceiver(self.bus, self.settings), discoverer)
-        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, others=others)
+        discoverer = Discoverer(
+            ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock),
+            self.bus,
+            self.settings,
+            now=self.clock,
+        )
+        others = (AlertReceiver(self.bus, self.settings.alerts), discoverer)
+        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, routes=others)
 
     def send(self, document: object, message_id: str = "sent") -> None:
         self.bus.requests.send(Message(json.dumps(document).encode(), message_id, self.clock(), {"traceparent": "t"}))
@@ -352,7 +355,9 @@ def test_a_listed_scale_set_is_read_whatever_its_letter_case() -> None:
         "location": "West Europe",
         "properties": {"orchestrationMode": "FLEXIBLE"},
     }
-    assert read_listed(document) == ListedScaleSet(ScaleSet(ALERTED, "SHOP", "WEB"), "westeurope", flexible=True)
-    assert not read_listed({"id": scale_set_id()}).flexible
+    assert read_scale_set_summary(document) == ScaleSetSummary(
+        ScaleSet(ALERTED, "SHOP", "WEB"), "westeurope", flexible=True
+    )
+    assert not read_scale_set_summary({"id": scale_set_id()}).flexible
     with pytest.raises(LookupError):
-        read_listed({"location": "westeurope"})
+        read_scale_set_summary({"location": "westeurope"})

@@ -35,7 +35,7 @@ class Desk:
         self.bus = FakeBus(self.clock, Fate())
         connection = ServiceBusConnection(namespace="ns")
         self.settings = Settings(service_bus=connection, allowed_scopes=(Scope(ALERTED),), alerts=rules or AlertRules())
-        self.receiver = AlertReceiver(self.bus, self.settings)
+        self.receiver = AlertReceiver(self.bus, self.settings.alerts)
 
     async def post(self, document: object, **headers: str) -> Answer:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()

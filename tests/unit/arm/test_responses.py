@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from maintenance.arm.responses import (
     LONGEST_RETRY_AFTER,
-    ArmAnswer,
+    ArmResponse,
     read_error,
     read_operation,
     read_remaining,
@@ -31,7 +31,7 @@ from maintenance.domain.observations import (
     Succeeded,
     Throttled,
     Unreadable,
-    Untold,
+    Unreported,
     UrlKind,
 )
 from tests.support.samples import NOW, OPERATION_URL, recorded, seconds
@@ -42,9 +42,9 @@ BOTH = {"azure-asyncoperation": ASYNC, "location": LOCATION}
 HTML = b"<!DOCTYPE html>\r\n<html><body>Our services aren't available right now</body></html>"
 
 
-def answer(status: int, body: Any = b"", **headers: str) -> ArmAnswer:
+def answer(status: int, body: Any = b"", **headers: str) -> ArmResponse:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return ArmAnswer(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+    return ArmResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
 
 
 def error(code: str, message: str, **more: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def held_up(why: ErrorDetail, retry_after: timedelta | None = None) -> Throttled
     return Throttled(why, retry_after, whole_subscription=False)
 
 
-SUBMISSIONS: dict[str, tuple[ArmAnswer, Submission]] = {
+SUBMISSIONS: dict[str, tuple[ArmResponse, Submission]] = {
     "200": (answer(200), Succeeded()),
     "200 with a body": (answer(200, {"name": "web"}), Succeeded()),
     "200 with HTML": (
@@ -72,7 +72,7 @@ SUBMISSIONS: dict[str, tuple[ArmAnswer, Submission]] = {
     "200 that says Succeeded": (answer(200, {"status": "succeeded"}), Succeeded()),
     "200 that says Failed": (answer(200, {"status": "Failed", **CONFLICT}), Failed(DETAIL)),
     "200 that says canceled": (answer(200, {"status": "CANCELED", **CONFLICT}), Failed(DETAIL, canceled=True)),
-    "202 as recorded": (ArmAnswer(202, BOTH), Accepted(ASYNC, "async-operation")),
+    "202 as recorded": (ArmResponse(202, BOTH), Accepted(ASYNC, "async-operation")),
     "202 with Location": (answer(202, location=LOCATION), Accepted(LOCATION, "location")),
     "202 with an empty Azure-AsyncOperation": (
         answer(202, azure_asyncoperation="", location=LOCATION),
@@ -126,7 +126,7 @@ SUBMISSIONS: dict[str, tuple[ArmAnswer, Submission]] = {
 
 
 @pytest.mark.parametrize(("got", "meant"), SUBMISSIONS.values(), ids=SUBMISSIONS.keys())
-def test_an_answer_to_the_post_means_what_the_reference_says(got: ArmAnswer, meant: Submission) -> None:
+def test_an_answer_to_the_post_means_what_the_reference_says(got: ArmResponse, meant: Submission) -> None:
     assert read_submission(got, NOW) == meant
 
 
@@ -150,7 +150,7 @@ def test_the_documented_throttling_is_read_though_it_has_no_envelope() -> None:
     assert [(detail.code, detail.target) for detail in throttled.error.details] == [("TooManyRequests", "HighCostGet")]
 
 
-ASYNC_READINGS: dict[str, tuple[ArmAnswer, Reading]] = {
+ASYNC_READINGS: dict[str, tuple[ArmResponse, Reading]] = {
     "in progress": (answer(200, {"status": "InProgress"}), Running("inprogress")),
     "in progress, ask later": (
         answer(200, {"status": "InProgress"}, retry_after="12"),
@@ -177,16 +177,16 @@ ASYNC_READINGS: dict[str, tuple[ArmAnswer, Reading]] = {
     "429": (answer(429, CONFLICT, retry_after="90"), Throttled(DETAIL, seconds(90))),
     "400": (answer(400, CONFLICT), Unreadable(DETAIL)),
     "401": (answer(401, CONFLICT), Unreadable(DETAIL)),
-    "403": (answer(403, CONFLICT), Untold(DETAIL)),
-    "404": (answer(404, CONFLICT), Untold(DETAIL, gone=True)),
+    "403": (answer(403, CONFLICT), Unreported(DETAIL)),
+    "404": (answer(404, CONFLICT), Unreported(DETAIL, gone=True)),
     "408": (answer(408, CONFLICT), Unreadable(DETAIL)),
     "409": (answer(409, CONFLICT), Unreadable(DETAIL)),
-    "410": (answer(410, CONFLICT), Untold(DETAIL, gone=True)),
+    "410": (answer(410, CONFLICT), Unreported(DETAIL, gone=True)),
     "500": (answer(500, CONFLICT), Unreadable(DETAIL)),
     "503 with Retry-After": (answer(503, CONFLICT, retry_after="5"), Unreadable(DETAIL, seconds(5))),
 }
 
-LOCATION_READINGS: dict[str, tuple[ArmAnswer, Reading]] = {
+LOCATION_READINGS: dict[str, tuple[ArmResponse, Reading]] = {
     "202": (answer(202), Running("inprogress")),
     "202, ask later": (answer(202, retry_after="12"), Running("inprogress", seconds(12))),
     "202, ask elsewhere": (answer(202, location=LOCATION), Running("inprogress", None, LOCATION)),
@@ -203,13 +203,13 @@ LOCATION_READINGS: dict[str, tuple[ArmAnswer, Reading]] = {
     "204": (answer(204), Succeeded()),
     "400": (answer(400, CONFLICT), Failed(DETAIL)),
     "401": (answer(401, CONFLICT), Unreadable(DETAIL)),
-    "403": (answer(403, CONFLICT), Untold(DETAIL)),
-    "404": (answer(404, CONFLICT), Untold(DETAIL, gone=True)),
+    "403": (answer(403, CONFLICT), Unreported(DETAIL)),
+    "404": (answer(404, CONFLICT), Unreported(DETAIL, gone=True)),
     "408": (answer(408, CONFLICT), Unreadable(DETAIL)),
     "409": (answer(409, CONFLICT), Failed(DETAIL)),
     "409 with Retry-After": (answer(409, CONFLICT, retry_after="5"), Unreadable(DETAIL, seconds(5))),
     "409 with a Retry-After of nothing": (answer(409, CONFLICT, retry_after="0"), Unreadable(DETAIL, seconds(0))),
-    "410": (answer(410, CONFLICT), Untold(DETAIL, gone=True)),
+    "410": (answer(410, CONFLICT), Unreported(DETAIL, gone=True)),
     "429": (answer(429, CONFLICT), Throttled(DETAIL)),
     "500": (answer(500, CONFLICT), Unreadable(DETAIL)),
     "503": (answer(503, CONFLICT), Unreadable(DETAIL)),
@@ -217,12 +217,12 @@ LOCATION_READINGS: dict[str, tuple[ArmAnswer, Reading]] = {
 
 
 @pytest.mark.parametrize(("got", "meant"), ASYNC_READINGS.values(), ids=ASYNC_READINGS.keys())
-def test_an_answer_at_azure_async_operation_means_what_the_contract_says(got: ArmAnswer, meant: Reading) -> None:
+def test_an_answer_at_azure_async_operation_means_what_the_contract_says(got: ArmResponse, meant: Reading) -> None:
     assert read_operation(got, "async-operation", NOW) == meant
 
 
 @pytest.mark.parametrize(("got", "meant"), LOCATION_READINGS.values(), ids=LOCATION_READINGS.keys())
-def test_an_answer_at_location_means_what_the_contract_says(got: ArmAnswer, meant: Reading) -> None:
+def test_an_answer_at_location_means_what_the_contract_says(got: ArmResponse, meant: Reading) -> None:
     assert read_operation(got, "location", NOW) == meant
 
 
@@ -349,7 +349,7 @@ JSON_BODY = st.recursive(
 def test_any_answer_means_something_and_none_but_2xx_means_success(
     status: int, body: bytes, headers: dict[str, str], kind: UrlKind
 ) -> None:
-    got = ArmAnswer(status, headers, body)
+    got = ArmResponse(status, headers, body)
     submission, reading = read_submission(got, NOW), read_operation(got, kind, NOW)
     if not 200 <= status < 300:
         assert not isinstance(submission, (Succeeded, Accepted))
@@ -386,5 +386,5 @@ def test_any_answer_means_something_and_none_but_2xx_means_success(
 )
 def test_the_calls_that_are_left_are_the_lowest_counter_told(headers: dict[str, str], remaining: int | None) -> None:
     assert read_remaining(headers) == remaining
-    running = read_operation(ArmAnswer(200, headers, b'{"status": "Running"}'), "async-operation", NOW)
+    running = read_operation(ArmResponse(200, headers, b'{"status": "Running"}'), "async-operation", NOW)
     assert running == Running("running", remaining=remaining)

@@ -19,11 +19,11 @@ def at_its_largest(count: int, length: int) -> Operation:
     """A whole Flexible set amid its last wave: all else settled, every VM of the wave followed by its URL."""
     names = [f"{number:04d}".ljust(length, "n") for number in range(count)]
     views = [Instance(name, maintenance=MaintenanceStatus(True)) for name in names]
-    planned = plan(new_operation(targets=None, flexible=True), views, suspect=False).operation
+    planned = plan(new_operation(targets=None, flexible=True), views, may_have_started=False).operation
     *earlier, last = planned.waves
     outcomes = {name: Outcome(Result.COMPLETED, "x" * 300, 9) for wave in earlier for name in wave}
     calls = tuple(Call((name,), LONG_URL) for name in last)
-    return replace(planned, phase=Phase.FOLLOWING, wave=len(earlier), calls=calls, outcomes=outcomes, posted_at=NOW)
+    return replace(planned, phase=Phase.TRACKING, wave=len(earlier), calls=calls, outcomes=outcomes, posted_at=NOW)
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 64), (30, 64), (300, 15), (1000, 15), (1000, 64)])

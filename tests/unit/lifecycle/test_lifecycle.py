@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from maintenance.domain.coordination import Notice, NoticeKind
+from maintenance.domain.coordination import Lease
 from maintenance.domain.instances import Instance, MaintenanceStatus
 from maintenance.domain.observations import (
     Accepted,
@@ -21,11 +21,11 @@ from maintenance.domain.observations import (
     Succeeded,
     Throttled,
     Unreadable,
-    Untold,
+    Unreported,
 )
 from maintenance.domain.operation import Operation, Phase, Result, Rollout, Status
-from maintenance.lifecycle.actions import Claim, End, Look, Poll, Post, Rules, Step, Wait
-from maintenance.lifecycle.machine import Lifecycle
+from maintenance.lifecycle.actions import Action, End, PollOperation, Post, ReadViews, Rules, TakeLease, Wait
+from tests.support.machine import EVERYWHERE, Machine
 from tests.support.samples import (
     NOW,
     OPERATION_URL,
@@ -50,47 +50,47 @@ class Story:
     """One operation through its runs; `now` moves only by hand, or to when the operation is due."""
 
     def __init__(self, operation: Operation | None = None, *, views: bool = True) -> None:
-        self.lifecycle = Lifecycle(Rules(views=views))
+        self.lifecycle = Machine(Rules(allowed_scopes=EVERYWHERE, views=views))
         self.operation = operation or new_operation()
         self.now = NOW
         self.events: list[str] = []
-        self.step: Step | None = None
+        self.step: Action | None = None
         self.posted: list[tuple[str, ...] | None] = []
 
-    def begins(self, *, suspect: bool = False) -> Story:
+    def begins(self, *, may_have_started: bool = False) -> Story:
         """A run begins, or the same run again: what the last one decided is lost."""
-        self.suspect = suspect
-        return self._to(self.lifecycle.resume(self.operation, self.now, suspect=suspect))
+        self.may_have_started = may_have_started
+        return self._to(self.lifecycle.resume(self.operation, self.now, may_have_started=may_have_started))
 
     def sees(self, *instances: Instance) -> Story:
-        assert isinstance(self.step, Look), self.step
-        return self._to(self.lifecycle.after_look(self.step.operation, instances, self.now, suspect=self.suspect))
+        assert isinstance(self.step, ReadViews), self.step
+        return self._to(
+            self.lifecycle.views_read(self.step.operation, instances, self.now, may_have_started=self.may_have_started)
+        )
 
     def posts(self, submission: Submission) -> Story:
         assert isinstance(self.step, Post), self.step
         self.posted.append(self.step.instance_ids)
-        return self._to(
-            self.lifecycle.after_posts(self.step.operation, [(self.step.instance_ids, submission)], self.now)
-        )
+        return self._to(self.lifecycle.submitted(self.step.operation, [(self.step.instance_ids, submission)], self.now))
 
     def polls(self, *readings: Reading) -> Story:
-        assert isinstance(self.step, Poll), self.step
+        assert isinstance(self.step, PollOperation), self.step
         pairs = list(zip(self.step.calls, readings, strict=True))
-        return self._to(self.lifecycle.after_poll(self.step.operation, pairs, self.now))
+        return self._to(self.lifecycle.polled(self.step.operation, pairs, self.now))
 
     def cannot_see(self, retry_after: timedelta | None = None) -> Story:
-        assert isinstance(self.step, Look), self.step
-        return self._to(self.lifecycle.after_unseen(self.step.operation, BUSY, self.now, retry_after=retry_after))
+        assert isinstance(self.step, ReadViews), self.step
+        return self._to(self.lifecycle.unavailable(self.step.operation, BUSY, self.now, retry_after=retry_after))
 
     def may_not_see(self) -> Story:
-        assert isinstance(self.step, Look), self.step
-        return self._to(self.lifecycle.after_denied(self.step.operation, BROKEN, self.now))
+        assert isinstance(self.step, ReadViews), self.step
+        return self._to(self.lifecycle.denied(self.step.operation, BROKEN, self.now))
 
-    def comes_again(self, *, suspect: bool = False) -> Story:
+    def comes_again(self, *, may_have_started: bool = False) -> Story:
         """The record is kept, and delivered when due."""
         assert isinstance(self.step, Wait), self.step
         self.operation, self.now = self.step.operation, self.step.due
-        return self.begins(suspect=suspect)
+        return self.begins(may_have_started=may_have_started)
 
     def at(self, moment: datetime) -> Story:
         self.now = moment
@@ -116,11 +116,11 @@ class Story:
         assert isinstance(self.step, (End, Wait)), self.step
         return {i: outcome.result.value for i, outcome in self.step.operation.outcomes.items()}
 
-    def _to(self, step: Step) -> Story:
-        if isinstance(step, Claim):
+    def _to(self, step: Action) -> Story:
+        if isinstance(step, TakeLease):
             operation = step.operation
-            notice = Notice(NoticeKind.ROLLOUT, operation.request_id, operation.scale_set.key, operation.deadline, 1)
-            step = self.lifecycle.after_claim(step, [notice], self.now, suspect=self.suspect)
+            notice = Lease(operation.request_id, operation.scale_set.key, operation.deadline, 1)
+            step = self.lifecycle.lease_taken(step, [notice], self.now, may_have_started=self.may_have_started)
         self.step = step
         if isinstance(step, (Wait, End)):
             self.events += [event.event_id.removeprefix("req-1:") for event in step.events]
@@ -150,7 +150,7 @@ def test_a_request_is_posted_followed_confirmed_and_told() -> None:
 
 def test_a_request_that_arm_finishes_at_once_still_needs_the_views_word() -> None:
     story = Story().begins().sees(*ALL).posts(Succeeded())
-    assert isinstance(story.step, Look)
+    assert isinstance(story.step, ReadViews)
     story.sees(*ALL)
     assert story.due_in == 15
     story.comes_again().sees(*done("0", "1", "2"))
@@ -184,7 +184,7 @@ def test_a_request_that_wants_all_or_none_is_rejected_and_posts_nothing() -> Non
 
 
 def test_a_suspect_run_waits_for_the_views_before_it_posts() -> None:
-    story = Story().begins(suspect=True).sees(*ALL)
+    story = Story().begins(may_have_started=True).sees(*ALL)
     assert story.due_in == 30
     assert story.posted == []
     story.comes_again().sees(*ALL).posts(TAKEN)
@@ -192,7 +192,7 @@ def test_a_suspect_run_waits_for_the_views_before_it_posts() -> None:
 
 
 def test_a_suspect_run_finds_its_predecessors_work_under_way_and_follows_it() -> None:
-    story = Story().begins(suspect=True).sees(*(in_progress(i) for i in "012"))
+    story = Story().begins(may_have_started=True).sees(*(in_progress(i) for i in "012"))
     assert story.events == ["accepted"]
     story.comes_again().sees(*done("0", "1", "2"))
     assert story.status is Status.SUCCEEDED
@@ -201,7 +201,7 @@ def test_a_suspect_run_finds_its_predecessors_work_under_way_and_follows_it() ->
 
 
 def test_a_suspect_run_finds_its_predecessors_work_done_and_claims_it() -> None:
-    story = Story().begins(suspect=True).sees(*done("0", "1", "2"))
+    story = Story().begins(may_have_started=True).sees(*done("0", "1", "2"))
     story.comes_again().sees(*done("0", "1", "2"))
     assert story.status is Status.SUCCEEDED
     assert story.events == ["accepted", "ended"]
@@ -213,7 +213,10 @@ def test_a_suspect_run_does_not_post_again_what_its_predecessor_ended_badly(resu
     ended_badly = MaintenanceStatus(allowed=result == "retrylater", last_result=result)
     views = [replace(view, maintenance=ended_badly, changed_at=NOW + seconds(40)) for view in ALL]
     story = (
-        Story(new_operation(rollout=ONE_BY_ONE)).at(NOW + seconds(600)).begins(suspect=True).sees(views[0], *ALL[1:])
+        Story(new_operation(rollout=ONE_BY_ONE))
+        .at(NOW + seconds(600))
+        .begins(may_have_started=True)
+        .sees(views[0], *ALL[1:])
     )
     story.comes_again().sees(views[0], *ALL[1:])
     assert story.status is Status.FAILED
@@ -222,23 +225,23 @@ def test_a_suspect_run_does_not_post_again_what_its_predecessor_ended_badly(resu
 
 
 def test_a_suspect_run_waits_for_the_views_however_long_ago_the_post_before_the_last_was() -> None:
-    old = new_operation(targets=None, phase=Phase.POSTING, waves=(("0", "1", "2"),), poll=3, posted_at=NOW)
-    story = Story(old).at(NOW + seconds(600)).begins(suspect=True).sees(*ALL)
+    old = new_operation(targets=None, phase=Phase.POSTING, waves=(("0", "1", "2"),), revision=3, posted_at=NOW)
+    story = Story(old).at(NOW + seconds(600)).begins(may_have_started=True).sees(*ALL)
     assert story.due_in == 30
     story.comes_again().sees(*ALL).posts(TAKEN)
     assert story.posted == [("0", "1", "2")]
 
 
 def test_a_suspect_run_posts_only_what_its_predecessor_left() -> None:
-    story = Story().begins(suspect=True).sees(in_progress("0"), *ALL[1:])
+    story = Story().begins(may_have_started=True).sees(in_progress("0"), *ALL[1:])
     story.comes_again().sees(*done("0"), *ALL[1:])
     story.comes_again().sees(*done("0"), *ALL[1:]).posts(TAKEN)
     assert story.posted == [("1", "2")]
 
 
 def test_a_redelivered_record_of_a_wave_to_be_posted_looks_twice() -> None:
-    waves = new_operation(targets=None, phase=Phase.POSTING, waves=(("0",), ("1",)), wave=1, poll=0)
-    story = Story(waves).begins(suspect=True).sees(*done("0"), eligible("1"))
+    waves = new_operation(targets=None, phase=Phase.POSTING, waves=(("0",), ("1",)), wave=1, revision=0)
+    story = Story(waves).begins(may_have_started=True).sees(*done("0"), eligible("1"))
     assert (story.posted, story.due_in) == ([], 30)
 
 
@@ -391,7 +394,7 @@ def test_an_instance_that_disappears_is_told() -> None:
 
 
 def test_what_completed_and_then_disappeared_stays_completed() -> None:
-    story = Story(new_operation(targets=("0", "1"))).begins(suspect=True).sees(in_progress("0"), eligible("1"))
+    story = Story(new_operation(targets=("0", "1"))).begins(may_have_started=True).sees(in_progress("0"), eligible("1"))
     # 0 is done; 1 was never begun, and is posted after one more look, at which 0 is gone.
     story.comes_again().sees(*done("0"), eligible("1"))
     story.comes_again().sees(eligible("1")).posts(TAKEN)
@@ -400,7 +403,7 @@ def test_what_completed_and_then_disappeared_stays_completed() -> None:
     assert story.status is Status.SUCCEEDED
 
 
-@pytest.mark.parametrize("reading", [Untold(GONE)])
+@pytest.mark.parametrize("reading", [Unreported(GONE)])
 def test_an_operation_arm_does_not_tell_about_is_judged_by_the_views(reading: Reading) -> None:
     story = Story().begins().sees(*ALL).posts(TAKEN).comes_again()
     story.polls(reading).sees(*(in_progress(i) for i in "012"))
@@ -419,7 +422,7 @@ def test_a_202_without_headers_is_judged_by_the_views() -> None:
 
 
 def test_a_long_update_that_only_the_views_show_has_its_time_to_be_confirmed_when_it_ends() -> None:
-    story = Story().begins().sees(*ALL).posts(TAKEN).comes_again().polls(Untold(GONE))
+    story = Story().begins().sees(*ALL).posts(TAKEN).comes_again().polls(Unreported(GONE))
     story.sees(*(in_progress(i) for i in "012"))
     for _ in range(40):
         story.comes_again().sees(*(in_progress(i) for i in "012"))
@@ -432,7 +435,7 @@ def test_a_long_update_that_only_the_views_show_has_its_time_to_be_confirmed_whe
 def test_a_moved_location_is_asked_next() -> None:
     story = Story().begins().sees(*ALL).posts(Accepted("https://a/1", "location")).comes_again()
     story.polls(Running("inprogress", None, "https://a/2")).comes_again()
-    assert isinstance(story.step, Poll)
+    assert isinstance(story.step, PollOperation)
     assert [call.url for call in story.step.calls] == ["https://a/2"]
 
 
@@ -556,7 +559,9 @@ def test_without_views_named_instances_end_as_arm_says() -> None:
 
 @pytest.mark.parametrize("targets", [None, ("0", "1", "2")])
 def test_without_views_what_arm_does_not_tell_is_unknown_and_no_success(targets: tuple[str, ...] | None) -> None:
-    story = Story(new_operation(targets=targets), views=False).begins().posts(TAKEN).comes_again().polls(Untold(GONE))
+    story = (
+        Story(new_operation(targets=targets), views=False).begins().posts(TAKEN).comes_again().polls(Unreported(GONE))
+    )
     assert story.status is Status.FAILED
     assert set(story.outcomes.values()) == ({"Unknown"} if targets else set())
     headerless = Story(new_operation(targets=targets), views=False).begins().posts(Accepted(None))
@@ -567,13 +572,13 @@ def test_without_views_what_arm_does_not_tell_is_unknown_and_no_success(targets:
 def test_without_views_an_ambiguous_post_is_never_sent_again(targets: tuple[str, ...] | None) -> None:
     story = Story(new_operation(targets=targets), views=False).begins().posts(Ambiguous(BROKEN)).comes_again()
     assert (story.status, story.error) == (Status.FAILED, "OutcomeUnknown")
-    suspect = Story(new_operation(targets=targets), views=False).begins(suspect=True)
-    assert (suspect.status, suspect.error) == (Status.FAILED, "OutcomeUnknown")
+    may_have_started = Story(new_operation(targets=targets), views=False).begins(may_have_started=True)
+    assert (may_have_started.status, may_have_started.error) == (Status.FAILED, "OutcomeUnknown")
 
 
-@pytest.mark.parametrize("suspect", [False, True])
-def test_without_views_a_dry_run_posts_nothing_and_is_no_failure(*, suspect: bool) -> None:
-    story = Story(new_operation(dry_run=True), views=False).begins(suspect=suspect)
+@pytest.mark.parametrize("may_have_started", [False, True])
+def test_without_views_a_dry_run_posts_nothing_and_is_no_failure(*, may_have_started: bool) -> None:
+    story = Story(new_operation(dry_run=True), views=False).begins(may_have_started=may_have_started)
     assert (story.status, story.error) == (Status.NOTHING_TO_DO, None)
 
 
@@ -585,7 +590,7 @@ def test_what_has_ended_is_told_again_in_the_same_words() -> None:
     assert isinstance(story.step, End)
     assert story.step.commit
     first = story.step.events[-1]
-    again = Lifecycle().resume(story.step.operation, story.now + seconds(60))
+    again = Machine().resume(story.step.operation, story.now + seconds(60))
     assert isinstance(again, End)
     assert again.events[-1].to_json() == first.to_json()
     assert not again.commit
@@ -594,7 +599,7 @@ def test_what_has_ended_is_told_again_in_the_same_words() -> None:
 def test_an_answer_that_points_elsewhere_ends_the_request() -> None:
     story = Story().begins().sees(*ALL)
     assert isinstance(story.step, Post)
-    step = Lifecycle().after_untrusted(story.step.operation, ErrorDetail("UntrustedUrl", "no"), NOW)
+    step = Machine().untrusted(story.step.operation, ErrorDetail("UntrustedUrl", "no"), NOW)
     assert isinstance(step, End)
     assert step.operation.status is Status.FAILED
     assert {outcome.result for outcome in step.operation.outcomes.values()} == {Result.UNKNOWN}

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from maintenance.domain.coordination import Notice, NoticeKind
+from maintenance.domain.coordination import CancellationMarker, Entry, Lease
 from maintenance.domain.instances import Instance, InstanceState
 from maintenance.domain.observations import (
     Accepted,
@@ -21,14 +21,14 @@ from maintenance.domain.observations import (
     Succeeded,
     Throttled,
     Unreadable,
-    Untold,
+    Unreported,
 )
 from maintenance.domain.operation import Operation, Phase, Result, Rollout, Status
-from maintenance.lifecycle.actions import Claim, End, Look, Poll, Post, Rules, Step, Wait
+from maintenance.lifecycle.actions import Action, End, PollOperation, Post, ReadViews, Rules, TakeLease, Wait
 from maintenance.lifecycle.events import ended
-from maintenance.lifecycle.machine import Lifecycle
 from maintenance.operations.outbox import dispatch
 from maintenance.operations.records import read_record, write_record
+from tests.support.machine import EVERYWHERE, Machine
 from tests.support.samples import (
     LONG_AGO,
     NOW,
@@ -61,7 +61,7 @@ READINGS = st.one_of(
     st.builds(Failed, st.just(WRONG), st.booleans()),
     st.builds(Throttled, st.just(WRONG), SPANS),
     st.builds(Unreadable, st.just(WRONG), SPANS),
-    st.just(Untold(WRONG)),
+    st.just(Unreported(WRONG)),
 )
 KIND_READINGS = st.sampled_from([Succeeded(), Failed(WRONG), Running("inprogress")])
 
@@ -125,7 +125,7 @@ class AnyAnswerAtAnyTime(RuleBasedStateMachine):
         queue: bool,
         minutes: int,
     ) -> None:
-        self.lifecycle = Lifecycle(Rules(views=views, queue_rollouts=queue))
+        self.lifecycle = Machine(Rules(allowed_scopes=EVERYWHERE, views=views, queue_rollouts=queue))
         rollout = Rollout(
             max_instances_per_wave=size,
             by_update_domain=by_domain,
@@ -162,10 +162,10 @@ class AnyAnswerAtAnyTime(RuleBasedStateMachine):
             self.known = self.before
         self.now = max(self.now, self.known.due) + seconds(late)
         self.before = self.known
-        self.suspect = again
+        self.may_have_started = again
         self.seen: dict[str, Instance] = {}
         operation = read_record(self.known.record)
-        step = self.lifecycle.resume(operation, self.now, suspect=again)
+        step = self.lifecycle.resume(operation, self.now, may_have_started=again)
         for _ in range(MOST_STEPS):
             assert read_record(write_record(step.operation)) == step.operation
             if isinstance(step, Wait):
@@ -181,29 +181,29 @@ class AnyAnswerAtAnyTime(RuleBasedStateMachine):
     @rule(late=st.sampled_from([0, 60, 30_000]))
     def is_told_again(self, late: int) -> None:
         """The record of an end is delivered after all: it says the same, and nothing else is done."""
-        step = self.lifecycle.resume(read_record(self.known.record), self.now + seconds(late), suspect=True)
+        step = self.lifecycle.resume(read_record(self.known.record), self.now + seconds(late), may_have_started=True)
         assert isinstance(step, End)
         assert step.events[-1].to_json() == self.end
-        assert dispatch(step, self.now).keep is None
+        assert dispatch(step, self.now).persist is None
 
-    def answer(self, step: Look | Claim | Poll | Post, data: st.DataObject) -> Step:
+    def answer(self, step: ReadViews | TakeLease | PollOperation | Post, data: st.DataObject) -> Action:
         match step:
-            case Look(operation=operation):
+            case ReadViews(operation=operation):
                 return self.look(operation, data)
-            case Claim(operation=operation):
+            case TakeLease(operation=operation):
                 notices = [self.notice("req-1", 2), *([self.notice("other", 1)] if data.draw(st.booleans()) else [])]
                 if len(notices) > 1:
                     self.known = replace(self.known, planned=None)
-                return self.lifecycle.after_claim(step, notices, self.now, suspect=self.suspect)
-            case Poll(operation=operation, calls=calls):
+                return self.lifecycle.lease_taken(step, notices, self.now, may_have_started=self.may_have_started)
+            case PollOperation(operation=operation, calls=calls):
                 assert all(call.url for call in calls)
                 readings = [(call, data.draw(KIND_READINGS if self.kindly else READINGS)) for call in calls]
                 for call, reading in readings:
                     if isinstance(reading, Failed):
                         self.known = replace(self.known, arm_failed=True)
-                    if isinstance(reading, (Succeeded, Failed, Untold)):
+                    if isinstance(reading, (Succeeded, Failed, Unreported)):
                         self.known = replace(self.known, in_flight=self.known.in_flight - set(call.instance_ids))
-                return self.lifecycle.after_poll(operation, readings, self.now)
+                return self.lifecycle.polled(operation, readings, self.now)
             case Post(operation=operation, instance_ids=ids):
                 self.may_be_posted(operation, ids)
                 submission = Accepted(OPERATION_URL) if self.kindly else data.draw(SUBMISSIONS)
@@ -211,32 +211,34 @@ class AnyAnswerAtAnyTime(RuleBasedStateMachine):
                     self.known = replace(self.known, arm_failed=True)
                 if isinstance(submission, Accepted) and submission.url:
                     self.known = replace(self.known, in_flight=self.known.in_flight | set(ids or ()))
-                return self.lifecycle.after_posts(operation, [(ids, submission)], self.now)
+                return self.lifecycle.submitted(operation, [(ids, submission)], self.now)
 
-    def look(self, operation: Operation, data: st.DataObject) -> Step:
-        trouble = data.draw(st.sampled_from([*[""] * 8, "unseen", "denied"]))
-        if trouble == "unseen" and not self.kindly:
-            return self.lifecycle.after_unseen(operation, WRONG, self.now, retry_after=data.draw(SPANS))
-        if trouble == "denied" and not self.kindly:
-            return self.lifecycle.after_denied(operation, WRONG, self.now)
+    def look(self, operation: Operation, data: st.DataObject) -> Action:
+        transient_error = data.draw(st.sampled_from([*[""] * 8, "unseen", "denied"]))
+        if transient_error == "unseen" and not self.kindly:
+            return self.lifecycle.unavailable(operation, WRONG, self.now, retry_after=data.draw(SPANS))
+        if transient_error == "denied" and not self.kindly:
+            return self.lifecycle.denied(operation, WRONG, self.now)
         kinds = range(-1, len(views_of("0", self.now)))
         alike = data.draw(st.one_of(st.none(), st.sampled_from([0, 3, 5, *kinds])))
         if self.kindly:
-            alike = 5 if operation.phase is Phase.FOLLOWING else 0
+            alike = 5 if operation.phase is Phase.TRACKING else 0
         instances = []
         for i in IDS:
             kind = data.draw(st.sampled_from(kinds)) if alike is None else alike
             if kind >= 0:
                 instances.append(views_of(i, self.now)[kind])
         self.seen = {instance.instance_id: instance for instance in instances}
-        notices: list[Notice] = []
-        if operation.phase is not Phase.FOLLOWING and not self.kindly:
+        notices: list[Entry] = []
+        if operation.phase is not Phase.TRACKING and not self.kindly:
             what = data.draw(st.sampled_from([*[""] * 8, "canceled", "held"]))
             if what == "canceled":
-                notices = [replace(self.notice("req-1", 3), kind=NoticeKind.CANCELLATION)]
+                notices = [CancellationMarker("req-1", SCALE_SET.key, self.deadline, 3)]
             elif what == "held":
                 notices = [self.notice("other", 1)]
-        step = self.lifecycle.after_look(operation, instances, self.now, suspect=self.suspect, notices=notices)
+        step = self.lifecycle.views_read(
+            operation, instances, self.now, may_have_started=self.may_have_started, entries=notices
+        )
         if (
             operation.phase is Phase.PLANNING
             and step.operation.targets is None
@@ -245,8 +247,8 @@ class AnyAnswerAtAnyTime(RuleBasedStateMachine):
             self.known = replace(self.known, planned=frozenset(self.targets or self.seen))
         return step
 
-    def notice(self, request_id: str, number: int) -> Notice:
-        return Notice(NoticeKind.ROLLOUT, request_id, SCALE_SET.key, self.deadline, number)
+    def notice(self, request_id: str, number: int) -> Lease:
+        return Lease(request_id, SCALE_SET.key, self.deadline, number)
 
     def may_be_posted(self, operation: Operation, ids: tuple[str, ...] | None) -> None:
         assert not operation.dry_run
@@ -299,7 +301,7 @@ class AnyAnswerAtAnyTime(RuleBasedStateMachine):
             case Status.TIMED_OUT:
                 assert self.now >= self.deadline
             case Status.REJECTED:
-                assert Result.COMPLETED not in counted or self.suspect
+                assert Result.COMPLETED not in counted or self.may_have_started
         assert operation.dry_run or Result.WOULD_MAINTAIN not in counted
         if self.targets is not None:
             assert set(results) == set(self.targets)

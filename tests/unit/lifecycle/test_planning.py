@@ -16,8 +16,8 @@ from tests.support.samples import (
 )
 
 
-def planned(instances: list[Instance], *, suspect: bool = False, **changes: object) -> Operation:
-    return plan(new_operation(**changes), instances, suspect=suspect).operation
+def planned(instances: list[Instance], *, may_have_started: bool = False, **changes: object) -> Operation:
+    return plan(new_operation(**changes), instances, may_have_started=may_have_started).operation
 
 
 def results(operation: Operation) -> dict[str, Result]:
@@ -55,17 +55,17 @@ def test_after_planning_every_target_is_in_one_wave_or_has_an_outcome() -> None:
 
 def test_a_request_may_ask_to_be_rejected_rather_than_to_skip() -> None:
     views = [eligible("0"), without_maintenance("1")]
-    strict = plan(new_operation(reject_ineligible=True), views, suspect=False)
+    strict = plan(new_operation(reject_ineligible=True), views, may_have_started=False)
     assert [(problem.field, problem.value) for problem in strict.problems] == [
         ("instanceIds", "2"),
         ("instanceIds", "1"),
     ]
-    assert plan(new_operation(), views, suspect=False).problems == ()
+    assert plan(new_operation(), views, may_have_started=False).problems == ()
 
 
 def test_what_is_completed_or_under_way_is_no_reason_to_reject() -> None:
     views = [eligible("0"), completed("1"), in_progress("2")]
-    assert plan(new_operation(reject_ineligible=True), views, suspect=False).problems == ()
+    assert plan(new_operation(reject_ineligible=True), views, may_have_started=False).problems == ()
 
 
 def test_an_update_under_way_is_waited_for_together_with_the_only_wave() -> None:
@@ -92,9 +92,9 @@ def test_updates_under_way_are_split_too_since_they_may_leave_their_instances_to
 
 def test_what_was_completed_since_a_suspect_run_counts_as_its_work() -> None:
     views = [completed("0", NOW + seconds(60)), completed("1")]
-    suspect = planned(views, targets=("0", "1"), suspect=True)
-    assert suspect.waves == (("0",),)
-    assert results(suspect) == {"1": Result.ALREADY_COMPLETED}
+    may_have_started = planned(views, targets=("0", "1"), may_have_started=True)
+    assert may_have_started.waves == (("0",),)
+    assert results(may_have_started) == {"1": Result.ALREADY_COMPLETED}
     assert results(planned(views, targets=("0", "1"))) == {
         "0": Result.ALREADY_COMPLETED,
         "1": Result.ALREADY_COMPLETED,
@@ -103,6 +103,6 @@ def test_what_was_completed_since_a_suspect_run_counts_as_its_work() -> None:
 
 def test_a_suspect_plan_tells_whether_its_earlier_run_began() -> None:
     views = [completed("0", NOW), without_maintenance("1"), without_maintenance("2")]
-    assert plan(new_operation(), views, suspect=True).under_way
-    assert plan(new_operation(), [in_progress("0")], suspect=True).under_way
-    assert not plan(new_operation(), [eligible("0"), completed("1")], suspect=True).under_way
+    assert plan(new_operation(), views, may_have_started=True).under_way
+    assert plan(new_operation(), [in_progress("0")], may_have_started=True).under_way
+    assert not plan(new_operation(), [eligible("0"), completed("1")], may_have_started=True).under_way

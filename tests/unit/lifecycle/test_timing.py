@@ -25,11 +25,11 @@ def test_a_poll_follows_at_retry_after_within_the_contracts_bounds(retry_after: 
 
 
 def test_views_are_read_again_soon_but_no_sooner_than_polls_may_follow() -> None:
-    assert TIMING.next_look(NOW) == NOW + seconds(15)
+    assert TIMING.next_read(NOW) == NOW + seconds(15)
     slow = Timing(min_poll=seconds(40))
-    assert slow.next_look(NOW) == NOW + seconds(40)
+    assert slow.next_read(NOW) == NOW + seconds(40)
     quick = Timing(min_poll=seconds(0), default_poll=seconds(1))
-    assert quick.next_look(NOW) == NOW + seconds(1)
+    assert quick.next_read(NOW) == NOW + seconds(1)
 
 
 def test_failures_in_a_row_are_answered_by_longer_and_longer_pauses_with_jitter() -> None:

@@ -76,8 +76,8 @@ NOT_ALLOWED = Instance("0", maintenance=MaintenanceStatus(False), changed_at=LON
         (in_progress("0"), "foreign", "pending"),
         (NOT_ALLOWED, "foreign", "Skipped"),
         (eligible("0", changed_at=LATER), "unsent", "again"),
-        (eligible("0"), "untold", "pending"),
-        (completed("0", LATER), "untold", "Completed"),
+        (eligible("0"), "unreported", "pending"),
+        (completed("0", LATER), "unreported", "Completed"),
         (eligible("0"), "gone", "pending"),
         (completed("0", LATER), "gone", "Completed"),
     ],
@@ -97,16 +97,16 @@ def test_what_the_view_never_confirms_fails_when_its_time_is_over(instance: Inst
 
 
 def test_what_arm_took_is_never_posted_again_and_fails_only_where_arm_no_longer_keeps_it() -> None:
-    assert judged(eligible("0"), "untold", grace_over=True) == "pending"
+    assert judged(eligible("0"), "unreported", grace_over=True) == "pending"
     assert judged(eligible("0"), "gone", grace_over=True) == "Failed"
 
 
 def test_a_look_from_before_arms_last_word_does_not_make_a_failure() -> None:
     call = Call(("0",), ended="failed", error=BROKEN)
     operation = new_operation(targets=None, waves=(("0",),), calls=(call,), posted_at=NOW, confirming_since=LATER)
-    before = replace(operation, looked_at=NOW)
+    before = replace(operation, views_read_at=NOW)
     assert judge(before, {"0": eligible("0")}, grace_over=False).pending == ("0",)
-    after = replace(operation, looked_at=LATER)
+    after = replace(operation, views_read_at=LATER)
     assert judge(after, {"0": eligible("0")}, grace_over=False).settled["0"].result is Result.FAILED
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from maintenance.domain.coordination import Notice, NoticeKind
+from maintenance.domain.coordination import Lease
 from maintenance.domain.errors import RefusedError, TransientError, UntrustedUrl
 from maintenance.domain.observations import ErrorDetail, Failed, Reading, Throttled
 from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
@@ -43,19 +43,19 @@ def following(request_id: str, subscription: str = SUBSCRIPTION) -> Operation:
         request_id=request_id,
         scale_set=ScaleSet(subscription, "web-rg", "web"),
         targets=None,
-        phase=Phase.FOLLOWING,
+        phase=Phase.TRACKING,
         waves=(("0",),),
         calls=(call,),
-        poll=0,
+        revision=0,
         started_at=NOW,
-        announced=True,
+        accepted_published=True,
     )
 
 
 async def test_a_running_operation_is_kept_for_its_next_poll_and_then_settled() -> None:
     world = await started()
     tick = await world.tick()
-    assert (tick.taken, tick.kept, tick.ended) == (1, 1, 0)
+    assert (tick.taken, tick.persisted, tick.ended) == (1, 1, 0)
     assert world.bus.log == ["track req-1:w0:p1", "settle req-1:w0:p0"]
     assert [message.due for message in world.bus.operations.messages] == [NOW + seconds(120)]
 
@@ -64,7 +64,7 @@ async def test_an_ended_operation_is_told_and_then_settled() -> None:
     world = await started()
     world.clock.time += seconds(60)
     tick = await world.tick()
-    assert (tick.taken, tick.kept, tick.ended) == (1, 0, 1)
+    assert (tick.taken, tick.persisted, tick.ended) == (1, 0, 1)
     assert world.bus.log == ["publish req-1:ended", "settle req-1:w0:p0"]
     assert world.end["status"] == "Succeeded"
     assert world.outcomes == {"0": "Completed", "1": "Completed", "2": "Completed"}
@@ -73,12 +73,11 @@ async def test_an_ended_operation_is_told_and_then_settled() -> None:
 async def test_an_end_takes_down_every_notice_of_its_request_even_one_its_record_knows_nothing_of() -> None:
     world = await started()
     own, others = (
-        Notice(NoticeKind.ROLLOUT, request_id, new_operation().scale_set.key, NOW + timedelta(hours=7))
-        for request_id in ("req-1", "req-2")
+        Lease(request_id, new_operation().scale_set.key, NOW + timedelta(hours=7)) for request_id in ("req-1", "req-2")
     )
     # As a second planner's that was late: its record was dropped as a duplicate.
-    await world.board.put_up(own)
-    await world.board.put_up(others)
+    await world.board.put(own)
+    await world.board.put(others)
     world.clock.time += seconds(60)
     assert (await world.tick()).ended == 1
     assert [notice.request_id for notice in world.board.notices] == ["req-2"]
@@ -129,7 +128,7 @@ async def test_a_record_that_cannot_be_read_is_dead_lettered_and_harms_no_other(
     world.bus.operations.send(Message(body, "poison", world.clock()))
     tick = await world.tick()
     assert [why for why, _ in world.bus.operations.dead] == [reason]
-    assert (tick.unreadable, tick.kept) == (1, 1)
+    assert (tick.unreadable, tick.persisted) == (1, 1)
     assert "poison" in caplog.text
 
 
@@ -141,9 +140,9 @@ async def test_what_is_unforeseen_leaves_its_operation_to_come_again_and_harms_n
     keep(world, following("b"))
     world.arm.poll_answers = [RuntimeError("token eyJsecret")]
     tick = await world.tick()
-    assert (tick.taken, tick.stuck) == (2, 1)
+    assert (tick.taken, tick.failed) == (2, 1)
     assert [message.message_id for message in world.bus.operations.messages if message.deliveries] == ["a:w0:p0"]
-    assert "a:w0:p0 is stuck: " in caplog.text
+    assert "a:w0:p0 failed unexpectedly: " in caplog.text
     assert "eyJsecret" not in caplog.text
 
 
@@ -274,10 +273,10 @@ async def test_a_redelivered_record_posts_nothing_that_its_first_delivery_may_ha
         phase=Phase.POSTING,
         waves=(("0",), ("1",)),
         wave=1,
-        poll=0,
+        revision=0,
         outcomes={"0": Outcome(Result.COMPLETED, wave=0)},
         started_at=NOW,
-        announced=True,
+        accepted_published=True,
     )
     keep(world, posting)
     world.bus.operations.messages[0].deliveries = 1
@@ -294,7 +293,7 @@ async def test_a_whole_batch_is_handled_with_no_more_calls_at_once_than_are_allo
     for number in range(100):
         keep(world, following(f"r{number}"))
     tick = await world.tick()
-    assert (tick.taken, tick.kept, tick.stuck) == (100, 100, 0)
+    assert (tick.taken, tick.persisted, tick.failed) == (100, 100, 0)
     assert world.arm.polls == 100
     assert world.arm.most_polls_at_once == 7
 

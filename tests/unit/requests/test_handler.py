@@ -237,7 +237,7 @@ async def test_a_refused_post_ends_the_request() -> None:
     world.arm.post_answers = [Refused(DENIED, 403)]
     await handled(world=world)
     assert (world.end["status"], world.end["error"]["code"]) == ("Failed", "AuthorizationFailed")
-    # Kept before it is told, lest a second run of the message decide otherwise.
+    # Persisted before it is told, lest a second run of the message decide otherwise.
     assert world.bus.log == ["track req-1:w0:p0", "publish req-1:ended"]
 
 
@@ -279,10 +279,10 @@ async def test_a_redelivered_request_goes_on_as_a_suspect_clone_and_asks_arm_not
     world.send(traceparent="00-t")
     world.bus.requests.messages[0].deliveries = 1
     await world.deliver()
-    suspect = clone(world)
-    assert (suspect.message_id, suspect.due) == ("req-1:r1", NOW)
-    assert suspect.properties["maintenance-suspect"] is True
-    assert suspect.properties["traceparent"] == "00-t"
+    may_have_started = clone(world)
+    assert (may_have_started.message_id, may_have_started.due) == ("req-1:r1", NOW)
+    assert may_have_started.properties["maintenance-may-have-started"] is True
+    assert may_have_started.properties["traceparent"] == "00-t"
     assert (world.arm.looks, world.arm.posted) == (0, [])
 
 
@@ -373,7 +373,7 @@ async def test_a_request_whose_record_cannot_be_kept_comes_again_as_one_that_may
     world = World()
     world.bus.down = {"operations"}
     await handled(world=world)
-    assert clone(world).properties["maintenance-suspect"] is True
+    assert clone(world).properties["maintenance-may-have-started"] is True
     assert clone(world).due == NOW + timedelta(minutes=1)
     world.bus.down = set()
     await world.run()
@@ -400,7 +400,7 @@ async def test_what_is_unforeseen_raises_and_starts_nothing() -> None:
         {"maintenance-requested-at": "yesterday"},
         {"maintenance-requested-at": "2026-01-31T12:00:00"},
         {"maintenance-request-id": ""},
-        {"maintenance-suspect": "no"},
+        {"maintenance-may-have-started": "no"},
     ],
 )
 async def test_odd_properties_are_ignored(properties: dict[str, Any]) -> None:

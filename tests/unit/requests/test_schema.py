@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maintenance.domain import message_ids
 from maintenance.domain.errors import InvalidRequest
 from maintenance.domain.messages import MAX_BODY, Envelope, read_document, trace_of
 from maintenance.domain.operation import Rollout
 from maintenance.domain.resources import ScaleSet
-from maintenance.requests.schema import MaintenanceRequest, read_request, request_id_of
+from maintenance.requests.schema import MaintenanceRequest, read_request
 from tests.support.samples import SCALE_SET, SUBSCRIPTION, envelope, request_body
 
 
@@ -241,16 +242,16 @@ def test_a_request_is_known_by_its_own_id_then_its_messages_then_its_number() ->
 
 @pytest.mark.parametrize("message_id", ["with blanks", "x" * 128, "größe", "a\nb"])
 def test_a_message_id_that_ids_cannot_be_made_of_is_replaced_by_one_that_stays_the_same(message_id: str) -> None:
-    first, second = (request_id_of(Envelope(body=b"", message_id=message_id)) for _ in range(2))
+    first, second = (message_ids.request(None, message_id, 1) for _ in range(2))
     assert first == second
     assert first.startswith("message-")
     assert first.isascii()
     assert len(first) <= 100
 
 
-@pytest.mark.parametrize("document", [None, {}, {"requestId": 5}, {"requestId": "a b"}, {"requestId": None}])
-def test_a_bad_request_still_has_an_id_to_be_refused_by(document: object) -> None:
-    assert request_id_of(Envelope(body=b"", message_id="m"), document) == "m"
+@pytest.mark.parametrize("own", [None, 5, "a b", "", "x" * 101])
+def test_bad_request_id_falls_back_to_the_message_id(own: object) -> None:
+    assert message_ids.request(own, "m", 1) == "m"
 
 
 def test_a_trace_is_carried_under_its_modern_name() -> None:

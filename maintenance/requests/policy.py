@@ -1,0 +1,62 @@
+"""What this app allows of a request that is well formed. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from maintenance.domain.errors import PolicyViolation, Problem
+from maintenance.domain.resources import ScaleSet
+from maintenance.requests.schema import Cancellation, MaintenanceRequest
+
+FURTHEST_AHEAD = timedelta(days=35)
+
+
+class Policy(Protocol):
+    """What is used of `settings.Settings`."""
+
+    @property
+    def allow_whole_scale_set(self) -> bool: ...
+
+    @property
+    def read_instance_views(self) -> bool: ...
+
+    @property
+    def default_deadline(self) -> timedelta: ...
+
+    @property
+    def dry_run(self) -> bool: ...
+
+    @property
+    def requests_queue(self) -> str: ...
+
+    def allows(self, scale_set: ScaleSet) -> bool: ...
+
+
+def check_request(request: MaintenanceRequest, policy: Policy, now: datetime, *, first_delivery: bool) -> None:
+    """Raises PolicyViolation with everything this app does not allow about the request."""
+    problems = []
+    if not policy.allows(request.scale_set):
+        problems.append(_not_allowed(request.scale_set))
+    if request.instance_ids is None and not policy.allow_whole_scale_set:
+        problems.append(Problem("instanceIds", "is missing, and this app does not maintain whole scale sets"))
+    rollout = request.rollout
+    if not policy.read_instance_views and (rollout.max_instances_per_wave or rollout.by_update_domain):
+        problems.append(Problem("rollout", "needs instance views, and this app does not read them"))
+    if request.deadline is not None and first_delivery and request.deadline <= now:
+        problems.append(Problem("deadline", "has passed", request.deadline.isoformat()))
+    for name, moment in (("notBefore", request.not_before), ("deadline", request.deadline)):
+        if moment is not None and moment > now + FURTHEST_AHEAD:
+            problems.append(Problem(name, "must be within 35 days", moment.isoformat()))
+    if problems:
+        raise PolicyViolation(tuple(problems))
+
+
+def check_cancellation(cancellation: Cancellation, policy: Policy) -> None:
+    """Raises PolicyViolation where the scale set is not this app's."""
+    if not policy.allows(cancellation.scale_set):
+        raise PolicyViolation((_not_allowed(cancellation.scale_set),))
+
+
+def _not_allowed(scale_set: ScaleSet) -> Problem:
+    return Problem("scale set", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", scale_set.resource_id)
