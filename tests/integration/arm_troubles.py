@@ -220,7 +220,7 @@ VIEWS: Mapping[str, Trouble] = {
     "views-10-mb": Trouble(faults=(views(body_size=10_000_000),), views=3),
     "views-no-list": Trouble(faults=(views(status=200, json={"status": "ok"}),), views=3),
     "views-503-afterwards": Trouble(faults=(views(skip=1, status=503, times=2),), views=4),
-    "views-403-publish_after": Trouble(
+    "views-403-afterwards": Trouble(
         faults=(views(skip=1, status=403, json=DENIED, times=ALWAYS),),
         **ends("Failed", "Unknown", "AuthorizationFailed", f"{ACTION}/virtualMachines/read"),
     ),
