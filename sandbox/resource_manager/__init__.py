@@ -9,8 +9,7 @@ What it answers, and what can be ordered of it over HTTP under `/sandbox/`, is d
 
 from sandbox.clock import Clock
 from sandbox.resource_manager.calls import Call, Calls
-from sandbox.resource_manager.faults import Fault, FaultReport, Faults, http_date
-from sandbox.resource_manager.happenings import (
+from sandbox.resource_manager.events import (
     CallReceived,
     Happening,
     InstanceChanged,
@@ -18,6 +17,7 @@ from sandbox.resource_manager.happenings import (
     OperationEnded,
     OperationStarted,
 )
+from sandbox.resource_manager.faults import Fault, FaultReport, Faults, http_date
 from sandbox.resource_manager.instances import InstanceReport
 from sandbox.resource_manager.seeds import (
     EXAMPLE_RESOURCE_GROUP,

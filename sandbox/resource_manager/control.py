@@ -30,11 +30,11 @@ from urllib.parse import urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from sandbox.resource_manager import views
-from sandbox.resource_manager.answers import Answer, Request
 from sandbox.resource_manager.calls import Call
+from sandbox.resource_manager.errors import Refusal
 from sandbox.resource_manager.faults import Fault, FaultReport
 from sandbox.resource_manager.instances import InstanceReport
-from sandbox.resource_manager.refusals import Refusal
+from sandbox.resource_manager.messages import Answer, Request
 from sandbox.resource_manager.seeds import ScaleSetSeed, seed_example
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from fnmatch import translate
 from typing import Any, ClassVar, Literal
 
-from sandbox.resource_manager.answers import JSON, Answer, Request
+from sandbox.resource_manager.messages import JSON, Answer, Request
 from sandbox.resource_manager.seeds import AS_JSON
 
 _LARGEST_BODY = 64 * 1024 * 1024

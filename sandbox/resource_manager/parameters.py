@@ -7,7 +7,7 @@ import json
 import uuid
 from typing import Any
 
-from sandbox.resource_manager import refusals
+from sandbox.resource_manager import errors
 
 API_VERSIONS = (
     "2021-07-01",
@@ -33,9 +33,9 @@ def check_api_version(query: dict[str, str]) -> None:
     """Raises Refusal if it is missing or not one of `API_VERSIONS`."""
     version = query.get("api-version")
     if not version:
-        raise refusals.no_api_version()
+        raise errors.no_api_version()
     if version not in API_VERSIONS:
-        raise refusals.api_version_unknown(version, API_VERSIONS)
+        raise errors.api_version_unknown(version, API_VERSIONS)
 
 
 def check_subscription(subscription_id: str) -> None:
@@ -45,7 +45,7 @@ def check_subscription(subscription_id: str) -> None:
             return
     except ValueError:
         pass
-    raise refusals.bad_subscription(subscription_id)
+    raise errors.bad_subscription(subscription_id)
 
 
 def instance_ids(body: bytes) -> list[str] | None:
@@ -55,17 +55,17 @@ def instance_ids(body: bytes) -> list[str] | None:
     try:
         content: Any = json.loads(body)
     except ValueError as error:
-        raise refusals.bad_body("it is not JSON.") from error
+        raise errors.bad_body("it is not JSON.") from error
     if not isinstance(content, dict):
-        raise refusals.bad_body("it is not an object.")
+        raise errors.bad_body("it is not an object.")
     ids = content.get("instanceIds")
     if ids is None:
         return None
     if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-        raise refusals.bad_body("instanceIds is not a list of strings.")
+        raise errors.bad_body("instanceIds is not a list of strings.")
     if not ids:
         # Undocumented. It must not be "all", and a list of nothing is more likely a mistake than meant.
-        raise refusals.bad_parameter("instanceIds", "The list of instanceIds must not be empty.")
+        raise errors.bad_parameter("instanceIds", "The list of instanceIds must not be empty.")
     return ids
 
 
@@ -84,4 +84,4 @@ def offset(token: str | None) -> int:
             return int(offset)
     except ValueError:
         pass
-    raise refusals.bad_parameter("$skiptoken", "The $skiptoken is not one of those given out.")
+    raise errors.bad_parameter("$skiptoken", "The $skiptoken is not one of those given out.")

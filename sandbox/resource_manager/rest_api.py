@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from sandbox.resource_manager import parameters, refusals, views
-from sandbox.resource_manager.answers import Answer, Request
+from sandbox.resource_manager import errors, parameters, views
+from sandbox.resource_manager.errors import Refusal
+from sandbox.resource_manager.messages import Answer, Request
 from sandbox.resource_manager.operation_urls import OperationUrls
 from sandbox.resource_manager.operations import Operation
-from sandbox.resource_manager.refusals import Refusal
 from sandbox.resource_manager.scale_sets import Estate, ScaleSet
 from sandbox.resource_manager.throttling import Limits, Policy, Throttle
 
@@ -52,7 +52,7 @@ class _Asked:
 
     def only(self, method: str) -> None:
         if self.request.method != method:
-            raise refusals.method_not_allowed(self.request.method)
+            raise errors.method_not_allowed(self.request.method)
 
 
 class RestApi:
@@ -81,7 +81,7 @@ class RestApi:
         segments = request.segments
         fixed = [each.lower() for each in segments]
         if len(fixed) < 2 or fixed[0] != "subscriptions":
-            raise refusals.no_such_path(request.path)
+            raise errors.no_such_path(request.path)
         if len(fixed) == 8 and fixed[2] == "providers" and fixed[6] == "operations":
             # Its query is signed as a whole: nothing in it is looked at.
             asked = _Asked(request, segments, fixed, {}, now)
@@ -95,7 +95,7 @@ class RestApi:
             return self._in_subscription(asked)
         if fixed[2:3] == ["resourcegroups"] and fixed[4:6] == ["providers", "microsoft.compute"]:
             return self._in_resource_group(asked)
-        raise refusals.no_such_path(request.path)
+        raise errors.no_such_path(request.path)
 
     def _count(self, asked: _Asked, policy: Policy | None, resource: str) -> dict[str, str]:
         write = asked.request.method != "GET"
@@ -117,7 +117,7 @@ class RestApi:
                 return self._list_scale_sets(asked, self._estate.scale_sets_in(asked.segments[1]))
             case ["virtualmachines"]:
                 return self._list_virtual_machines(asked, self._estate.scale_sets_in(asked.segments[1]))
-        raise refusals.no_such_path(asked.request.path)
+        raise errors.no_such_path(asked.request.path)
 
     def _in_resource_group(self, asked: _Asked) -> Answer:
         subscription_id, group = asked.segments[1], asked.segments[3]
@@ -132,20 +132,20 @@ class RestApi:
             case ["virtualmachines", _, *below]:
                 scale_set, instance = self._estate.virtual_machine(subscription_id, group, asked.segments[7])
                 return self._on_instance(asked, scale_set, instance.seed.instance_id, below)
-        raise refusals.no_such_path(asked.request.path)
+        raise errors.no_such_path(asked.request.path)
 
     def _on_scale_set(self, asked: _Asked, scale_set: ScaleSet, below: list[str]) -> Answer:
         match below:
             case ["performmaintenance"]:
                 asked.only("POST")
                 if scale_set.flexible:
-                    raise refusals.not_for_flexible("performMaintenance.POST", scale_set.seed.name)
+                    raise errors.not_for_flexible("performMaintenance.POST", scale_set.seed.name)
                 return self._begin(asked, scale_set, parameters.instance_ids(asked.request.body))
             case ["virtualmachines"]:
                 return self._list_instances(asked, scale_set)
             case ["virtualmachines", _, *rest]:
                 if scale_set.flexible:
-                    raise refusals.instance_id_not_a_number()
+                    raise errors.instance_id_not_a_number()
                 return self._on_instance(asked, scale_set, asked.segments[9], rest)
             case []:
                 asked.only("GET")
@@ -153,9 +153,9 @@ class RestApi:
             case ["instanceview"]:
                 asked.only("GET")
                 if scale_set.flexible:
-                    raise refusals.not_for_flexible("instanceView.GET", scale_set.seed.name)
+                    raise errors.not_for_flexible("instanceView.GET", scale_set.seed.name)
                 return Answer.json(views.as_json(views.scale_set_instance_view(scale_set)))
-        raise refusals.no_such_path(asked.request.path)
+        raise errors.no_such_path(asked.request.path)
 
     def _on_instance(self, asked: _Asked, scale_set: ScaleSet, instance_id: str, below: list[str]) -> Answer:
         instance = scale_set.instance(instance_id)
@@ -169,7 +169,7 @@ class RestApi:
             case ["performmaintenance"]:
                 asked.only("POST")
                 return self._begin(asked, scale_set, [instance_id])
-        raise refusals.no_such_path(asked.request.path)
+        raise errors.no_such_path(asked.request.path)
 
     # What is done
 
@@ -192,7 +192,7 @@ class RestApi:
             return self._show_status(operation)
         if asked.request.is_verbatim(self._urls.location_target(operation)):
             return self._show_result(asked, operation)
-        raise refusals.operation_url_altered()
+        raise errors.operation_url_altered()
 
     def _show_status(self, operation: Operation) -> Answer:
         answer = Answer.json(views.operation_status(operation))
@@ -215,13 +215,13 @@ class RestApi:
 
     def _list_instances(self, asked: _Asked, scale_set: ScaleSet) -> Answer:
         if "$filter" in asked.query:
-            raise refusals.bad_parameter("$filter", "The sandbox has no filters on instances.")
+            raise errors.bad_parameter("$filter", "The sandbox has no filters on instances.")
         instances = list(scale_set.instances.values())
         if not scale_set.flexible:
             return self._page(asked, instances, lambda each: views.instance(scale_set, each, with_view=asked.with_view))
         if asked.with_view:
             # As in Azure: the instance views of a Flexible set's VMs are read VM by VM, or by listing VMs.
-            raise refusals.not_for_flexible("virtualMachines.GET", scale_set.seed.name)
+            raise errors.not_for_flexible("virtualMachines.GET", scale_set.seed.name)
         return self._page(asked, instances, lambda each: views.instance_of_flexible_set(scale_set, each))
 
     def _list_virtual_machines(self, asked: _Asked, scale_sets: list[ScaleSet]) -> Answer:
@@ -229,7 +229,7 @@ class RestApi:
         if "$filter" in asked.query:
             wanted = _FILTER_BY_SCALE_SET.fullmatch(asked.query["$filter"].strip())
             if wanted is None:
-                raise refusals.bad_parameter("$filter", "The one filter is: 'virtualMachineScaleSet/id' eq '…'.")
+                raise errors.bad_parameter("$filter", "The one filter is: 'virtualMachineScaleSet/id' eq '…'.")
             flexible = [each for each in flexible if each.resource_id.lower() == wanted[1].lower()]
         machines = [(each, instance) for each in flexible for instance in each.instances.values()]
         return self._page(asked, machines, lambda each: views.instance(*each, with_view=asked.with_view))

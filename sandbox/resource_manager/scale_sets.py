@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sandbox.resource_manager import refusals
-from sandbox.resource_manager.guids import new_guid
-from sandbox.resource_manager.happenings import Happening, InstanceChanged, OperationEnded, OperationStarted
+from sandbox.resource_manager import errors
+from sandbox.resource_manager.events import Happening, InstanceChanged, OperationEnded, OperationStarted
+from sandbox.resource_manager.ids import new_guid
 from sandbox.resource_manager.instances import Instance
 from sandbox.resource_manager.operations import Operation
 from sandbox.resource_manager.seeds import InstanceSeed, ScaleSetSeed, State
@@ -52,7 +52,7 @@ class ScaleSet:
             # VM names, unlike numbers, have letter case, and ARM does not mind it.
             found = next((each for name, each in self.instances.items() if name.lower() == instance_id.lower()), None)
         if found is None:
-            raise refusals.no_instance(instance_id)
+            raise errors.no_instance(instance_id)
         return found
 
 
@@ -86,12 +86,12 @@ class Estate:
         subscription = subscription_id.lower()
         found = [each for key, each in self._sets.items() if key[0] == subscription]
         if not found:
-            raise refusals.no_subscription(subscription_id)
+            raise errors.no_subscription(subscription_id)
         if resource_group_name is None:
             return found
         found = [each for each in found if each.seed.resource_group_name.lower() == resource_group_name.lower()]
         if not found:
-            raise refusals.no_resource_group(resource_group_name)
+            raise errors.no_resource_group(resource_group_name)
         return found
 
     def scale_set(self, subscription_id: str, resource_group_name: str, name: str) -> ScaleSet:
@@ -100,7 +100,7 @@ class Estate:
         if found is not None:
             return found
         self.scale_sets_in(subscription_id, resource_group_name)
-        raise refusals.no_resource("virtualMachineScaleSets", name, resource_group_name)
+        raise errors.no_resource("virtualMachineScaleSets", name, resource_group_name)
 
     def virtual_machine(self, subscription_id: str, resource_group_name: str, name: str) -> tuple[ScaleSet, Instance]:
         """A VM of a Flexible scale set. Those of Uniform ones are no VMs of their own. Raises Refusal."""
@@ -109,13 +109,13 @@ class Estate:
                 for instance in scale_set.instances.values():
                     if instance.vm_name.lower() == name.lower():
                         return scale_set, instance
-        raise refusals.no_resource("virtualMachines", name, resource_group_name)
+        raise errors.no_resource("virtualMachines", name, resource_group_name)
 
     def operation(self, operation_id: str) -> Operation:
         """Raises Refusal if there never was one, or its retention ran out."""
         found = self._operations.get(operation_id)
         if found is None:
-            raise refusals.no_operation(operation_id)
+            raise errors.no_operation(operation_id)
         return found
 
     # What changes it
@@ -155,9 +155,9 @@ class Estate:
         instances = tuple(scale_set.instance(each) for each in chosen)
         for instance in instances:
             if instance.state == "in-progress":
-                raise refusals.in_progress()
+                raise errors.in_progress()
             if not instance.may_begin:
-                raise refusals.not_eligible(instance.vm_name)
+                raise errors.not_eligible(instance.vm_name)
         operation = Operation(
             operation_id=new_guid(),
             subscription_id=scale_set.seed.subscription_id,

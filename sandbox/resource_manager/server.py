@@ -13,14 +13,14 @@ from aiohttp import web
 
 from sandbox.clock import Clock, system_clock
 from sandbox.loopback_http import LoopbackServer, LoopbackService, reset_connection
-from sandbox.resource_manager import refusals
-from sandbox.resource_manager.answers import Answer, Request
+from sandbox.resource_manager import errors
 from sandbox.resource_manager.calls import Call, Calls, Headers
+from sandbox.resource_manager.errors import Refusal
+from sandbox.resource_manager.events import CallReceived, Observer
 from sandbox.resource_manager.faults import Fault, Faults
-from sandbox.resource_manager.happenings import CallReceived, Observer
-from sandbox.resource_manager.http_messages import bearer_token, response_of
+from sandbox.resource_manager.http_conversion import bearer_token, response_of
 from sandbox.resource_manager.instances import InstanceReport
-from sandbox.resource_manager.refusals import Refusal
+from sandbox.resource_manager.messages import Answer, Request
 from sandbox.resource_manager.rest_api import RestApi
 from sandbox.resource_manager.scale_sets import Estate, ScaleSet
 from sandbox.resource_manager.seeds import InstanceSeed, ScaleSetSeed
@@ -249,9 +249,9 @@ class ResourceManager(LoopbackService):
 
     def _answer(self, request: Request, token: str | None) -> tuple[bool, Answer]:
         if token is None:
-            return False, Answer.refused(refusals.no_token())
+            return False, Answer.refused(errors.no_token())
         if self._tokens is not None and not self._tokens(token):
-            return False, Answer.refused(refusals.token_not_accepted())
+            return False, Answer.refused(errors.token_not_accepted())
         with self._lock:
             self._mature()
             answer = self._api.answer(request, self._clock())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sandbox.resource_manager.refusals import Refusal
+from sandbox.resource_manager.errors import Refusal
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ Arrows between the modules: ``wire`` (types to bytes) → ``performatives``, ``m
 ``links``, ``sessions``, ``connections`` (AMQP) → ``server``.
 """
 
-from sandbox.servicebus.clock import Clock, HandMovedClock, system_clock
-from sandbox.servicebus.events import (
+from sandbox.clock import Clock, HandMovedClock, system_clock
+from sandbox.servicebus.broker.events import (
     BusEvent,
     DuplicateDropped,
     LockLost,
@@ -22,9 +22,9 @@ from sandbox.servicebus.events import (
     MessageSent,
     ScheduledMessageCancelled,
 )
+from sandbox.servicebus.broker.topology import Topology, TopologyError
 from sandbox.servicebus.faults import DETACH_FORCED, NOT_FOUND, SERVER_BUSY, Faults
 from sandbox.servicebus.server import EntityCounts, PeekedMessage, ServiceBus
-from sandbox.servicebus.topology import Topology, TopologyError
 
 __all__ = [
     "DETACH_FORCED",

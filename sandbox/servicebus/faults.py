@@ -4,10 +4,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
-from sandbox.servicebus.fault_state import FailingCalls, RefusedEntity
-from sandbox.servicebus.performatives import AmqpError
-from sandbox.servicebus.refusals import Refusal
-from sandbox.servicebus.service import Service
+from sandbox.servicebus.amqp.performatives import AmqpError
+from sandbox.servicebus.broker.errors import Refusal
+from sandbox.servicebus.service.fault_state import FailingCalls, RefusedEntity
+from sandbox.servicebus.service.service import Service
 
 Result = TypeVar("Result")
 OnLoop = Callable[[Callable[[Service], Result]], Result]

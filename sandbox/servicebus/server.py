@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self, TypeVar
 
-from sandbox.servicebus.broker import Broker
-from sandbox.servicebus.clock import Clock, HandMovedClock, milliseconds, moment, system_clock
-from sandbox.servicebus.connections import Connection
-from sandbox.servicebus.events import BusEvent
-from sandbox.servicebus.fault_state import FaultState
+from sandbox.clock import Clock, HandMovedClock, milliseconds, moment, system_clock
+from sandbox.servicebus.broker.broker import Broker
+from sandbox.servicebus.broker.errors import Refusal
+from sandbox.servicebus.broker.events import BusEvent
+from sandbox.servicebus.broker.queues import Held, Queue, State
+from sandbox.servicebus.broker.topology import Topology
 from sandbox.servicebus.faults import Faults
-from sandbox.servicebus.queues import Held, Queue, State
-from sandbox.servicebus.refusals import Refusal
-from sandbox.servicebus.service import Service
-from sandbox.servicebus.topology import Topology
+from sandbox.servicebus.protocol.connections import Connection
+from sandbox.servicebus.service.fault_state import FaultState
+from sandbox.servicebus.service.service import Service
 
 Result = TypeVar("Result")
 MAX_MESSAGE_SIZE: Final = 1024 * 1024 + 64 * 1024  # 1 MB of body and what Azure lets the headers have
