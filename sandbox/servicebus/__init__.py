@@ -3,9 +3,8 @@
     with ServiceBus(Topology.read(Path("infra/topology.json"))) as bus:
         client = ServiceBusClient.from_connection_string(bus.connection_string)
 
-Arrows between the modules: ``wire`` (types to bytes) → ``performatives``, ``messages`` → ``topology``, ``filters`` →
-``queues``, ``broker`` (semantics, no I/O, time passed in) → ``service``, ``management`` (addresses and operations) →
-``links``, ``sessions``, ``connections`` (AMQP) → ``server``.
+Packages, bottom to top: ``amqp`` (types to bytes, frames) → ``broker`` (semantics, no I/O, time passed in) →
+``protocol`` (connections, sessions, links) → ``service`` (addresses and operations) → ``faults``, ``server``.
 """
 
 from sandbox.clock import Clock, HandMovedClock, system_clock

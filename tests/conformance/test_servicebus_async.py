@@ -579,7 +579,7 @@ async def test_a_lost_answer_means_that_the_work_is_done_all_the_same(
 async def test_a_silent_server_runs_into_the_clients_timeout(own_bus: ServiceBus, stubborn: ServiceBusClient) -> None:
     async with stubborn.get_queue_sender("quiet") as sender:
         await sender.send_messages(ServiceBusMessage("a"))
-        own_bus.faults.fall_silent()
+        own_bus.faults.stop_responding()
         began = time.monotonic()
         with pytest.raises(ServiceBusError):
             await sender.send_messages(ServiceBusMessage("b"), timeout=1)

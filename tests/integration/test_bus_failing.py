@@ -230,7 +230,7 @@ async def test_a_message_that_is_too_large_holds_nobody_up(there: Journey, subsc
 
 async def test_a_silent_service_bus_does_not_hang_the_tick(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "silent")
-    there.estate.bus.faults.fall_silent()
+    there.estate.bus.faults.stop_responding()
     started = time.monotonic()
     result = await there.job.worker.poll()
     # Receiving, and then closing the receiver, each within its time.
@@ -242,7 +242,7 @@ async def test_a_silent_service_bus_does_not_hang_the_tick(there: Journey, subsc
 
 async def test_a_service_bus_that_falls_silent_in_the_middle_of_a_tick(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "falls-silent")
-    when_asked(there, "/operations/", there.estate.bus.faults.fall_silent)
+    when_asked(there, "/operations/", there.estate.bus.faults.stop_responding)
     started = time.monotonic()
     await there.job.worker.poll()
     assert time.monotonic() - started < 6 * BUS_TIMEOUT + 10

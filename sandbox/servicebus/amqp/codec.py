@@ -8,7 +8,7 @@
 | decimal32/64/128                                | their bits: :class:`Decimal32` …                      |
 | list, map, array, described                     | ``list``, ``dict``, :class:`Array`, :class:`Described` |
 
-A plain ``int`` has no AMQP type, so it is refused: a peer that asked for a *uint* must never get a *long*.
+A plain ``int`` has no AMQP type, so it is an error: a peer that asked for a *uint* must never get a *long*.
 Keys of a map that are equal as Python numbers count as equal, whatever their types.
 """
 
@@ -18,6 +18,7 @@ from sandbox.servicebus.amqp.types import (
     Array,
     Byte,
     Char,
+    CodecError,
     Decimal32,
     Decimal64,
     Decimal128,
@@ -32,13 +33,13 @@ from sandbox.servicebus.amqp.types import (
     Uint,
     Ulong,
     Ushort,
-    WireError,
 )
 
 __all__ = [
     "Array",
     "Byte",
     "Char",
+    "CodecError",
     "Decimal32",
     "Decimal64",
     "Decimal128",
@@ -53,7 +54,6 @@ __all__ = [
     "Uint",
     "Ulong",
     "Ushort",
-    "WireError",
     "decode",
     "encode",
     "read",

@@ -1,4 +1,4 @@
-"""Bytes to values, from a peer that may send anything: every fault is a :class:`WireError`."""
+"""AMQP decoder: bytes to values. Whatever a peer may send, the only error is :class:`CodecError`."""
 
 import struct
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from sandbox.servicebus.amqp.types import (
     Array,
     Byte,
     Char,
+    CodecError,
     Decimal32,
     Decimal64,
     Decimal128,
@@ -24,7 +25,6 @@ from sandbox.servicebus.amqp.types import (
     Uint,
     Ulong,
     Ushort,
-    WireError,
 )
 
 MAX_DEPTH: Final = 64  # bounds recursion on hostile input; Azure's own clients use the same bound
@@ -36,22 +36,22 @@ Read = Callable[[bytes, int, int], tuple[object, int]]
 
 
 def decode(data: bytes) -> object:
-    """The one value that ``data`` holds. Raises :class:`WireError`, also if bytes are left over."""
+    """The one value that ``data`` holds. Raises :class:`CodecError`, also if bytes are left over."""
     value, end = read(data, 0)
     if end != len(data):
-        raise WireError(f"{len(data) - end} bytes after the value")
+        raise CodecError(f"{len(data) - end} bytes after the value")
     return value
 
 
 def read(data: bytes, at: int, depth: int = 0) -> tuple[object, int]:
-    """The value whose constructor stands at ``at``, and the place after it. Raises :class:`WireError`."""
+    """The value whose constructor stands at ``at``, and the place after it. Raises :class:`CodecError`."""
     try:
         code = data[at]
     except IndexError:
-        raise WireError("the bytes end where a value should begin") from None
+        raise CodecError("the bytes end where a value should begin") from None
     if code == 0:
         if depth >= MAX_DEPTH:
-            raise WireError(f"values nested deeper than {MAX_DEPTH}")
+            raise CodecError(f"values nested deeper than {MAX_DEPTH}")
         descriptor, at = read(data, at + 1, depth + 1)
         value, at = read(data, at, depth + 1)
         return Described(descriptor, value), at
@@ -62,11 +62,11 @@ def _read_bare(data: bytes, at: int, code: int, depth: int) -> tuple[object, int
     try:
         reader = _READERS[code]
     except KeyError:
-        raise WireError(f"0x{code:02x} is no AMQP constructor") from None
+        raise CodecError(f"0x{code:02x} is not an AMQP constructor") from None
     try:
         return reader(data, at, depth)
     except (struct.error, IndexError):
-        raise WireError("a value is cut short") from None
+        raise CodecError("a value is cut short") from None
 
 
 def _constant(value: object) -> Read:
@@ -82,7 +82,7 @@ def _number(kind: Callable[..., object], layout: str) -> Read:
 def _cut(data: bytes, at: int, size: int) -> bytes:
     part = data[at : at + size]
     if len(part) != size:
-        raise WireError(f"a value of {size} bytes is cut short after {len(part)}")
+        raise CodecError(f"a value of {size} bytes is cut short after {len(part)}")
     return part
 
 
@@ -92,14 +92,14 @@ def _bits(kind: Callable[[bytes], object], size: int) -> Read:
 
 def _read_boolean(data: bytes, at: int, depth: int) -> tuple[object, int]:
     if data[at] > 1:
-        raise WireError(f"0x{data[at]:02x} is no boolean")
+        raise CodecError(f"0x{data[at]:02x} is not a boolean")
     return data[at] == 1, at + 1
 
 
 def _read_char(data: bytes, at: int, depth: int) -> tuple[object, int]:
     point = _U32.unpack_from(data, at)[0]
     if point > 0x10FFFF:
-        raise WireError(f"{point} is no Unicode character")
+        raise CodecError(f"{point} is not a Unicode character")
     return Char(chr(point)), at + 4
 
 
@@ -108,7 +108,7 @@ def _text(kind: type[str], encoding: str) -> Callable[[bytes], str]:
         try:
             decoded = data.decode(encoding)
         except UnicodeDecodeError as error:
-            raise WireError(f"a {kind.__name__} is no {encoding}: {error.reason}") from error
+            raise CodecError(f"a {kind.__name__} is not {encoding}: {error.reason}") from error
         return decoded if kind is str else kind(decoded)
 
     return text
@@ -128,14 +128,14 @@ def _compound(items: Callable[[bytes, int, int, int, int], tuple[object, int]], 
 
     def read_compound(data: bytes, at: int, depth: int) -> tuple[object, int]:
         if depth >= MAX_DEPTH:
-            raise WireError(f"values nested deeper than {MAX_DEPTH}")
+            raise CodecError(f"values nested deeper than {MAX_DEPTH}")
         size, count = (data[at], data[at + 1]) if width == 1 else struct.unpack_from(">II", data, at)
         end = at + width + size
         if end > len(data) or size < width:
-            raise WireError(f"a compound of {size} bytes is cut short")
+            raise CodecError(f"a compound of {size} bytes is cut short")
         value, at = items(data, at + 2 * width, count, end, depth + 1)
         if at != end:
-            raise WireError(f"a compound ends at {at}, not at {end} as it announced")
+            raise CodecError(f"a compound ends at {at}, not at {end} as it announced")
         return value, at
 
     return read_compound
@@ -144,7 +144,7 @@ def _compound(items: Callable[[bytes, int, int, int, int], tuple[object, int]], 
 def _read_list(data: bytes, at: int, count: int, end: int, depth: int) -> tuple[object, int]:
     values = []
     if count > end - at:
-        raise WireError(f"{count} items cannot fit in {end - at} bytes")
+        raise CodecError(f"{count} items cannot fit in {end - at} bytes")
     for _ in range(count):
         value, at = read(data, at, depth)
         values.append(value)
@@ -155,13 +155,13 @@ def _read_map(data: bytes, at: int, count: int, end: int, depth: int) -> tuple[o
     values, at = _read_list(data, at, count, end, depth)
     assert isinstance(values, list)  # noqa: S101  _read_list gives nothing else
     if count % 2:
-        raise WireError(f"a map of {count} items has a key without a value")
+        raise CodecError(f"a map of {count} items has a key without a value")
     try:
         pairs = dict(zip(values[::2], values[1::2], strict=True))
     except TypeError:
-        raise WireError("a list, a map or an array cannot be a key here") from None
+        raise CodecError("a list, a map or an array cannot be a key here") from None
     if len(pairs) != count // 2:
-        raise WireError("a map holds a key twice")
+        raise CodecError("duplicate key in a map")
     return pairs, at
 
 
@@ -173,9 +173,9 @@ def _read_array(data: bytes, at: int, count: int, end: int, depth: int) -> tuple
     at += 1
     kind = KINDS_BY_CODE.get(code)
     if kind is None:
-        raise WireError(f"0x{code:02x} is no constructor of an array's elements")
+        raise CodecError(f"0x{code:02x} is not a constructor of an array's elements")
     if count > max(end - at, MAX_EMPTY_ITEMS):
-        raise WireError(f"{count} items cannot fit in {end - at} bytes")
+        raise CodecError(f"{count} items cannot fit in {end - at} bytes")
     values = []
     for _ in range(count):
         value, at = _read_bare(data, at, code, depth)

@@ -1,4 +1,4 @@
-"""Values to bytes: always the smallest of the encodings of a type (OASIS AMQP 1.0, part 1, section 1.6)."""
+"""AMQP encoder: values to bytes, in the smallest encoding of each type (OASIS AMQP 1.0, part 1, section 1.6)."""
 
 import struct
 from typing import Final
@@ -8,6 +8,7 @@ from sandbox.servicebus.amqp.types import (
     Array,
     Byte,
     Char,
+    CodecError,
     Decimal32,
     Decimal64,
     Decimal128,
@@ -22,7 +23,6 @@ from sandbox.servicebus.amqp.types import (
     Uint,
     Ulong,
     Ushort,
-    WireError,
 )
 
 _U32: Final = struct.Struct(">I")
@@ -76,7 +76,7 @@ _COMPOUND: Final = frozenset((list, dict, Array))
 
 
 def encode(value: object) -> bytes:
-    """The smallest encoding of ``value``. Raises :class:`WireError` if it has none."""
+    """The smallest encoding of ``value``. Raises :class:`CodecError` if it has none."""
     out = bytearray()
     write(out, value)
     return bytes(out)
@@ -139,7 +139,7 @@ def _contents(kind: type, value: object) -> tuple[int, bytes | bytearray]:
         try:
             return 0, value.encode("ascii" if kind is Symbol else "utf-8")
         except UnicodeEncodeError as error:
-            raise WireError(f"{kind.__name__} {value!r} cannot be encoded: {error.reason}") from error
+            raise CodecError(f"{kind.__name__} {value!r} cannot be encoded: {error.reason}") from error
     out = bytearray()
     if isinstance(value, Array):
         if value.descriptor is not None:
@@ -148,7 +148,7 @@ def _contents(kind: type, value: object) -> tuple[int, bytes | bytearray]:
         out.append(_code(value.of))
         for item in value.items:
             if type(item) is not value.of:
-                raise WireError(f"an array of {value.of.__name__} cannot hold a {type(item).__name__}")
+                raise CodecError(f"an array of {value.of.__name__} cannot hold a {type(item).__name__}")
             _write_bare(out, value.of, item)
         return len(value.items), out
     if isinstance(value, dict):
@@ -173,7 +173,7 @@ def _code(kind: type) -> int:
     try:
         return {bool: 0x56, Char: 0x73, UUID: 0x98, type(None): 0x40}[kind]
     except KeyError:
-        raise WireError(f"{kind.__name__} is no AMQP type") from None
+        raise CodecError(f"{kind.__name__} is not an AMQP type") from None
 
 
 def _write_bare(out: bytearray, kind: type, value: object) -> None:
@@ -182,19 +182,19 @@ def _write_bare(out: bytearray, kind: type, value: object) -> None:
         try:
             out += _NUMBERS[kind][1].pack(value)
         except (struct.error, OverflowError) as error:
-            raise WireError(f"{value!r} is out of the range of {kind.__name__}") from error
+            raise CodecError(f"{value!r} is out of the range of {kind.__name__}") from error
     elif kind in _SIZED:
         count, body = _contents(kind, value)
         _write_wide(out, kind in _COMPOUND, count, body)
     elif isinstance(value, Decimal32 | Decimal64 | Decimal128):
         if len(value) != _DECIMALS[kind][1]:
-            raise WireError(f"{kind.__name__} takes {_DECIMALS[kind][1]} bytes, not {len(value)}")
+            raise CodecError(f"{kind.__name__} takes {_DECIMALS[kind][1]} bytes, not {len(value)}")
         out += value
     elif isinstance(value, UUID):
         out += value.bytes
     elif isinstance(value, Char):
         if len(value) != 1:
-            raise WireError(f"a char is one character, not {value!r}")
+            raise CodecError(f"a char is one character, not {value!r}")
         out += _U32.pack(ord(value))
     elif kind is bool:
         out.append(bool(value))

@@ -1,11 +1,11 @@
-"""The stream of bytes cut into protocol headers and frames (OASIS AMQP 1.0, part 2, sections 2.2 and 2.3)."""
+"""Framing: a stream of bytes split into protocol headers and frames (OASIS AMQP 1.0, part 2, sections 2.2 and 2.3)."""
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.servicebus.amqp.codec import WireError, read
+from sandbox.servicebus.amqp.codec import CodecError, read
 from sandbox.servicebus.amqp.performatives import Composite, performative
 
 AMQP, SASL = 0, 1  # types of frames
@@ -17,7 +17,7 @@ EMPTY_FRAME: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
 _HEADER: Final = struct.Struct(">IBBH")
 
 
-class FramingError(WireError):
+class FramingError(CodecError):
     """The bytes cannot be cut into frames any more: nothing but closing the connection helps."""
 
 
@@ -58,7 +58,7 @@ class FrameStream:
         return header
 
     def frames(self) -> Iterator[Frame]:
-        """The whole frames. Raises :class:`FramingError`, or :class:`WireError` for what one holds."""
+        """The whole frames. Raises :class:`FramingError`, or :class:`CodecError` for what one holds."""
         while len(self._pending) >= 8:
             size, offset, kind, channel = _HEADER.unpack_from(self._pending)
             if size > MAX_FRAME:

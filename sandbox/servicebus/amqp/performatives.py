@@ -1,4 +1,4 @@
-"""The frames' bodies: performatives, outcomes and errors, each a list of typed fields behind a code.
+"""AMQP frame bodies: performatives, outcomes and errors, each a list of typed fields behind a code.
 
 OASIS AMQP 1.0, part 2, section 2.7 (performatives); part 3, section 3.4 (outcomes); part 5, section 5.3 (SASL).
 Trailing fields may be left out by a sender, so fields have defaults. All fields are always sent: older
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from types import UnionType
 from typing import ClassVar, Final, Self
 
-from sandbox.servicebus.amqp.codec import Described, Symbol, Ubyte, Uint, Ulong, Ushort, WireError, encode
+from sandbox.servicebus.amqp.codec import CodecError, Described, Symbol, Ubyte, Uint, Ulong, Ushort, encode
 
 Map = dict[object, object]
 
@@ -26,21 +26,21 @@ class Composite:
 
     @classmethod
     def of(cls, values: object) -> Self:
-        """From the decoded list. Raises :class:`WireError` for a missing, wrong or surplus field."""
+        """From the decoded list. Raises :class:`CodecError` for a missing, wrong or surplus field."""
         declared = _declared(cls)
         if not isinstance(values, list) or len(values) > len(declared):
-            raise WireError(f"{cls.__name__} is a list of up to {len(declared)} fields")
+            raise CodecError(f"{cls.__name__} is a list of up to {len(declared)} fields")
         given: dict[str, object] = {}
         for (name, kind), value in zip(declared, values, strict=False):
             if value is None:
                 continue  # absent: the default holds
             if not isinstance(value, kind):
-                raise WireError(f"{cls.__name__}.{name} cannot be a {type(value).__name__}")
+                raise CodecError(f"{cls.__name__}.{name} cannot be a {type(value).__name__}")
             given[name] = value
         try:
             return cls(**given)
         except TypeError as error:
-            raise WireError(f"{cls.__name__} lacks a mandatory field: {error}") from error
+            raise CodecError(f"{cls.__name__} lacks a mandatory field: {error}") from error
 
     def described(self) -> Described:
         """The described list, all fields of it."""
@@ -107,7 +107,7 @@ class Accepted(Composite):
 
 @dataclass(frozen=True, slots=True)
 class Rejected(Composite):
-    """Sent: refused. Received: to be dead-lettered."""
+    """Sent: an error. Received: to be dead-lettered."""
 
     code = 0x25
     error: Described | AmqpError | None = None
@@ -135,14 +135,14 @@ _STATES: Final[dict[int, type[Composite]]] = {c.code: c for c in (Received, Acce
 
 
 def delivery_state(value: object) -> Composite | None:
-    """The delivery state that a transfer or disposition carries. Raises :class:`WireError` if it is unknown."""
+    """The delivery state that a transfer or disposition carries. Raises :class:`CodecError` if it is unknown."""
     if value is None:
         return None
     if isinstance(value, Described) and isinstance(value.descriptor, int):
         kind = _STATES.get(value.descriptor)
         if kind is not None:
             return kind.of(value.value)
-    raise WireError("an unknown delivery state")
+    raise CodecError("an unknown delivery state")
 
 
 def error_of(value: object) -> AmqpError | None:
@@ -318,9 +318,9 @@ _FRAMES: Final[dict[int, type[Composite]]] = {
 
 
 def performative(value: object) -> Composite:
-    """The performative that a decoded frame body is. Raises :class:`WireError` for anything else."""
+    """The performative that a decoded frame body is. Raises :class:`CodecError` for anything else."""
     if isinstance(value, Described) and isinstance(value.descriptor, Ulong):
         kind = _FRAMES.get(value.descriptor)
         if kind is not None:
             return kind.of(value.value)
-    raise WireError("a frame without a known performative")
+    raise CodecError("a frame without a known performative")

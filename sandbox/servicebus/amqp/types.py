@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 
-class WireError(ValueError):
-    """The bytes are no AMQP value, or the value has no AMQP form."""
+class CodecError(ValueError):
+    """Invalid bytes, or a value that has no AMQP type."""
 
 
 class Ubyte(int):

@@ -1,4 +1,4 @@
-"""The namespace: queues, topics, subscriptions and the ways between them. No I/O; the clock is injected.
+"""The namespace: routes messages between queues, topics and subscriptions. No I/O; the clock is passed in.
 
 Not thread-safe: one thread owns it. Names of entities are compared without case.
 """
@@ -13,7 +13,7 @@ from sandbox.servicebus.broker import errors
 from sandbox.servicebus.broker.duplicates import DuplicateHistory
 from sandbox.servicebus.broker.events import BusEvent, DuplicateDropped, MessageDeadLettered
 from sandbox.servicebus.broker.messages import SCHEDULED_ENQUEUE_TIME, Message
-from sandbox.servicebus.broker.queues import Held, Queue
+from sandbox.servicebus.broker.queues import Queue, QueuedMessage
 from sandbox.servicebus.broker.topology import QueueSettings, Rule, Topology
 
 DEAD_LETTERS = "$DeadLetterQueue"
@@ -21,7 +21,7 @@ DEAD_LETTERS = "$DeadLetterQueue"
 
 @dataclass(slots=True)
 class Subscription:
-    """A queue that takes from a topic what one of its rules takes. Rules by their names."""
+    """A queue that receives from a topic the messages that match one of its rules. Rules by their names."""
 
     queue: Queue
     rules: dict[str, Rule]
@@ -36,7 +36,7 @@ class Topic:
 
 
 class MessageFacts:
-    """What filters ask about a message; decodes each section once."""
+    """The properties of a message that filters read; decodes each section once."""
 
     def __init__(self, message: Message) -> None:
         self._message = message
@@ -54,7 +54,7 @@ class MessageFacts:
 
 
 class Broker:
-    """See the module. ``now`` gives milliseconds since the Unix epoch."""
+    """A namespace. ``now`` returns milliseconds since the Unix epoch."""
 
     def __init__(self, topology: Topology, now: Callable[[], int]) -> None:
         self.now = now
@@ -89,7 +89,7 @@ class Broker:
             self._histories[name.casefold()] = DuplicateHistory(window)
 
     def clear(self) -> None:
-        """Forget every message, and every id that was seen."""
+        """Remove every message, and every id that was seen."""
         for store in self._stores():
             store.clear()
         for history in self._histories.values():
@@ -98,7 +98,7 @@ class Broker:
     # ------------------------------------------------------------------------------------- entities
 
     def queue(self, path: str) -> Queue:
-        """The queue, subscription or dead-letter queue. Raises :class:`Refusal`: not found, or a topic."""
+        """The queue, subscription or dead-letter queue. Raises :class:`BrokerError`: not found, or a topic."""
         found = self.queues.get(path.casefold())
         if found is not None:
             return found
@@ -107,20 +107,20 @@ class Broker:
         raise errors.entity_not_found(path)
 
     def store(self, path: str) -> Queue:
-        """Where messages of any entity lie, those of a topic until they are due. Raises :class:`Refusal`."""
+        """Where messages of any entity lie, those of a topic until they are due. Raises :class:`BrokerError`."""
         topic = self.topics.get(path.casefold())
         return topic.store if topic is not None else self.queue(path)
 
     def subscription(self, path: str) -> Subscription:
-        """The subscription of a topic by its whole path. Raises :class:`Refusal`."""
+        """The subscription of a topic by its whole path. Raises :class:`BrokerError`."""
         topic, _, name = path.casefold().partition("/subscriptions/")
         try:
             return self.topics[topic].subscriptions[name]
         except KeyError:
             raise errors.entity_not_found(path) from None
 
-    def entrance(self, path: str) -> Queue:
-        """Where messages sent to a queue or topic are kept until due. Raises :class:`Refusal`."""
+    def send_target(self, path: str) -> Queue:
+        """Where messages sent to a queue or topic are kept until due. Raises :class:`BrokerError`."""
         topic = self.topics.get(path.casefold())
         if topic is not None:
             return topic.store
@@ -131,11 +131,11 @@ class Broker:
             raise errors.not_allowed(f"'{path}' cannot be sent to.")
         return queue
 
-    # ------------------------------------------------------------------------------------------- ways
+    # --------------------------------------------------------------------------------------- routing
 
     def send(self, path: str, messages: Iterable[Message]) -> None:
-        """Take messages in; one that says when is scheduled. Raises :class:`Refusal`."""
-        store = self.entrance(path)
+        """Take messages in; one that says when is scheduled. Raises :class:`BrokerError`."""
+        store = self.send_target(path)
         now = self.now()
         for message in messages:
             due = message.annotations.get(SCHEDULED_ENQUEUE_TIME)
@@ -145,8 +145,8 @@ class Broker:
                 self._accept(store, message, now)
 
     def schedule(self, path: str, message: Message, due: int) -> int:
-        """Take a message in for later; its sequence number, 0 for a dropped duplicate. Raises :class:`Refusal`."""
-        return self._schedule(self.entrance(path), message, due, self.now())
+        """Take a message in for later; its sequence number, 0 for a dropped duplicate. Raises :class:`BrokerError`."""
+        return self._schedule(self.send_target(path), message, due, self.now())
 
     def _schedule(self, store: Queue, message: Message, due: int, now: int) -> int:
         if self._is_duplicate(store, message, now):
@@ -170,7 +170,7 @@ class Broker:
         return True
 
     def _arrive(self, store: Queue, message: Message, now: int) -> None:
-        """A message is due at an entity: spread it, send it on, or keep it."""
+        """A message is due at an entity: copy it to subscriptions, forward it, or enqueue it."""
         topic = self.topics.get(store.name.casefold())
         if topic is not None:
             ttl = store.settings.time_to_live
@@ -181,33 +181,35 @@ class Broker:
                 if any(rule.filter.takes(facts) for rule in subscription.rules.values()):
                     self._arrive(subscription.queue, message, now)
         elif store.settings.forward_to is not None:
-            self._accept(self.entrance(store.settings.forward_to), message, now)
+            self._accept(self.send_target(store.settings.forward_to), message, now)
         else:
             store.enqueue(message, now)
 
-    # -------------------------------------------------------------------- what its queues need of it
+    # -------------------------------------------------------------------- the owner of its queues
 
-    def dead_letter(self, queue: Queue, held: Held, reason: str | None, description: str | None, now: int) -> None:
-        """See :class:`sandbox.servicebus.broker.queues.Surroundings`."""
+    def dead_letter(
+        self, queue: Queue, queued: QueuedMessage, reason: str | None, description: str | None, now: int
+    ) -> None:
+        """See :class:`sandbox.servicebus.broker.queues.QueueOwner`."""
         given = {"DeadLetterReason": reason, "DeadLetterErrorDescription": description}
-        message = held.message.with_user_properties({key: text for key, text in given.items() if text is not None})
-        self.tell(MessageDeadLettered, queue, held, now, reason=reason, description=description)
+        message = queued.message.with_user_properties({key: text for key, text in given.items() if text is not None})
+        self.publish(MessageDeadLettered, queue, queued, now, reason=reason, description=description)
         if queue.settings.forward_dead_letters_to is not None:
             message = message.with_annotations({Symbol("x-opt-deadletter-source"): queue.name})
-            self._accept(self.entrance(queue.settings.forward_dead_letters_to), message, now)
+            self._accept(self.send_target(queue.settings.forward_dead_letters_to), message, now)
         elif queue.dead_letters is not None:
-            queue.dead_letters.bury(held, message, now)
+            queue.dead_letters.add_dead_letter(queued, message, now)
 
-    def due(self, queue: Queue, held: Held, now: int) -> None:
-        """See :class:`sandbox.servicebus.broker.queues.Surroundings`."""
-        self._arrive(queue, held.message, now)
+    def due(self, queue: Queue, queued: QueuedMessage, now: int) -> None:
+        """See :class:`sandbox.servicebus.broker.queues.QueueOwner`."""
+        self._arrive(queue, queued.message, now)
 
     def available(self, queue: Queue) -> None:
-        """See :class:`sandbox.servicebus.broker.queues.Surroundings`."""
+        """See :class:`sandbox.servicebus.broker.queues.QueueOwner`."""
         self.on_available(queue)
 
-    def tell(self, kind: type[BusEvent], queue: Queue, held: Held, now: int, **details: object) -> None:
-        """See :class:`sandbox.servicebus.broker.queues.Surroundings`."""
+    def publish(self, kind: type[BusEvent], queue: Queue, queued: QueuedMessage, now: int, **details: object) -> None:
+        """See :class:`sandbox.servicebus.broker.queues.QueueOwner`."""
         if not self.observers:
             return
         if isinstance(due := details.get("scheduled_for"), int):
@@ -215,8 +217,8 @@ class Broker:
         event = kind(
             at=moment(now),
             entity=queue.name,
-            message_id=str(held.message.message_id),
-            sequence_number=held.sequence_number,
+            message_id=str(queued.message.message_id),
+            sequence_number=queued.sequence_number,
             **details,
         )
         for observer in self.observers:

@@ -8,13 +8,13 @@ class Deadlines:
     """A heap of (time, number) that forgets what is no longer ``alive`` as it goes.
 
     Messages are completed long before they expire, so entries are not looked up and removed one by one; when the
-    dead could outnumber the living, the heap is rebuilt. Memory stays in proportion to the messages held.
+    dead could outnumber the living, the heap is rebuilt. Memory stays in proportion to the messages queued.
     """
 
     __slots__ = ("_alive", "_heap")
 
     def __init__(self, alive: Callable[[int, int], bool]) -> None:
-        self._alive = alive  # told time and number
+        self._alive = alive  # called with time and number
         self._heap: list[tuple[int, int]] = []
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The shape of the emulator's configuration file. Unknown names are refused: a misspelt one must not pass."""
+"""Schema of the emulator's configuration file. Unknown names are errors: a misspelt one must not pass."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_pascal
 
 def _positive(value: timedelta) -> timedelta:
     if value < timedelta(milliseconds=1):
-        raise ValueError("a duration must be longer than nothing")
+        raise ValueError("a duration must be positive")
     return value
 
 
@@ -70,7 +70,7 @@ class SqlEntry(_Entry):
 
 
 class RuleProperties(_Entry):
-    """A filter, and an action that the sandbox refuses."""
+    """A filter, and an action, which the sandbox does not support."""
 
     filter_type: Literal["Sql", "Correlation"]
     sql_filter: SqlEntry | None = None

@@ -1,12 +1,12 @@
-"""Why the service says no: one exception with what each of the two ways of answering needs.
+"""Errors of Service Bus: one exception, with what a link and a management response need.
 
-On a link the answer carries the AMQP condition, on ``$management`` also an HTTP-like status.
+A link carries the AMQP condition, a response of ``$management`` also an HTTP-like status.
 https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-request-response
 """
 
 
-class Refusal(Exception):
-    """An operation is refused. ``condition`` is the symbol that client libraries map to their exceptions."""
+class BrokerError(Exception):
+    """An operation failed. ``condition`` is the symbol that client libraries map to their exceptions."""
 
     def __init__(self, condition: str, description: str, status: int = 400) -> None:
         super().__init__(description)
@@ -15,30 +15,30 @@ class Refusal(Exception):
         self.status = status
 
 
-def entity_not_found(address: str) -> Refusal:
+def entity_not_found(address: str) -> BrokerError:
     """There is no such entity."""
-    return Refusal("amqp:not-found", f"The messaging entity '{address}' could not be found.", 404)
+    return BrokerError("amqp:not-found", f"The messaging entity '{address}' could not be found.", 404)
 
 
-def lock_lost() -> Refusal:
+def lock_lost() -> BrokerError:
     """The lock expired, was taken away, or the message is settled."""
-    return Refusal(
+    return BrokerError(
         "com.microsoft:message-lock-lost",
         "The lock supplied is invalid. Either the lock expired, or the message has been removed from the queue.",
         410,
     )
 
 
-def message_not_found(sequence_number: int) -> Refusal:
+def message_not_found(sequence_number: int) -> BrokerError:
     """No message of that number in the state that the operation needs."""
-    return Refusal("com.microsoft:message-not-found", f"There is no message {sequence_number} for this.", 404)
+    return BrokerError("com.microsoft:message-not-found", f"There is no message {sequence_number} for this.", 404)
 
 
-def not_allowed(description: str) -> Refusal:
-    """The entity is not made for that."""
-    return Refusal("amqp:not-allowed", description)
+def not_allowed(description: str) -> BrokerError:
+    """The entity does not support the operation."""
+    return BrokerError("amqp:not-allowed", description)
 
 
-def not_implemented(description: str) -> Refusal:
-    """Azure does it, the sandbox does not."""
-    return Refusal("amqp:not-implemented", description, 501)
+def not_implemented(description: str) -> BrokerError:
+    """Azure supports it, the sandbox does not."""
+    return BrokerError("amqp:not-implemented", description, 501)

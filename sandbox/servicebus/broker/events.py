@@ -1,4 +1,4 @@
-"""What happens in the broker, told to whoever wants to know (the demo, tests)."""
+"""Events of the broker, published to observers (the demo, tests)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusEvent:
-    """Something happened to a message. Entities: ``queue``, ``topic/Subscriptions/name``, ``…/$DeadLetterQueue``."""
+    """An event of a message. Entities: ``queue``, ``topic/Subscriptions/name``, ``…/$DeadLetterQueue``."""
 
     at: datetime
     entity: str
@@ -16,31 +16,31 @@ class BusEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSent(BusEvent):
-    """A message came in: to be received at once or, if ``scheduled_for`` is set, then."""
+    """A message was enqueued: to be received at once or, if ``scheduled_for`` is set, then."""
 
     scheduled_for: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageReceived(BusEvent):
-    """A message was handed to a receiver. ``delivery_count`` says how many deliveries failed before."""
+    """A message was delivered to a receiver. ``delivery_count`` is how many deliveries failed before."""
 
     delivery_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageCompleted(BusEvent):
-    """A message was done with and removed."""
+    """A message was completed and removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageAbandoned(BusEvent):
-    """A message was given back."""
+    """A message was abandoned: unlocked, to be redelivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDeferred(BusEvent):
-    """A message was set aside, to be received by its number only."""
+    """A message was deferred, to be received by its number only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class MessageExpired(BusEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockLost(BusEvent):
-    """A lock ran out, or was taken away on order."""
+    """A lock expired, or was removed by a fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Which messages a subscription takes: all, by correlation, or by SQL."""
+"""Subscription filters: all messages, by correlation, or by SQL."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,10 +51,10 @@ class CorrelationFilter:
         )
 
 
-def _equal(held: object, wanted: object) -> bool:
-    if isinstance(held, bool) or isinstance(wanted, bool):
-        return held is wanted
-    return held == wanted or (isinstance(wanted, str) and held is not None and str(held) == wanted)
+def _equal(actual: object, wanted: object) -> bool:
+    if isinstance(actual, bool) or isinstance(wanted, bool):
+        return actual is wanted
+    return actual == wanted or (isinstance(wanted, str) and actual is not None and str(actual) == wanted)
 
 
 @dataclass(frozen=True, slots=True)

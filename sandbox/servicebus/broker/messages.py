@@ -1,4 +1,4 @@
-"""Messages as Service Bus keeps them: sections apart, properties and body as the bytes that came.
+"""Messages as Service Bus stores them: split into sections, properties and body as the bytes received.
 
 OASIS AMQP 1.0, part 3, section 3.2. Only the header and the message annotations change on the way through a
 broker; the rest is decoded when something (a filter, duplicate detection) asks for it.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 from uuid import UUID, uuid4
 
-from sandbox.servicebus.amqp.codec import Described, Symbol, Uint, Ulong, WireError, encode, read
+from sandbox.servicebus.amqp.codec import CodecError, Described, Symbol, Uint, Ulong, encode, read
 
 _Section = TypeVar("_Section", list[object], dict[object, object], bytes)
 
@@ -44,7 +44,7 @@ def section(code: int, value: object) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message without a broker's marks.
+    """A message without a broker's annotations.
 
     ``properties``, ``application_properties`` and ``body`` are encoded sections (the last one or more of them).
     """
@@ -60,7 +60,7 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Bytes of what is kept as bytes: all but header and annotations."""
+        """Bytes of what is stored as bytes: all but header and annotations."""
         return len(self.properties) + len(self.application_properties) + len(self.body)
 
     def property(self, name: str) -> object:
@@ -95,11 +95,11 @@ class Message:
             return b"".join(data)
         return b"".join(encode(value) for code, value, _ in parts if code in (SEQUENCE, VALUE))
 
-    def encoded(self, delivery_count: int, marks: Mapping[object, object]) -> bytes:
+    def encoded(self, delivery_count: int, annotations: Mapping[object, object]) -> bytes:
         """The message for the wire, with the broker's annotations added."""
         ttl = None if self.ttl is None else Uint(self.ttl)
         header = [self.durable, self.priority, ttl, None, Uint(delivery_count)]
-        annotations = {**self.annotations, **marks}
+        annotations = {**self.annotations, **annotations}
         return b"".join(
             (
                 section(HEADER, header),
@@ -112,20 +112,20 @@ class Message:
 
 
 def sections(data: bytes) -> Iterator[tuple[int, object, bytes]]:
-    """Code, decoded value and bytes of each section. Raises :class:`WireError` for what is no section."""
+    """Code, decoded value and bytes of each section. Raises :class:`CodecError` for an invalid section."""
     at = 0
     while at < len(data):
         start = at
         value, at = read(data, at)
         if not isinstance(value, Described) or not isinstance(value.descriptor, int):
-            raise WireError("a message is a row of described sections")
+            raise CodecError("a message is a row of described sections")
         if not HEADER <= value.descriptor <= FOOTER:
-            raise WireError(f"0x{value.descriptor:x} is no section of a message")
+            raise CodecError(f"0x{value.descriptor:x} is not a section of a message")
         yield value.descriptor, value.value, data[start:at]
 
 
 def parse(data: bytes) -> Message:
-    """One message. One without an id is given one, as Service Bus does. Raises :class:`WireError`."""
+    """One message. One without an id is given one, as Service Bus does. Raises :class:`CodecError`."""
     header: list[object] = []
     annotations: dict[object, object] = {}
     properties: list[object] | None = None
@@ -149,7 +149,7 @@ def parse(data: bytes) -> Message:
         message_id = uuid4().hex
         raw_properties = section(PROPERTIES, [message_id, *(properties or [])[1:]])
     elif not isinstance(message_id, str | Ulong | UUID | bytes):
-        raise WireError(f"a message id cannot be a {type(message_id).__name__}")
+        raise CodecError(f"a message id cannot be a {type(message_id).__name__}")
     header += [None] * (5 - len(header))
     durable, priority, ttl = header[0], header[1], header[2]
     return Message(
@@ -165,13 +165,13 @@ def parse(data: bytes) -> Message:
 
 
 def parse_batch(data: bytes) -> list[Message]:
-    """The messages of a batch (message format 0x80013700). Raises :class:`WireError`."""
+    """The messages of a batch (message format 0x80013700). Raises :class:`CodecError`."""
     return [parse(_expect(value, bytes)) for code, value, _ in sections(data) if code == DATA]
 
 
 def _expect(value: object, kind: type[_Section]) -> _Section:
     if not isinstance(value, kind):
-        raise WireError(f"a section of a message cannot be a {type(value).__name__}")
+        raise CodecError(f"a section of a message cannot be a {type(value).__name__}")
     return value
 
 

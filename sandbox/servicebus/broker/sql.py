@@ -1,4 +1,4 @@
-"""The SQL of subscription filters: text to a function from a message to true, false or unknown.
+"""SQL filters of subscriptions: parsed into a function from a message to true, false or unknown.
 
 https://learn.microsoft.com/azure/service-bus-messaging/service-bus-messaging-sql-filter. Three-valued logic as
 in SQL-92: what is absent is unknown, unknown spreads, and only *true* lets a message pass. Operands that cannot be
@@ -208,9 +208,9 @@ class _Parser:
             return inner
         if self._take("EXISTS"):
             self._expect("(")
-            held = self._property()
+            tested = self._property()
             self._expect(")")
-            return lambda facts: held(facts) is not None
+            return lambda facts: tested(facts) is not None
         kind, token, _ = self._tokens[self._next]
         if kind == "string":
             text = self._string()
@@ -255,7 +255,7 @@ class _Parser:
 
 
 def _truth(value: object) -> bool | None:
-    """A condition's value; what is no boolean is unknown as a condition."""
+    """A condition's value; anything but a boolean is unknown as a condition."""
     return value if isinstance(value, bool) else None
 
 
@@ -290,7 +290,7 @@ def _negated(inner: Expression) -> Expression:
 
 
 def _kind(value: object) -> type | None:
-    """Values of the same kind can be compared; a boolean is no number here."""
+    """Values of the same kind can be compared; a boolean is not a number here."""
     if value is None or isinstance(value, bool):
         return None if value is None else bool
     return float if isinstance(value, int | float) else str

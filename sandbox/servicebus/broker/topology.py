@@ -75,7 +75,7 @@ class TopicDescription:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """What a namespace holds."""
+    """The entities of a namespace."""
 
     queues: tuple[QueueDescription, ...] = ()
     topics: tuple[TopicDescription, ...] = ()
@@ -88,9 +88,9 @@ class Topology:
         except OSError as error:
             raise TopologyError([f"{path}: {error.strerror}"]) from error
         except ValueError as error:
-            raise TopologyError([f"{path}: no JSON: {error}"]) from error
+            raise TopologyError([f"{path}: not JSON: {error}"]) from error
         if not isinstance(document, dict):
-            raise TopologyError([f"{path}: no JSON object"])
+            raise TopologyError([f"{path}: not a JSON object"])
         return cls.parse(document)
 
     @classmethod
@@ -148,13 +148,13 @@ class Topology:
             yield from _twice(f"{topic.name}: subscription", [entry.name for entry in topic.subscriptions])
             for entry in topic.subscriptions:
                 yield from _twice(f"{topic.name}/{entry.name}: rule", [rule.name for rule in entry.rules])
-        holders = [(queue.name, queue.name, queue.settings) for queue in self.queues]
-        holders += [
+        owners = [(queue.name, queue.name, queue.settings) for queue in self.queues]
+        owners += [
             (f"{topic.name}/Subscriptions/{entry.name}", topic.name, entry.settings)
             for topic in self.topics
             for entry in topic.subscriptions
         ]
-        for where, source, settings in holders:
+        for where, source, settings in owners:
             for field, target in (
                 ("ForwardTo", settings.forward_to),
                 ("ForwardDeadLetteredMessagesTo", settings.forward_dead_letters_to),
@@ -180,7 +180,7 @@ def _twice(what: str, names: list[str]) -> Iterator[str]:
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:
-            yield f"{what} {name!r} stands there twice"
+            yield f"{what} {name!r} is defined twice"
         seen.add(name.casefold())
 
 

@@ -6,11 +6,11 @@ listens on loopback and guards nothing.
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from uuid import uuid4
 
 from sandbox.servicebus.amqp import frames
-from sandbox.servicebus.amqp.codec import Array, Symbol, Ubyte, Uint, Ushort, WireError
+from sandbox.servicebus.amqp.codec import Array, CodecError, Symbol, Ubyte, Uint, Ushort
 from sandbox.servicebus.amqp.performatives import (
     AmqpError,
     Begin,
@@ -22,26 +22,41 @@ from sandbox.servicebus.amqp.performatives import (
     SaslOutcome,
     error_of,
 )
-from sandbox.servicebus.protocol.sessions import AmqpSession
-
-if TYPE_CHECKING:
-    from sandbox.servicebus.service.service import Service
+from sandbox.servicebus.protocol.sessions import AmqpSession, LinkFactory
 
 log = logging.getLogger(__name__)
 
 # MSSBCBS is what .NET asks for, EXTERNAL and PLAIN what some AMQP libraries do.
 MECHANISMS: Final = ("ANONYMOUS", "MSSBCBS", "EXTERNAL", "PLAIN")
-IDLE_TIMEOUT: Final = 240_000  # ms, as Azure announces; clients send heartbeats by it. Not enforced: TCP tells.
+IDLE_TIMEOUT: Final = 240_000  # ms, as Azure announces, for heartbeats. Not enforced: TCP detects a dead peer
 CHANNELS: Final = 255
 
 
-class Connection(asyncio.Protocol):
-    """See the module. Everything runs on the server's loop."""
+class ConnectionService(LinkFactory, Protocol):
+    """What the connections of a server share."""
 
-    def __init__(self, service: "Service") -> None:
-        self.service = service
+    connections: "set[Connection]"
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The server's event loop."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the server is closing: new connections are aborted."""
+
+    @property
+    def unresponsive(self) -> bool:
+        """Whether connections neither read nor write, as a fault has it."""
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection; a :class:`FrameSink` to its sessions. Everything runs on the server's loop."""
+
+    def __init__(self, service: ConnectionService) -> None:
         self.max_frame = frames.MAX_FRAME
-        self.writable = True
+        self._service = service
+        self._writable = True
         self._transport: asyncio.Transport | None = None
         self._stream = frames.FrameStream()
         self._expects_header = True
@@ -56,13 +71,13 @@ class Connection(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  narrows the type
         self._transport = transport
-        if self.service.closed:
+        if self._service.closed:
             transport.abort()
-        self.service.connections.add(self)
+        self._service.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See :class:`asyncio.Protocol`. A client that just goes away is no error: many do."""
-        self.service.connections.discard(self)
+        """See :class:`asyncio.Protocol`. A client that disconnects without a close is not an error: many do."""
+        self._service.connections.discard(self)
         if self._heartbeat is not None:
             self._heartbeat.cancel()
         for session in self._sessions.values():
@@ -71,28 +86,28 @@ class Connection(asyncio.Protocol):
         self._transport = None
 
     def pause_writing(self) -> None:
-        """See :class:`asyncio.Protocol`. The client reads slower than messages come: hand out no more."""
-        self.writable = False
+        """See :class:`asyncio.Protocol`. The client reads slower than messages come: deliver no more."""
+        self._writable = False
 
     def resume_writing(self) -> None:
         """See :class:`asyncio.Protocol`."""
-        self.writable = True
+        self._writable = True
         for session in self._sessions.values():
             session.resume()
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`. Whatever cannot be understood closes this connection, and no other."""
-        if self._closing or self.service.faults.silent:
+        if self._closing or self._service.unresponsive:
             return
         self._stream.feed(data)
         try:
             self._read()
         except frames.FramingError as error:
             self.close(AmqpError.because("amqp:connection:framing-error", str(error)))
-        except WireError as error:
+        except CodecError as error:
             self.close(AmqpError.because("amqp:decode-error", str(error)))
         except Exception as error:  # the server must live, whatever one client has managed to send
-            log.exception("A frame could not be handled.")
+            log.exception("Failed unexpectedly while handling a frame")
             self.close(AmqpError.because("amqp:internal-error", repr(error)))
 
     # ------------------------------------------------------------------------------------ reading
@@ -121,7 +136,7 @@ class Connection(asyncio.Protocol):
             self._write(frames.frame(frames.SASL, 0, mechanisms.encoded()))
         elif header == frames.AMQP_HEADER:
             self._write(header)
-        else:  # section 2.2: answer with what would have been understood, and close
+        else:  # section 2.2: respond with the header that is supported, and close
             self._write(frames.AMQP_HEADER)
             self._end()
 
@@ -132,27 +147,27 @@ class Connection(asyncio.Protocol):
         elif isinstance(body, Open):
             self._on_open(body)
         elif not self._opened:
-            raise WireError(f"{type(body).__name__} before Open")
+            raise CodecError(f"{type(body).__name__} before Open")
         elif isinstance(body, Begin):
             if frame.channel > CHANNELS or frame.channel in self._sessions:
-                raise WireError(f"channel {frame.channel} cannot begin a session")
-            self._sessions[frame.channel] = AmqpSession(self, frame.channel, body)
+                raise CodecError(f"channel {frame.channel} cannot begin a session")
+            self._sessions[frame.channel] = AmqpSession(self, self._service, frame.channel, body)
         elif isinstance(body, Close):
             if (error := error_of(body.error)) is not None:
-                log.info("A client closes its connection: %s %s", error.condition, error.description)
+                log.info("Connection closed by the client: %s %s", error.condition, error.description)
             self.send(0, Close())
             self._end()
         elif (session := self._sessions.get(frame.channel)) is not None:
             session.on_frame(body, frame.payload)
             if session.over:
                 del self._sessions[frame.channel]
-        # Frames for a session that has ended are let pass: azure-servicebus sends DETACH after END.
+        # Frames for a session that has ended are ignored: azure-servicebus sends DETACH after END.
 
-    def _on_open(self, asked: Open) -> None:
+    def _on_open(self, request: Open) -> None:
         if self._opened:
-            raise WireError("a second Open")
+            raise CodecError("a second Open")
         self._opened = True
-        self.max_frame = max(512, min(asked.max_frame_size, frames.MAX_FRAME))
+        self.max_frame = max(512, min(request.max_frame_size, frames.MAX_FRAME))
         self.send(
             0,
             Open(
@@ -162,37 +177,42 @@ class Connection(asyncio.Protocol):
                 idle_timeout=Uint(IDLE_TIMEOUT),
             ),
         )
-        if asked.idle_timeout:
-            self._beat(asked.idle_timeout / 2000)
+        if request.idle_timeout:
+            self._beat(request.idle_timeout / 2000)
 
     def _beat(self, every: float) -> None:
-        if not self.service.faults.silent:
+        if not self._service.unresponsive:
             self._write(frames.EMPTY_FRAME)
-        self._heartbeat = self.service.loop.call_later(every, self._beat, every)
+        self._heartbeat = self._service.loop.call_later(every, self._beat, every)
 
     # ------------------------------------------------------------------------------------ writing
+
+    @property
+    def writable(self) -> bool:
+        """Whether the client keeps up. A message sent while unresponsive would be locked and never arrive."""
+        return self._writable and not self._service.unresponsive
 
     def send(self, channel: int, body: Composite, payload: bytes = b"") -> None:
         """Send one frame."""
         self._write(frames.frame(frames.AMQP, channel, body.encoded(), payload))
 
     def send_encoded(self, data: bytes) -> None:
-        """Send a frame that is bytes already."""
+        """Send a frame that is encoded already."""
         self._write(data)
 
     def _write(self, data: bytes) -> None:
         if not self._out:  # one system call for all that one turn of the loop writes
-            self.service.loop.call_soon(self._flush)
+            self._service.loop.call_soon(self._flush)
         self._out += data
 
     def _flush(self) -> None:
-        if self._transport is not None and self._out and not self.service.faults.silent:
+        if self._transport is not None and self._out and not self._service.unresponsive:
             self._transport.write(bytes(self._out))
         self._out.clear()
 
     def close(self, error: AmqpError) -> None:
-        """Close the connection with an error. Before Open there is nobody to tell."""
-        log.info("A connection is closed: %s %s", error.condition, error.description)
+        """Close the connection with an error, which is sent only after Open."""
+        log.info("Connection closed: %s %s", error.condition, error.description)
         if self._opened and not self._closing:
             self.send(0, Close(error))
         self._end()
@@ -204,7 +224,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Cut the connection without a word."""
+        """Reset the connection without a close."""
         self._closing = True
         if self._transport is not None:
             self._transport.abort()

@@ -1,4 +1,4 @@
-"""Which links receive from which queue, and whose turn it is."""
+"""Distributes the messages of queues among competing receivers, in turn."""
 
 from asyncio import AbstractEventLoop
 from collections import deque
@@ -8,11 +8,11 @@ from typing import Final
 from sandbox.servicebus.broker.queues import Queue
 from sandbox.servicebus.protocol.links import DeliveryLink
 
-BURST: Final = 200  # messages in one go, before the loop sees to other connections
+BURST: Final = 200  # messages at a time, before the loop serves other connections
 
 
 class Consumers:
-    """Competing receivers take turns. Feeding happens on the loop's next turn, once for all that asked for it."""
+    """Round-robin delivery; a :class:`LinkConsumers` to links. Runs at most once per turn of the loop."""
 
     def __init__(self, loop: AbstractEventLoop, now: Callable[[], int], changed: Callable[[], None]) -> None:
         self._loop = loop
@@ -22,11 +22,11 @@ class Consumers:
         self._asked: set[str] = set()
 
     def join(self, link: DeliveryLink) -> None:
-        """A link wants messages of its queue."""
+        """A link receives from its queue from now on."""
         self._links.setdefault(link.queue.name, deque()).append(link)
 
     def leave(self, link: DeliveryLink) -> None:
-        """A link is gone."""
+        """A link is closed."""
         waiting = self._links.get(link.queue.name)
         if waiting is not None and link in waiting:
             waiting.remove(link)
@@ -34,26 +34,26 @@ class Consumers:
                 del self._links[link.queue.name]
 
     def feed(self, queue: Queue) -> None:
-        """There may be a message and a receiver for it."""
+        """Deliver on the next turn of the loop: there may be a message and a receiver for it."""
         if queue.name in self._links and queue.name not in self._asked:
             self._asked.add(queue.name)
             self._loop.call_soon(self._feed, queue)
 
     def feed_now(self, queue: Queue) -> None:
-        """The same at once: before a drained link's credit goes."""
+        """Deliver at once: before a drained link's credit is used up."""
         self._feed(queue)
 
     def _feed(self, queue: Queue) -> None:
         self._asked.discard(queue.name)
         links = self._links.get(queue.name, deque())
         for _ in range(BURST):
-            link = next((link for link in links if link.hungry), None)
+            link = next((link for link in links if link.ready), None)
             if link is None:
                 break
-            held = queue.take(self._now(), locking=link.locking)
-            if held is None:
+            queued = queue.take(self._now(), locking=link.locking)
+            if queued is None:
                 break
-            link.deliver(held)
+            link.deliver(queued)
             links.remove(link)
             links.append(link)
         else:

@@ -5,11 +5,11 @@ not have.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from sandbox.servicebus.amqp import frames
-from sandbox.servicebus.amqp.codec import Uint, Ulong, Ushort, WireError
+from sandbox.servicebus.amqp.codec import CodecError, Uint, Ulong, Ushort
 from sandbox.servicebus.amqp.performatives import (
     AmqpError,
     Attach,
@@ -23,26 +23,54 @@ from sandbox.servicebus.amqp.performatives import (
     Transfer,
     delivery_state,
 )
-from sandbox.servicebus.broker.errors import Refusal
-from sandbox.servicebus.broker.queues import Held
-from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link, ReplyLink
-
-if TYPE_CHECKING:
-    from sandbox.servicebus.broker.queues import Queue
-    from sandbox.servicebus.protocol.connections import Connection
+from sandbox.servicebus.broker.errors import BrokerError
+from sandbox.servicebus.broker.queues import Queue, QueuedMessage
+from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link, LinkSession, ReplyLink
 
 WINDOW: Final = 2048  # transfer frames; renewed when half of it is used
 HANDLES: Final = 255
 _SERIAL: Final = 0x1_0000_0000  # ids are serial numbers of 32 bits (RFC 1982)
 
 
-class AmqpSession:
-    """See the module."""
+class FrameSink(Protocol):
+    """The connection of a session, as far as the session uses it: frames go out there."""
 
-    def __init__(self, connection: "Connection", channel: int, begin: Begin) -> None:
-        self.connection = connection
-        self.service = connection.service
+    @property
+    def writable(self) -> bool:
+        """Whether the client reads as fast as frames are sent, and is to be sent any."""
+
+    @property
+    def max_frame(self) -> int:
+        """The largest frame that the client accepts, in bytes."""
+
+    def send(self, channel: int, body: Composite, payload: bytes = b"") -> None:
+        """Send one frame."""
+
+    def send_encoded(self, data: bytes) -> None:
+        """Send a frame that is encoded already."""
+
+
+class LinkFactory(Protocol):
+    """Makes the links that clients attach, and settles what they deliver."""
+
+    @property
+    def max_message_size(self) -> int:
+        """The largest message accepted, in bytes."""
+
+    def link_for(self, session: LinkSession, attach: Attach) -> Link:
+        """The link that a client asks for. Raises :class:`BrokerError` if there is nothing to link to."""
+
+    def settle(self, queue: Queue, token: UUID, state: Composite | None) -> Composite:
+        """Settle a delivery; returns the state to confirm with. Raises :class:`BrokerError`."""
+
+
+class AmqpSession:
+    """One session of a connection; a :class:`LinkSession` to its links."""
+
+    def __init__(self, connection: FrameSink, factory: LinkFactory, channel: int, begin: Begin) -> None:
         self.over = False
+        self._connection = connection
+        self._factory = factory
         self._channel = channel
         self._links: dict[int, Link] = {}
         self._next_incoming_id = begin.next_outgoing_id
@@ -56,7 +84,7 @@ class AmqpSession:
         self.send(Begin(Uint(0), Uint(WINDOW), Uint(WINDOW), Uint(HANDLES), remote_channel=Ushort(channel)))
 
     def on_frame(self, body: Composite, payload: bytes) -> None:
-        """A frame of this session. Raises :class:`WireError` for what breaks the protocol."""
+        """A frame of this session. Raises :class:`CodecError` for what breaks the protocol."""
         if isinstance(body, Transfer):
             self._on_transfer(body, payload)
         elif isinstance(body, Disposition):
@@ -71,14 +99,14 @@ class AmqpSession:
             self.ended()
             self.send(End())
         else:
-            raise WireError(f"{type(body).__name__} has no place in a session")
+            raise CodecError(f"{type(body).__name__} has no place in a session")
 
     def send(self, body: Composite) -> None:
         """Send a frame of this session."""
-        self.connection.send(self._channel, body)
+        self._connection.send(self._channel, body)
 
     def ended(self) -> None:
-        """The session is over. What it delivered stays locked until the locks run out, as in Azure."""
+        """The session has ended. What it delivered stays locked until the locks run out, as in Azure."""
         self.over = True
         for link in self._links.values():
             link.closed()
@@ -93,21 +121,21 @@ class AmqpSession:
 
     def _on_attach(self, attach: Attach) -> None:
         if attach.handle in self._links or attach.handle > HANDLES:
-            raise WireError(f"handle {attach.handle} cannot be attached")
+            raise CodecError(f"handle {attach.handle} cannot be attached")
         try:
-            link = self.service.link_for(self, attach)
-        except Refusal as refusal:
-            # Section 2.6.3: attach without source and target, then close. The client's answering detach finds no
-            # link here, and is let pass.
-            self._answer(attach, established=False)
-            error = AmqpError.because(refusal.condition, refusal.description)
-            self.send(Detach(attach.handle, closed=True, error=error))
+            link = self._factory.link_for(self, attach)
+        except BrokerError as error:
+            # Section 2.6.3: attach without source and target, then close. The client's detach in response finds no
+            # link here, and is ignored.
+            self._confirm_attach(attach, established=False)
+            reason = AmqpError.because(error.condition, error.description)
+            self.send(Detach(attach.handle, closed=True, error=reason))
             return
         self._links[attach.handle] = link
-        self._answer(attach, established=True)
+        self._confirm_attach(attach, established=True)
         link.attached()
 
-    def _answer(self, attach: Attach, *, established: bool) -> None:
+    def _confirm_attach(self, attach: Attach, *, established: bool) -> None:
         self.send(
             Attach(
                 name=attach.name,
@@ -118,12 +146,12 @@ class AmqpSession:
                 source=attach.source if established else None,
                 target=attach.target if established else None,
                 initial_delivery_count=Uint(0) if attach.role else None,
-                max_message_size=Ulong(self.service.max_message_size),
+                max_message_size=Ulong(self._factory.max_message_size),
             )
         )
 
     def detach(self, link: Link, error: AmqpError) -> None:
-        """Take a link away from the client."""
+        """Detach a link from the server's side, with an error."""
         if self._links.pop(link.handle, None) is not None:
             link.closed()
             self.send(Detach(Uint(link.handle), closed=True, error=error))
@@ -144,7 +172,7 @@ class AmqpSession:
             if not link.receiving:
                 self._check_order(transfer)
             link.on_transfer(transfer, payload)
-        # Else the link was detached under the client, which may not have noticed yet.
+        # Else the server has detached the link, and the client has not processed that yet.
         if self._incoming_window < WINDOW // 2:
             self._incoming_window = WINDOW
             self.send_flow()
@@ -152,13 +180,13 @@ class AmqpSession:
     def _check_order(self, transfer: Transfer) -> None:
         """Delivery ids count up by one (section 2.7.5): a client that uses one twice has lost count."""
         if transfer.delivery_id is None:
-            raise WireError("the first transfer of a delivery has no delivery-id")
+            raise CodecError("the first transfer of a delivery has no delivery-id")
         if self._expected_delivery not in (None, transfer.delivery_id):
-            raise WireError(f"delivery-id {transfer.delivery_id} where {self._expected_delivery} was next")
+            raise CodecError(f"delivery-id {transfer.delivery_id} where {self._expected_delivery} was next")
         self._expected_delivery = (transfer.delivery_id + 1) % _SERIAL
 
     def settle_incoming(self, delivery_id: int, outcome: Composite) -> None:
-        """Tell the client what became of what it sent."""
+        """Send the outcome of a delivery from the client."""
         first = Uint(delivery_id)
         self.send(Disposition(role=True, first=first, last=first, settled=True, state=outcome.described()))
 
@@ -166,16 +194,16 @@ class AmqpSession:
 
     @property
     def can_deliver(self) -> bool:
-        """Whether a message would leave at once. If not it had better stay unlocked in its queue."""
-        return not self._outbox and self._remote_window > 0 and self.connection.writable
+        """Whether a message would be sent at once. If not, it stays unlocked in its queue."""
+        return not self._outbox and self._remote_window > 0 and self._connection.writable
 
-    def deliver(self, link: Link, tag: bytes, message: bytes, *, lock: "tuple[Queue, Held] | None") -> None:
+    def deliver(self, link: Link, tag: bytes, message: bytes, *, lock: tuple[Queue, QueuedMessage] | None) -> None:
         """Send a message on a link, in as many frames as it takes. Without a lock it goes settled."""
         number = self._next_delivery
         self._next_delivery = (number + 1) % _SERIAL
         if lock is not None and lock[1].lock_token is not None:
             self._unsettled[number] = (lock[0], lock[1].lock_token)
-        room = self.connection.max_frame - 8 - 64  # a transfer with our fields encodes to less than 64 bytes
+        room = self._connection.max_frame - 8 - 64  # a transfer with our fields encodes to less than 64 bytes
         for start in range(0, len(message) or 1, room):
             transfer = Transfer(
                 handle=Uint(link.handle),
@@ -191,12 +219,12 @@ class AmqpSession:
 
     def _drain_outbox(self) -> None:
         while self._outbox and self._remote_window > 0:
-            self.connection.send_encoded(self._outbox.popleft())
+            self._connection.send_encoded(self._outbox.popleft())
             self._remote_window -= 1
             self._next_outgoing_id = (self._next_outgoing_id + 1) % _SERIAL
 
     def send_flow(self, link: Link | None = None, *, drain: bool = False) -> None:
-        """Tell the client the state of the session, and of a link."""
+        """Send the state of the session, and of a link."""
         self.send(
             Flow(
                 next_incoming_id=self._next_incoming_id,
@@ -226,7 +254,7 @@ class AmqpSession:
         self.resume()
 
     def resume(self) -> None:
-        """There may be room again."""
+        """There may be room to send again."""
         for link in self._links.values():
             link.resume()
 
@@ -244,9 +272,9 @@ class AmqpSession:
             if state is None and not disposition.settled:
                 continue
             try:
-                outcome = self.service.settle(queue, token, state)
-            except Refusal as refusal:
-                outcome = Rejected(AmqpError.because(refusal.condition, refusal.description))
+                outcome = self._factory.settle(queue, token, state)
+            except BrokerError as error:
+                outcome = Rejected(AmqpError.because(error.condition, error.description))
             del self._unsettled[number]
             if not disposition.settled:
                 at = Uint(number)

@@ -1,4 +1,4 @@
-"""Memory that is free goes back to the operating system when things have become quiet.
+"""Returns freed memory to the operating system once the server is idle.
 
 After a burst of messages most of what they took stays with the process: Python keeps a few thousand freed tuples for
 reuse, one of which is enough to hold a megabyte (a full collection lets them go), and the C library keeps what is
@@ -24,7 +24,7 @@ def _trimmer() -> Callable[[], None]:
 
 
 class FreedMemory:
-    """Told of each change; gives memory back once many have been followed by none."""
+    """Called at each change; returns memory once many changes have been followed by none."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
@@ -36,19 +36,19 @@ class FreedMemory:
         """Memory may have been taken or freed."""
         self._changes += 1
         if self._timer is None:
-            self._timer = self._loop.call_later(QUIET, self._look)
+            self._timer = self._loop.call_later(QUIET, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if self._changes != self._seen:
             self._seen = self._changes
-            self._timer = self._loop.call_later(QUIET, self._look)
+            self._timer = self._loop.call_later(QUIET, self._check)
         elif self._changes >= WORTH_IT:
             self._changes = self._seen = 0
             gc.collect()
             self._trim()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()

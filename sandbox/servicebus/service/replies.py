@@ -1,12 +1,10 @@
-"""Requests and answers in messages, as ``$cbs`` and ``$management`` exchange them.
+"""Requests and responses in messages, as ``$cbs`` and ``$management`` exchange them.
 
 OASIS AMQP Management 1.0 (working draft), and
 https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-request-response
 """
 
-from typing import TYPE_CHECKING
-
-from sandbox.servicebus.amqp.codec import WireError
+from sandbox.servicebus.amqp.codec import CodecError
 from sandbox.servicebus.broker.messages import (
     APPLICATION_PROPERTIES,
     PROPERTIES,
@@ -15,27 +13,22 @@ from sandbox.servicebus.broker.messages import (
     section,
     sections,
 )
-from sandbox.servicebus.protocol.links import ReplyLink
-
-if TYPE_CHECKING:
-    from sandbox.servicebus.protocol.sessions import AmqpSession
+from sandbox.servicebus.protocol.links import LinkSession, ReplyLink
 
 
 def request_of(request: Message) -> tuple[str, dict[object, object]]:
-    """The operation and its arguments. Raises :class:`WireError` if the message is no request."""
+    """The operation and its arguments. Raises :class:`CodecError` if the message is not a request."""
     operation = request.user_properties().get("operation")
     if not isinstance(operation, str):
-        raise WireError("a request names its operation in an application property")
+        raise CodecError("a request names its operation in an application property")
     for code, value, _ in sections(request.body):
         if code == VALUE and isinstance(value, dict):
             return operation, value
     return operation, {}
 
 
-def respond(
-    session: "AmqpSession", request: Message, path: str, properties: dict[object, object], body: object
-) -> None:
-    """Send the answer to where the request says, else on the session's link from the path it came in by.
+def respond(session: LinkSession, request: Message, path: str, properties: dict[object, object], body: object) -> None:
+    """Send the response to the request's reply-to, else on the session's link from the path it came in by.
 
     The correlation id is the request's message id with its type: clients compare the two.
     """
@@ -44,8 +37,8 @@ def respond(
     chosen = [link for link in links if reply_to is not None and link.reply_to == reply_to]
     chosen = chosen or [link for link in links if link.address.casefold() == path.casefold()]
     if not chosen:
-        return  # the client has closed its end: nobody waits for the answer
-    answer = Message(
+        return  # the client has closed its link: nobody waits for the response
+    response = Message(
         ttl=None,
         durable=None,
         priority=None,
@@ -55,4 +48,4 @@ def respond(
         application_properties=section(APPLICATION_PROPERTIES, properties),
         body=section(VALUE, body),
     )
-    chosen[0].reply(answer)
+    chosen[0].reply(response)

@@ -1,11 +1,10 @@
-"""The service behind the wire: addresses to entities, ``$cbs``, settling, and the timer that the broker asks for."""
+"""The Service Bus service: addresses to entities, ``$cbs``, settlement, and the broker's timer."""
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from sandbox.servicebus.amqp.codec import Described, Int, Symbol, WireError
+from sandbox.servicebus.amqp.codec import CodecError, Described, Int, Symbol
 from sandbox.servicebus.amqp.performatives import (
     Accepted,
     Attach,
@@ -16,39 +15,29 @@ from sandbox.servicebus.amqp.performatives import (
     error_of,
 )
 from sandbox.servicebus.broker.broker import Broker
-from sandbox.servicebus.broker.errors import Refusal, not_allowed, not_implemented
+from sandbox.servicebus.broker.errors import BrokerError, not_allowed, not_implemented
 from sandbox.servicebus.broker.messages import BATCH_FORMAT, parse, parse_batch
 from sandbox.servicebus.broker.queues import Queue
+from sandbox.servicebus.protocol.connections import Connection
 from sandbox.servicebus.protocol.consumers import Consumers
-from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link, ReplyLink
+from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link, LinkSession, LinkTarget, ReplyLink
+from sandbox.servicebus.service.fault_state import FaultState
 from sandbox.servicebus.service.management import Management
 from sandbox.servicebus.service.memory import FreedMemory
 from sandbox.servicebus.service.replies import request_of, respond
-
-if TYPE_CHECKING:
-    from sandbox.servicebus.protocol.connections import Connection
-    from sandbox.servicebus.protocol.sessions import AmqpSession
-    from sandbox.servicebus.service.fault_state import FaultState
 
 MANAGEMENT = "/$management"
 SESSION_FILTER = "com.microsoft:session-filter"
 SOURCE, TARGET = 0x28, 0x29
 
 
-class Entrance(Protocol):
-    """Where a client's messages go."""
-
-    def take(self, session: "AmqpSession", data: bytes, message_format: int) -> Composite:
-        """A whole delivery; the outcome to answer with. Raises :class:`Refusal` or :class:`WireError`."""
-
-
 class Service:
-    """What the connections of one server share. Lives on the server's loop."""
+    """What the connections of one server share. Runs on the server's loop."""
 
     def __init__(
         self,
         broker: Broker,
-        faults: "FaultState",
+        faults: FaultState,
         loop: asyncio.AbstractEventLoop,
         *,
         max_message_size: int,
@@ -65,25 +54,33 @@ class Service:
         self._timed = timed  # whether time passes by itself
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: int | None = None
-        self._looking = False
+        self._timer_pending = False
         self.closed = False
 
     @property
     def max_message_size(self) -> int:
-        """Bytes."""
+        """The largest message accepted, in bytes."""
         return self.faults.max_message_size or self._max_message_size
+
+    @property
+    def unresponsive(self) -> bool:
+        """Whether connections neither read nor write, as a fault has it."""
+        return self.faults.unresponsive
+
+    def _size_limit(self) -> int:
+        return self.max_message_size
 
     # -------------------------------------------------------------------------------------- time
 
     def changed(self) -> None:
         """Something was sent, handed out or settled: the next time to wake up may be another one."""
         self._memory.changed()
-        if self._timed and not self._looking:
-            self._looking = True
+        if self._timed and not self._timer_pending:
+            self._timer_pending = True
             self.loop.call_soon(self._set_timer)
 
     def _set_timer(self) -> None:
-        self._looking = False
+        self._timer_pending = False
         at = self.broker.next_wakeup()
         if at == self._timer_at:
             return
@@ -102,7 +99,7 @@ class Service:
         self.changed()
 
     def close(self) -> None:
-        """Stop the timer and cut all connections, also those that have been accepted but not begun."""
+        """Stop the timer and reset all connections, also those that have been accepted but not begun."""
         self.closed = True
         self._timed = False
         self._memory.close()
@@ -113,22 +110,25 @@ class Service:
 
     # ------------------------------------------------------------------------------------- links
 
-    def link_for(self, session: "AmqpSession", attach: Attach) -> Link:
-        """The link that a client asks for. Raises :class:`Refusal` if there is nothing to link to."""
+    def link_for(self, session: LinkSession, attach: Attach) -> Link:
+        """The link that a client asks for. Raises :class:`BrokerError` if there is nothing to link to."""
         if attach.role:
             return self._outgoing(session, attach)
         path = _address(attach.target, TARGET)
         if path.casefold() == "$cbs":
-            return IncomingLink(session, attach, path, Authorization(path))
+            return self._incoming(session, attach, path, AuthorizationTarget(path))
         if path.casefold().endswith(MANAGEMENT):
             entity = path[: -len(MANAGEMENT)]
             self.faults.check(entity)
-            return IncomingLink(session, attach, entity, ManagementEntrance(self, entity, path))
+            return self._incoming(session, attach, entity, ManagementTarget(self, entity, path))
         self.faults.check(path)
-        store = self.broker.entrance(path)
-        return IncomingLink(session, attach, store.name, EntityEntrance(self, store.name))
+        store = self.broker.send_target(path)
+        return self._incoming(session, attach, store.name, EntityTarget(self, store.name))
 
-    def _outgoing(self, session: "AmqpSession", attach: Attach) -> Link:
+    def _incoming(self, session: LinkSession, attach: Attach, address: str, target: LinkTarget) -> IncomingLink:
+        return IncomingLink(session, attach, address, target, self._size_limit)
+
+    def _outgoing(self, session: LinkSession, attach: Attach) -> Link:
         path = _address(attach.source, SOURCE)
         if path.casefold() == "$cbs" or path.casefold().endswith(MANAGEMENT):
             reply_to = _field(attach.target, TARGET, 0)
@@ -137,7 +137,7 @@ class Service:
         filters = _field(attach.source, SOURCE, 7)
         if isinstance(filters, dict) and SESSION_FILTER in filters:
             raise not_implemented("Sessions are not part of the sandbox: a session receiver cannot be opened.")
-        return DeliveryLink(session, attach, path, self.broker.queue(path))
+        return DeliveryLink(session, attach, path, self.broker.queue(path), self.consumers)
 
     def links(self) -> list[Link]:
         """All links of all connections."""
@@ -146,7 +146,7 @@ class Service:
     # ----------------------------------------------------------------------------------- settling
 
     def settle(self, queue: Queue, token: UUID, state: Composite | None) -> Composite:
-        """Do what a delivery state asks for; the state to answer with. Raises :class:`Refusal`."""
+        """Do what a delivery state asks for; returns the state to confirm with. Raises :class:`BrokerError`."""
         self.changed()
         return self.faults.call(lambda: self._settle(queue, token, state))
 
@@ -180,15 +180,15 @@ class Service:
         return Accepted()
 
 
-class EntityEntrance:
+class EntityTarget:
     """A queue or a topic."""
 
     def __init__(self, service: Service, path: str) -> None:
         self._service = service
         self._path = path
 
-    def take(self, session: "AmqpSession", data: bytes, message_format: int) -> Composite:
-        """See :class:`Entrance`. A batch is taken whole or not at all."""
+    def take(self, session: LinkSession, data: bytes, message_format: int) -> Composite:
+        """See :class:`LinkTarget`. A batch is taken whole or not at all."""
         service = self._service
         service.faults.check(self._path)
         service.faults.check_room(self._path)
@@ -202,25 +202,25 @@ class EntityEntrance:
         return service.faults.call(send)
 
 
-class Authorization:
-    """``$cbs``: every token is good here."""
+class AuthorizationTarget:
+    """``$cbs``: every token is accepted."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def take(self, session: "AmqpSession", data: bytes, message_format: int) -> Composite:
-        """See :class:`Entrance`."""
+    def take(self, session: LinkSession, data: bytes, message_format: int) -> Composite:
+        """See :class:`LinkTarget`."""
         request = parse(data)
-        asked = request.user_properties().get("operation")
-        if asked != "put-token":
-            raise not_allowed(f"$cbs knows the operation put-token, not {asked!r}.")
+        operation = request.user_properties().get("operation")
+        if operation != "put-token":
+            raise not_allowed(f"$cbs supports the operation put-token, not {operation!r}.")
         properties: dict[object, object] = {"status-code": Int(200), "status-description": "OK"}
         respond(session, request, self._path, properties, None)
         return Accepted()
 
 
-class ManagementEntrance:
-    """The ``$management`` of an entity: requests in messages, answers in messages."""
+class ManagementTarget:
+    """The ``$management`` of an entity: requests and responses in messages."""
 
     def __init__(self, service: Service, entity: str, path: str) -> None:
         self._service = service
@@ -228,8 +228,8 @@ class ManagementEntrance:
         self._entity = entity
         self._path = path
 
-    def take(self, session: "AmqpSession", data: bytes, message_format: int) -> Composite:
-        """See :class:`Entrance`. A refused request is an answer with a status, and the delivery accepted."""
+    def take(self, session: LinkSession, data: bytes, message_format: int) -> Composite:
+        """See :class:`LinkTarget`. An error is a response with a status; the delivery is accepted."""
         service = self._service
         request = parse(data)
         service.changed()
@@ -240,26 +240,26 @@ class ManagementEntrance:
             operation, arguments = request_of(request)
 
             def call() -> tuple[int, object]:
-                return self._management.answer(self._entity, operation, arguments)
+                return self._management.call(self._entity, operation, arguments)
 
             # A disposition is counted as a call where it settles.
             settles = operation == "com.microsoft:update-disposition"
             status, body = call() if settles else service.faults.call(call)
             properties = {"statusCode": Int(status), "statusDescription": "OK"}
-        except Refusal as refusal:
-            properties = refusal_properties(refusal)
-        except WireError as error:
-            properties = refusal_properties(Refusal("com.microsoft:argument-error", str(error)))
+        except BrokerError as error:
+            properties = error_properties(error)
+        except CodecError as error:
+            properties = error_properties(BrokerError("com.microsoft:argument-error", str(error)))
         respond(session, request, self._path, properties, body)
         return Accepted()
 
 
-def refusal_properties(refusal: Refusal) -> dict[object, object]:
-    """A refusal as the application properties of an answer."""
+def error_properties(error: BrokerError) -> dict[object, object]:
+    """An error as the application properties of a response."""
     return {
-        "statusCode": Int(refusal.status),
-        "statusDescription": refusal.description,
-        "errorCondition": Symbol(refusal.condition),
+        "statusCode": Int(error.status),
+        "statusDescription": error.description,
+        "errorCondition": Symbol(error.condition),
     }
 
 
@@ -275,5 +275,5 @@ def _address(terminus: Described | None, code: int) -> str:
         raise not_implemented("Transactions are not part of the sandbox.")
     address = _field(terminus, code, 0)
     if not isinstance(address, str):
-        raise Refusal("amqp:invalid-field", "A link needs an address.")
+        raise BrokerError("amqp:invalid-field", "A link needs an address.")
     return re.sub(r"^(?:amqps?|sb)://[^/]*", "", address).strip("/")

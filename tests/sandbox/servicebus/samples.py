@@ -19,7 +19,7 @@ from sandbox.servicebus.broker.messages import (
     parse,
     section,
 )
-from sandbox.servicebus.broker.queues import Held
+from sandbox.servicebus.broker.queues import QueuedMessage
 from sandbox.servicebus.broker.topology import Topology
 
 Properties = Mapping[str, object]
@@ -78,26 +78,26 @@ class Bench:
         """Send."""
         self.broker.send(entity, messages)
 
-    def receive(self, entity: str) -> Held | None:
+    def receive(self, entity: str) -> QueuedMessage | None:
         """Lock the next message."""
         return self.broker.queue(entity).take(self.now, locking=True)
 
     def lock(self, entity: str) -> UUID:
         """Lock the next message, which there is."""
-        held = self.receive(entity)
-        assert held is not None
-        assert held.lock_token is not None
-        return held.lock_token
+        queued = self.receive(entity)
+        assert queued is not None
+        assert queued.lock_token is not None
+        return queued.lock_token
 
     def ids(self, entity: str) -> list[object]:
         """The ids of all messages that lie in an entity."""
-        return [held.message.message_id for held in self.broker.queue(entity).peek(0, 1000, self.now)]
+        return [queued.message.message_id for queued in self.broker.queue(entity).peek(0, 1000, self.now)]
 
     def waiting(self, entity: str) -> list[object]:
         """The ids of all messages that can be received, which they are thereby."""
         taken = []
-        while (held := self.broker.queue(entity).take(self.now, locking=False)) is not None:
-            taken.append(held.message.message_id)
+        while (queued := self.broker.queue(entity).take(self.now, locking=False)) is not None:
+            taken.append(queued.message.message_id)
         return taken
 
 

@@ -8,7 +8,7 @@ import pytest
 from sandbox.servicebus.amqp.codec import Long
 from sandbox.servicebus.broker import events
 from sandbox.servicebus.broker.duplicates import DuplicateHistory
-from sandbox.servicebus.broker.errors import Refusal
+from sandbox.servicebus.broker.errors import BrokerError
 from tests.sandbox.servicebus.samples import Bench, message, one_queue, queue
 
 WINDOW = {"RequiresDuplicateDetection": True, "DuplicateDetectionHistoryTimeWindow": "PT10M"}
@@ -156,10 +156,10 @@ def test_dead_letters_can_be_forwarded_and_say_where_from() -> None:
     bench.send("q", message("a"))
     bench.broker.queue("q").dead_letter(bench.lock("q"), "why", None, {}, bench.now)
     assert bench.ids("q/$DeadLetterQueue") == []
-    held = bench.receive("dead")
-    assert held is not None
-    assert held.message.annotations == {"x-opt-deadletter-source": "q"}
-    assert held.message.user_properties() == {"DeadLetterReason": "why"}
+    queued = bench.receive("dead")
+    assert queued is not None
+    assert queued.message.annotations == {"x-opt-deadletter-source": "q"}
+    assert queued.message.user_properties() == {"DeadLetterReason": "why"}
 
 
 # ------------------------------------------------------------------------------------------- entities
@@ -175,7 +175,7 @@ def test_dead_letters_can_be_forwarded_and_say_where_from() -> None:
 )
 def test_what_cannot_be_sent_to(path: str, condition: str) -> None:
     bench = Bench({"Queues": [queue()], "Topics": [topic({"Name": "s"})]})
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(BrokerError) as caught:
         bench.send(path, message())
     assert caught.value.condition == condition
 
@@ -186,7 +186,7 @@ def test_what_cannot_be_sent_to(path: str, condition: str) -> None:
 )
 def test_what_cannot_be_received_from(path: str, condition: str) -> None:
     bench = Bench({"Topics": [topic({"Name": "s"})]})
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(BrokerError) as caught:
         bench.receive(path)
     assert caught.value.condition == condition
 

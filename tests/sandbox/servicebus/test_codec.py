@@ -1,4 +1,4 @@
-"""The codec: every AMQP type comes back as itself, and no bytes whatever bring anything but a WireError."""
+"""The codec: every AMQP type comes back as itself, and no bytes whatever bring anything but a CodecError."""
 
 import math
 import string
@@ -12,6 +12,7 @@ from sandbox.servicebus.amqp.codec import (
     Array,
     Byte,
     Char,
+    CodecError,
     Decimal32,
     Decimal64,
     Decimal128,
@@ -26,7 +27,6 @@ from sandbox.servicebus.amqp.codec import (
     Uint,
     Ulong,
     Ushort,
-    WireError,
     decode,
     encode,
 )
@@ -177,7 +177,7 @@ def test_a_value_of_256_bytes_takes_the_wide_form() -> None:
     ],
 )
 def test_what_has_no_amqp_form_is_refused(value: object) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(CodecError):
         encode(value)
 
 
@@ -192,7 +192,7 @@ def test_what_has_no_amqp_form_is_refused(value: object) -> None:
 def test_random_bytes_bring_a_value_or_a_wire_error(data: bytes) -> None:
     try:
         value = decode(data)
-    except WireError:
+    except CodecError:
         return
     encode(value)  # and what could be read can be written
 
@@ -201,7 +201,7 @@ def test_random_bytes_bring_a_value_or_a_wire_error(data: bytes) -> None:
 def test_a_value_cut_short_is_a_wire_error(value: object, data: st.DataObject) -> None:
     encoded = encode(value)
     cut = data.draw(st.integers(0, len(encoded) - 1))
-    with pytest.raises(WireError):
+    with pytest.raises(CodecError):
         decode(encoded[:cut])
 
 
@@ -212,5 +212,5 @@ def test_nesting_is_bounded() -> None:
     assert same(decode(encode(value)), value)
     for _ in range(10):
         value = [value]
-    with pytest.raises(WireError, match="nested"):
+    with pytest.raises(CodecError, match="nested"):
         decode(encode(value))

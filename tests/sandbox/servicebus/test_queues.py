@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from sandbox.servicebus.broker import events
-from sandbox.servicebus.broker.errors import Refusal
+from sandbox.servicebus.broker.errors import BrokerError
 from sandbox.servicebus.broker.queues import State
 from tests.sandbox.servicebus.samples import Bench, message, one_queue
 
@@ -16,7 +16,7 @@ DEAD = "q/$DeadLetterQueue"
 
 
 def refused(condition: str) -> AbstractContextManager[object]:
-    return pytest.raises(Refusal, check=lambda refusal: refusal.condition == condition)
+    return pytest.raises(BrokerError, check=lambda refusal: refusal.condition == condition)
 
 
 LOCK_LOST = "com.microsoft:message-lock-lost"
@@ -58,9 +58,9 @@ def test_a_lock_runs_out_to_the_millisecond_and_counts_as_a_failed_delivery() ->
     bench.advance(milliseconds=59_999)
     assert bench.receive("q") is None
     bench.advance(milliseconds=1)
-    held = bench.receive("q")
-    assert held is not None
-    assert held.delivery_count == 1
+    queued = bench.receive("q")
+    assert queued is not None
+    assert queued.delivery_count == 1
     with refused(LOCK_LOST):
         bench.broker.queue("q").complete(token, bench.now)
     assert [type(event) for event in bench.told][2:3] == [events.LockLost]
@@ -91,20 +91,20 @@ def test_a_released_message_comes_back_without_a_failed_delivery() -> None:
     bench = one_queue()
     bench.send("q", message("a"))
     bench.broker.queue("q").release(bench.lock("q"), bench.now)
-    held = bench.receive("q")
-    assert held is not None
-    assert held.delivery_count == 0
+    queued = bench.receive("q")
+    assert queued is not None
+    assert queued.delivery_count == 0
 
 
 def test_an_abandoned_message_comes_back_in_its_old_place_changed() -> None:
     bench = one_queue()
     bench.send("q", message("a", properties={"kept": "1", "old": "1"}), message("b"))
     bench.broker.queue("q").abandon(bench.lock("q"), {"old": "2", "new": "3"}, bench.now)
-    held = bench.receive("q")
-    assert held is not None
-    assert held.message.message_id == "a"
-    assert held.delivery_count == 1
-    assert held.message.user_properties() == {"kept": "1", "old": "2", "new": "3"}
+    queued = bench.receive("q")
+    assert queued is not None
+    assert queued.message.message_id == "a"
+    assert queued.delivery_count == 1
+    assert queued.message.user_properties() == {"kept": "1", "old": "2", "new": "3"}
 
 
 def test_locks_can_be_lost_on_order() -> None:
@@ -132,12 +132,12 @@ def test_the_last_failed_delivery_dead_letters(how: str) -> None:
     bench = one_queue(MaxDeliveryCount=3, **MINUTE)
     bench.send("q", message("a"))
     for failed in range(3):
-        held = bench.receive("q")
-        assert held is not None
-        assert held.lock_token is not None
-        assert held.delivery_count == failed
+        queued = bench.receive("q")
+        assert queued is not None
+        assert queued.lock_token is not None
+        assert queued.delivery_count == failed
         if how == "abandon":
-            bench.broker.queue("q").abandon(held.lock_token, {}, bench.now)
+            bench.broker.queue("q").abandon(queued.lock_token, {}, bench.now)
         else:
             bench.advance(minutes=1)
     assert bench.receive("q") is None
@@ -186,11 +186,11 @@ def test_a_deferred_message_is_received_by_its_number_only() -> None:
     assert bench.receive("q") is None
     bench.advance(minutes=5)
     assert bench.receive("q") is None
-    (held,) = bench.broker.queue("q").take_deferred([1], bench.now, locking=True)
+    (queued,) = bench.broker.queue("q").take_deferred([1], bench.now, locking=True)
     with refused(NOT_FOUND):  # locked
         bench.broker.queue("q").take_deferred([1], bench.now, locking=True)
     bench.advance(minutes=1)
-    assert held.delivery_count == 1
+    assert queued.delivery_count == 1
     (again,) = bench.broker.queue("q").take_deferred([1], bench.now, locking=True)
     assert again.state is State.DEFERRED
     assert again.lock_token is not None
@@ -214,14 +214,17 @@ def test_a_scheduled_message_appears_when_it_is_due_with_a_new_number() -> None:
     bench = one_queue()
     bench.send("q", message("later", due=bench.after(minutes=10)), message("now"))
     assert bench.broker.next_wakeup() == bench.after(minutes=10)
-    assert [held.state for held in bench.broker.queue("q").peek(0, 10, bench.now)] == [State.SCHEDULED, State.ACTIVE]
+    assert [queued.state for queued in bench.broker.queue("q").peek(0, 10, bench.now)] == [
+        State.SCHEDULED,
+        State.ACTIVE,
+    ]
     bench.advance(minutes=9, seconds=59)
     assert bench.waiting("q") == ["now"]
     bench.advance(seconds=1)
-    held = bench.receive("q")
-    assert held is not None
-    assert held.message.message_id == "later"
-    assert held.sequence_number == 3
+    queued = bench.receive("q")
+    assert queued is not None
+    assert queued.message.message_id == "later"
+    assert queued.sequence_number == 3
 
 
 def test_messages_become_due_in_the_order_of_their_times() -> None:
@@ -345,13 +348,13 @@ def test_peeking_shows_all_states_in_order_and_changes_nothing() -> None:
     bench.broker.queue("q").defer(token, {}, bench.now)
     bench.lock("q")
     seen = bench.broker.queue("q").peek(0, 10, bench.now)
-    assert [(held.message.message_id, held.state, held.lock_token is not None) for held in seen] == [
+    assert [(queued.message.message_id, queued.state, queued.lock_token is not None) for queued in seen] == [
         ("a", State.DEFERRED, False),
         ("b", State.SCHEDULED, False),
         ("c", State.ACTIVE, True),
         ("d", State.ACTIVE, False),
     ]
-    assert [held.sequence_number for held in bench.broker.queue("q").peek(2, 2, bench.now)] == [2, 3]
+    assert [queued.sequence_number for queued in bench.broker.queue("q").peek(2, 2, bench.now)] == [2, 3]
     assert bench.waiting("q") == ["d"]
 
 
@@ -370,7 +373,7 @@ def test_a_queue_keeps_nothing_of_what_went_through_it() -> None:
     for number in range(2000):
         bench.send("q", message(str(number)))
         queue.complete(bench.lock("q"), bench.now)
-    assert not queue.held
+    assert not queue.messages
     assert queue.locked == 0
     assert queue.next_wakeup() is None
     assert queue.bookkeeping < 200
