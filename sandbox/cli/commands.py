@@ -11,7 +11,7 @@ _PROJECT = Path(__file__).resolve().parents[2]
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that the arguments name; returns the exit code."""
     parsed = _parser().parse_args(arguments)
-    # Imported when asked for: `--help` and mistyped arguments need no server, no SDK and no second of waiting.
+    # Imported when needed: `--help` and mistyped arguments need no server, no SDK and no second of waiting.
     command = importlib.import_module(f"sandbox.cli.{parsed.command}")
     code: int = command.main(parsed)
     return code
@@ -45,7 +45,7 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     up = commands.add_parser(
         "up",
         help="start Service Bus, Resource Manager and the identity endpoint, and keep them up until Ctrl-C",
-        description="Starts Service Bus, Azure Resource Manager (with an example estate of scale sets) and the token "
+        description="Starts Service Bus, Azure Resource Manager (with example scale sets) and the token "
         "endpoint, and prints what to export so that a worker, `func start` or a script of yours uses them. "
         "Ctrl-C ends it.",
         epilog="Then, in another terminal, paste the printed export lines and run `python -m sandbox worker`.",
@@ -103,7 +103,7 @@ def _add_alert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     alert = commands.add_parser(
         "alert",
         help="post an alert of Azure Monitor's to a worker, as an action group would",
-        description="Posts FILE to the function receive_alert and prints the answer. The exit code is 0 for 200 and "
+        description="Posts FILE to the function receive_alert and prints the response. The exit code is 0 for 200 and "
         "202. sandbox/planned_maintenance.json is an alert to begin with; its region is North Europe.",
     )
     alert.add_argument("file", type=Path, metavar="FILE", help="the payload, as JSON; - for standard input")
@@ -120,12 +120,12 @@ def _add_alert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text} is no port: they go from 0 (any free one) to 65535")
+        raise argparse.ArgumentTypeError(f"{text} is not a port: they go from 0 (any free one) to 65535")
     return port
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is no duration: seconds go from 0 to 86400")
+        raise argparse.ArgumentTypeError(f"{text} is not a duration: seconds go from 0 to 86400")
     return seconds

@@ -1,4 +1,4 @@
-"""Tells on the terminal what happens in the sandbox, as it happens.
+"""Console output of the demo: events of the sandbox as they occur.
 
 Observers call from the threads of the services; rich's console takes lines from any of them.
 """
@@ -15,13 +15,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from sandbox.resource_manager import Call, CallReceived, Happening, InstanceChanged
+from sandbox.resource_manager import ArmEvent, Call, CallReceived, InstanceChanged
 
 _STYLES = {"Succeeded": "green", "Rejected": "yellow", "NothingToDo": "cyan", "Accepted": "cyan", "InProgress": "cyan"}
 
 
-class Storyteller:
-    """One line for each thing that happens, above a bar that counts the instances maintained."""
+class DemoConsole:
+    """One line for each event, above a progress bar of the instances maintained."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -32,7 +32,7 @@ class Storyteller:
         self._bar = self._progress.add_task("instances", total=0)
         self._expected = 0
 
-    def __enter__(self) -> Storyteller:
+    def __enter__(self) -> DemoConsole:
         self._progress.start()
         return self
 
@@ -47,17 +47,17 @@ class Storyteller:
 
     def alerted(self, payload: Mapping[str, Any]) -> None:
         """An alert of Service Health is posted."""
-        told = payload["data"]["alertContext"]["properties"]
-        text = f"POST /api/alerts [bold]{escape(told['trackingId'])}[/]  {escape(told['title'])}"
+        alert = payload["data"]["alertContext"]["properties"]
+        text = f"POST /api/alerts [bold]{escape(alert['trackingId'])}[/]  {escape(alert['title'])}"
         self._line("HTTP →", "magenta", text)
 
-    def answered(self, status: int, answer: Mapping[str, Any]) -> None:
-        """The alert was answered."""
-        self._line("HTTP ←", "magenta", f"{status} {escape(', '.join(answer.get('requestIds', ())))}")
+    def alert_response(self, status: int, body: Mapping[str, Any]) -> None:
+        """The response to the alert."""
+        self._line("HTTP ←", "magenta", f"{status} {escape(', '.join(body.get('requestIds', ())))}")
 
-    def happened(self, happening: Happening) -> None:
+    def on_event(self, event: ArmEvent) -> None:
         """An observer of the sandbox's Resource Manager."""
-        match happening:
+        match event:
             case CallReceived(call=call):
                 self._called(call)
             case InstanceChanged(instance_id=instance_id, state=state, scale_set_name=name):
@@ -77,20 +77,20 @@ class Storyteller:
         kind = str(document["type"]).split(".")[-2]
         style = _STYLES.get(status, "red")
         self._line(
-            "topic →", "magenta", f"[bold]{escape(data['requestId'])}[/]  {kind}: [{style}]{status}[/]{_told(data)}"
+            "topic →", "magenta", f"[bold]{escape(data['requestId'])}[/]  {kind}: [{style}]{status}[/]{_details(data)}"
         )
 
     def summary(self, rows: list[tuple[str, str, str, bool]]) -> None:
-        """`rows`: request, what was expected, what came, whether that is it."""
-        table = Table(title="What became of the requests", title_justify="left")
-        for column in ("request", "expected", "heard", ""):
+        """`rows`: request, expected result, received result, whether they are equal."""
+        table = Table(title="Results of the requests", title_justify="left")
+        for column in ("request", "expected", "received", ""):
             table.add_column(column)
-        for request_id, expected, heard, right in rows:
-            table.add_row(escape(request_id), expected, escape(heard), "[green]✓[/]" if right else "[red]✗[/]")
+        for request_id, expected, received, right in rows:
+            table.add_row(escape(request_id), expected, escape(received), "[green]✓[/]" if right else "[red]✗[/]")
         self._console.print(table)
 
     def _called(self, call: Call) -> None:
-        status = "cut" if call.status is None else str(call.status)
+        status = "reset" if call.status is None else str(call.status)
         if call.path.endswith("/performMaintenance"):
             body = _short(call.body.decode()) if call.body else "(no body)"
             self._line("ARM ←", "blue", f"POST {_tail(call.path)}/performMaintenance {escape(body)} → {status}")
@@ -124,7 +124,7 @@ def _short(text: str) -> str:
     return shown if len(shown) <= 120 else shown[:119] + "…"
 
 
-def _told(data: Mapping[str, Any]) -> str:
+def _details(data: Mapping[str, Any]) -> str:
     if data.get("problems"):
         problem = data["problems"][0]
         return f"  [dim]{escape(problem['field'])}: {escape(problem['message'])}[/]"

@@ -19,8 +19,8 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from rich.console import Console
 
 from sandbox.cli import demo_alert
-from sandbox.cli.console import Storyteller
-from sandbox.cli.demo_environment import seed_alerted
+from sandbox.cli.console import DemoConsole
+from sandbox.cli.demo_environment import seed_alerted, seed_rollouts
 from sandbox.cli.environment import worker_environment
 from sandbox.cli.shutdown import close_app
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
@@ -28,9 +28,7 @@ from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import (
     EXAMPLE_RESOURCE_GROUP,
     EXAMPLE_SUBSCRIPTION_ID,
-    InstanceSeed,
     ResourceManager,
-    ScaleSetSeed,
     seed_example,
 )
 from sandbox.servicebus import ServiceBus, Topology
@@ -56,7 +54,7 @@ class Act:
 
 
 def request(scale_set: str, **fields: Any) -> bytes:
-    """A request for a scale set of the example estate."""
+    """A request for a scale set of the example environment."""
     names = {"subscriptionId": EXAMPLE_SUBSCRIPTION_ID, "resourceGroupName": EXAMPLE_RESOURCE_GROUP}
     return json.dumps({**names, "vmScaleSetName": scale_set, **fields}).encode()
 
@@ -89,34 +87,19 @@ ACTS = (
 )
 
 
-def seed_fleets(arm: ResourceManager) -> None:
-    """Two scale sets of twelve over three update domains; in `fragile` the maintenance of one instance fails."""
-    for name, failing in (("fleet", None), ("fragile", "5")):
-        instances = [
-            InstanceSeed(
-                str(number),
-                update_domain=number // 4,
-                duration=timedelta(seconds=0.8),
-                outcome="Failed" if str(number) == failing else "Succeeded",
-            )
-            for number in range(12)
-        ]
-        arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, name, instances=tuple(instances)))
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Run the demo; 0 only if every expected event arrived."""
     logging.disable(logging.WARNING)
     return asyncio.run(_run(Console()))
 
 
-async def _run(console: Console) -> int:
+async def _run(terminal: Console) -> int:
     with ExitStack() as stack:
         identity = stack.enter_context(ManagedIdentity())
         duration = timedelta(seconds=3)
         arm = stack.enter_context(ResourceManager(tokens=identity.accepts, duration=duration))
         seed_example(arm, duration=duration)
-        seed_fleets(arm)
+        seed_rollouts(arm)
         seed_alerted(arm, duration=timedelta(seconds=0.8))
         bus = stack.enter_context(ServiceBus(Topology.read(PROJECT / "infra" / "topology.json")))
         environment = worker_environment(
@@ -127,49 +110,49 @@ async def _run(console: Console) -> int:
         )
         # The functions read their settings as in Azure: from the environment of their process.
         os.environ.update(environment | PACE)
-        story = stack.enter_context(Storyteller(console))
-        arm.observers.append(story.happened)
-        heard: dict[str, tuple[str, str]] = {}
+        console = stack.enter_context(DemoConsole(terminal))
+        arm.observers.append(console.on_event)
+        results: dict[str, tuple[str, str]] = {}
         client = ServiceBusClient.from_connection_string(bus.connection_string)
         host = FunctionsHost(load_app(PROJECT), environment=os.environ, host_json=read_host_json(PROJECT))
         async with client, client.get_subscription_receiver("maintenance-events", "all-events") as receiver, host:
             for act in ACTS:
-                story.act(act.title)
-                await _send(client, act, story)
-                await _listen(receiver, act, heard, story)
-            alert_rows = await demo_alert.play(host.http_endpoint or "", host.function_key, arm, receiver, story)
+                console.act(act.title)
+                await _send(client, act, console)
+                await _listen(receiver, act, results, console)
+            alert_rows = await demo_alert.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
         await close_app()
-    rows = [_row(request_id, expected, heard) for act in ACTS for request_id, expected in act.expected.items()]
+    rows = [_row(request_id, expected, results) for act in ACTS for request_id, expected in act.expected.items()]
     rows += alert_rows
-    story.summary(rows)
+    console.summary(rows)
     return 0 if all(right for *_, right in rows) else 1
 
 
-async def _send(client: ServiceBusClient, act: Act, story: Storyteller) -> None:
+async def _send(client: ServiceBusClient, act: Act, console: DemoConsole) -> None:
     async with client.get_queue_sender("maintenance-requests") as sender:
         for request_id, body in act.requests.items():
             await sender.send_messages(ServiceBusMessage(body, message_id=request_id))
-            story.sent(request_id, body)
+            console.sent(request_id, body)
 
 
 async def _listen(
-    receiver: ServiceBusReceiver, act: Act, heard: dict[str, tuple[str, str]], story: Storyteller
+    receiver: ServiceBusReceiver, act: Act, results: dict[str, tuple[str, str]], console: DemoConsole
 ) -> None:
-    """Receive events until every request of the act has ended, or patience has."""
+    """Receive events until every request of the act has ended, or the time is up."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + PATIENCE
-    while loop.time() < give_up and not all(request_id in heard for request_id in act.expected):
+    while loop.time() < give_up and not all(request_id in results for request_id in act.expected):
         for message in await receiver.receive_messages(max_message_count=20, max_wait_time=2):
             document = json.loads(b"".join(message.body))
-            story.event(document)
+            console.event(document)
             kind = document["type"].split(".")[-2]
             if kind in ("completed", "rejected"):
-                heard[document["data"]["requestId"]] = (kind, document["data"]["status"])
+                results[document["data"]["requestId"]] = (kind, document["data"]["status"])
             await receiver.complete_message(message)
 
 
 def _row(
-    request_id: str, expected: tuple[str, str], heard: Mapping[str, tuple[str, str]]
+    request_id: str, expected: tuple[str, str], results: Mapping[str, tuple[str, str]]
 ) -> tuple[str, str, str, bool]:
-    came: Sequence[str] = heard.get(request_id, ("nothing",))
+    came: Sequence[str] = results.get(request_id, ("nothing",))
     return request_id, ": ".join(expected), ": ".join(came), tuple(came) == expected

@@ -1,4 +1,4 @@
-"""The demo's act of an alert: Azure Service Health tells of maintenance, and nobody sends a request."""
+"""The demo's last act: Azure Service Health announces maintenance, and nobody sends a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from azure.servicebus.aio import ServiceBusReceiver
 
 from sandbox.cli.alert import PLANNED_MAINTENANCE, post
-from sandbox.cli.console import Storyteller
+from sandbox.cli.console import DemoConsole
 from sandbox.cli.demo_environment import NOT_PLANNED, PLANNED
 from sandbox.resource_manager import ResourceManager
 
@@ -20,32 +20,32 @@ Row = tuple[str, str, str, bool]
 
 
 async def play(
-    endpoint: str, key: str, arm: ResourceManager, receiver: ServiceBusReceiver, story: Storyteller
+    endpoint: str, key: str, arm: ResourceManager, receiver: ServiceBusReceiver, console: DemoConsole
 ) -> list[Row]:
-    """Post the alert and hear what comes of it. Returns rows for the summary: what, expected, heard, right."""
-    story.act(TITLE)
+    """Post the alert and receive its events. Returns rows for the summary: what, expected, received, equal."""
+    console.act(TITLE)
     body = PLANNED_MAINTENANCE.read_bytes()
-    story.alerted(json.loads(body))
-    answer = await asyncio.to_thread(post, endpoint, key, body)
-    story.answered(answer.status_code, answer.json())
-    ended = await _listen(receiver, story)
+    console.alerted(json.loads(body))
+    response = await asyncio.to_thread(post, endpoint, key, body)
+    console.alert_response(response.status_code, response.json())
+    ended = await _listen(receiver, console)
     posted = [call.path for call in arm.calls if call.method == "POST" and f"/{NOT_PLANNED}/" in call.path]
-    left_alone = "asked for" if posted or NOT_PLANNED in ended else "left alone"
+    untouched = "requested" if posted or NOT_PLANNED in ended else "untouched"
     return [
         *(_row(name, "completed: Succeeded", ended.get(name, "nothing")) for name in PLANNED),
-        _row(NOT_PLANNED, "left alone", left_alone),
+        _row(NOT_PLANNED, "untouched", untouched),
     ]
 
 
-async def _listen(receiver: ServiceBusReceiver, story: Storyteller) -> dict[str, str]:
-    """How the request for each scale set ended, once those for which maintenance is planned have, or patience has."""
+async def _listen(receiver: ServiceBusReceiver, console: DemoConsole) -> dict[str, str]:
+    """How the request for each scale set ended, once those for which maintenance is planned have, or the time is up."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + PATIENCE
     ended: dict[str, str] = {}
     while loop.time() < give_up and not _all_in(PLANNED, ended):
         for message in await receiver.receive_messages(max_message_count=20, max_wait_time=2):
             document = json.loads(b"".join(message.body))
-            story.event(document)
+            console.event(document)
             kind = document["type"].split(".")[-2]
             if kind in ("completed", "rejected"):
                 ended[document["data"].get("vmScaleSetName", "?")] = f"{kind}: {document['data']['status']}"
@@ -57,5 +57,5 @@ def _all_in(names: Iterable[str], ended: dict[str, str]) -> bool:
     return all(name in ended for name in names)
 
 
-def _row(name: str, expected: str, heard: str) -> Row:
-    return f"alert: {name}", expected, heard, heard == expected
+def _row(name: str, expected: str, received: str) -> Row:
+    return f"alert: {name}", expected, received, received == expected

@@ -1,10 +1,16 @@
-"""What planned_maintenance.json tells of: scale sets in North Europe, of which two have maintenance planned."""
+"""Scale sets of the demo besides the example environment: those of the alert, and two larger ones for rollouts."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from sandbox.resource_manager import EXAMPLE_SUBSCRIPTION_ID, InstanceSeed, ResourceManager, ScaleSetSeed
+from sandbox.resource_manager import (
+    EXAMPLE_RESOURCE_GROUP,
+    EXAMPLE_SUBSCRIPTION_ID,
+    InstanceSeed,
+    ResourceManager,
+    ScaleSetSeed,
+)
 
 GROUP = "mail"
 PLANNED = ("inbound", "outbound")
@@ -12,7 +18,7 @@ NOT_PLANNED = "archive"
 
 
 def seed_alerted(arm: ResourceManager, *, duration: timedelta) -> None:
-    """Place them, two instances each; maintenance of one takes `duration`."""
+    """Place the scale sets of planned_maintenance.json, two instances each; each maintenance takes `duration`."""
     for name in (*PLANNED, NOT_PLANNED):
         instances = tuple(
             InstanceSeed(
@@ -24,3 +30,18 @@ def seed_alerted(arm: ResourceManager, *, duration: timedelta) -> None:
             for number in range(2)
         )
         arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, GROUP, name, location="northeurope", instances=instances))
+
+
+def seed_rollouts(arm: ResourceManager) -> None:
+    """Two scale sets of twelve over three update domains; in `fragile` the maintenance of one instance fails."""
+    for name, failing in (("fleet", None), ("fragile", "5")):
+        instances = [
+            InstanceSeed(
+                str(number),
+                update_domain=number // 4,
+                duration=timedelta(seconds=0.8),
+                outcome="Failed" if str(number) == failing else "Succeeded",
+            )
+            for number in range(12)
+        ]
+        arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, name, instances=tuple(instances)))

@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
     except OSError as error:
         print(error.strerror or error, file=sys.stderr)
         return 2
-    # An app can't close its clients: Azure gives it no chance to either. No word about it at the very end.
+    # Other apps can't close their clients: Azure gives them no chance to either. No warnings of that at the very end.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     return 0
 

@@ -1,4 +1,4 @@
-"""The errors that Azure Resource Manager and Microsoft.Compute answer with, in their own words.
+"""Error responses of Azure Resource Manager and Microsoft.Compute, with their codes and texts.
 
 Where a text or code was seen in public (recorded traffic, issue reports) it is used as it is. What nobody has
 documented is marked so: a client must not rely on it, here or in Azure.
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 
-class Refusal(Exception):
-    """A call is refused: HTTP status, and what stands in the error body."""
+class ArmError(Exception):
+    """An error response: HTTP status, headers and the content of the error body."""
 
     def __init__(
         self,
@@ -50,51 +50,51 @@ _CHALLENGE = (
 )
 
 
-def no_token() -> Refusal:
+def no_token() -> ArmError:
     text = "Authentication failed. The 'Authorization' header is missing."
-    return Refusal(401, "AuthenticationFailed", text, headers={"WWW-Authenticate": _CHALLENGE.format(text)})
+    return ArmError(401, "AuthenticationFailed", text, headers={"WWW-Authenticate": _CHALLENGE.format(text)})
 
 
-def token_not_accepted() -> Refusal:
-    # ARM tells expired and wrong-audience tokens apart by further codes; a client treats them all alike.
+def token_not_accepted() -> ArmError:
+    # ARM distinguishes expired and wrong-audience tokens by further codes; a client treats them all alike.
     text = "The access token is invalid."
-    return Refusal(401, "InvalidAuthenticationToken", text, headers={"WWW-Authenticate": _CHALLENGE.format(text)})
+    return ArmError(401, "InvalidAuthenticationToken", text, headers={"WWW-Authenticate": _CHALLENGE.format(text)})
 
 
-def no_api_version() -> Refusal:
-    return Refusal(
+def no_api_version() -> ArmError:
+    return ArmError(
         400,
         "MissingApiVersionParameter",
         "The api-version query parameter (?api-version=) is required for all requests.",
     )
 
 
-def api_version_unknown(version: str, known: tuple[str, ...]) -> Refusal:
-    return Refusal(
+def api_version_unknown(version: str, known: tuple[str, ...]) -> ArmError:
+    return ArmError(
         400,
         "InvalidApiVersionParameter",
         f"The api-version '{version}' is invalid. The supported versions are '{','.join(known)}'.",
     )
 
 
-def bad_subscription(subscription_id: str) -> Refusal:
-    return Refusal(
+def bad_subscription(subscription_id: str) -> ArmError:
+    return ArmError(
         400,
         "InvalidSubscriptionId",
         f"The provided subscription identifier '{subscription_id}' is malformed or invalid.",
     )
 
 
-def no_subscription(subscription_id: str) -> Refusal:
-    return Refusal(404, "SubscriptionNotFound", f"The subscription '{subscription_id}' could not be found.")
+def no_subscription(subscription_id: str) -> ArmError:
+    return ArmError(404, "SubscriptionNotFound", f"The subscription '{subscription_id}' could not be found.")
 
 
-def no_resource_group(name: str) -> Refusal:
-    return Refusal(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+def no_resource_group(name: str) -> ArmError:
+    return ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
 
 
-def no_resource(kind: str, name: str, resource_group: str) -> Refusal:
-    return Refusal(
+def no_resource(kind: str, name: str, resource_group: str) -> ArmError:
+    return ArmError(
         404,
         "ResourceNotFound",
         f"The Resource 'Microsoft.Compute/{kind}/{name}' under resource group '{resource_group}' "
@@ -102,25 +102,25 @@ def no_resource(kind: str, name: str, resource_group: str) -> Refusal:
     )
 
 
-def no_such_path(path: str) -> Refusal:
-    return Refusal(404, "InvalidResourceType", f"The resource type could not be found for the path '{path}'.")
+def no_such_path(path: str) -> ArmError:
+    return ArmError(404, "InvalidResourceType", f"The resource type could not be found for the path '{path}'.")
 
 
-def method_not_allowed(method: str) -> Refusal:
-    return Refusal(405, "HttpMethodNotAllowed", f"The requested resource does not support http method '{method}'.")
+def method_not_allowed(method: str) -> ArmError:
+    return ArmError(405, "HttpMethodNotAllowed", f"The requested resource does not support http method '{method}'.")
 
 
-def bad_body(message: str) -> Refusal:
-    return Refusal(400, "InvalidRequestContent", f"The request content was invalid: {message}")
+def bad_body(message: str) -> ArmError:
+    return ArmError(400, "InvalidRequestContent", f"The request content was invalid: {message}")
 
 
-def bad_parameter(target: str, message: str) -> Refusal:
-    return Refusal(400, "InvalidParameter", message, target)
+def bad_parameter(target: str, message: str) -> ArmError:
+    return ArmError(400, "InvalidParameter", message, target)
 
 
-def no_instance(instance_id: str) -> Refusal:
+def no_instance(instance_id: str) -> ArmError:
     # Seen for other calls on instances (reimage, update); for performMaintenance it is undocumented.
-    return Refusal(
+    return ArmError(
         400,
         "InvalidParameter",
         f"The provided instanceId {instance_id} is not an active Virtual Machine Scale Set VM instanceId.",
@@ -128,14 +128,14 @@ def no_instance(instance_id: str) -> Refusal:
     )
 
 
-def instance_id_not_a_number() -> Refusal:
-    return Refusal(400, "InvalidParameter", "Virtual Machine Scale Set VM instanceId must be a number.", "instanceId")
+def instance_id_not_a_number() -> ArmError:
+    return ArmError(400, "InvalidParameter", "Virtual Machine Scale Set VM instanceId must be a number.", "instanceId")
 
 
-def not_eligible(vm_name: str) -> Refusal:
+def not_eligible(vm_name: str) -> ArmError:
     # The recorded text. It speaks of the subscription whatever the reason is: nothing planned, done already,
     # or the window has closed.
-    return Refusal(
+    return ArmError(
         409,
         "OperationNotAllowed",
         f"Operation 'performMaintenance' is not allowed on VM '{vm_name}' "
@@ -143,10 +143,10 @@ def not_eligible(vm_name: str) -> Refusal:
     )
 
 
-def in_progress() -> Refusal:
+def in_progress() -> ArmError:
     # What a second performMaintenance on an instance under maintenance gets is undocumented.
-    # This is what Compute answers when writes to one resource meet.
-    return Refusal(
+    # This is the response of Compute to concurrent writes to one resource.
+    return ArmError(
         409,
         "Conflict",
         "The request failed due to conflict with a concurrent request. To resolve it, please refer to "
@@ -154,10 +154,10 @@ def in_progress() -> Refusal:
     )
 
 
-def not_for_flexible(operation: str, scale_set_name: str) -> Refusal:
+def not_for_flexible(operation: str, scale_set_name: str) -> ArmError:
     # Seen for `virtualMachines.GET` with an instance view and for `instanceView.GET`; for performMaintenance the
-    # words are undocumented.
-    return Refusal(
+    # text is undocumented.
+    return ArmError(
         400,
         "BadRequest",
         f"Operation 'VirtualMachineScaleSets.{operation}' is not allowed on Virtual Machine Scale Set "
@@ -165,11 +165,11 @@ def not_for_flexible(operation: str, scale_set_name: str) -> Refusal:
     )
 
 
-def no_operation(operation_id: str) -> Refusal:
+def no_operation(operation_id: str) -> ArmError:
     # How long operations can be read is undocumented, and so is what comes after.
-    return Refusal(404, "NotFound", f"The operation '{operation_id}' could not be found.")
+    return ArmError(404, "NotFound", f"The operation '{operation_id}' could not be found.")
 
 
-def operation_url_altered() -> Refusal:
+def operation_url_altered() -> ArmError:
     # Undocumented: but the URL is signed, and not sent back verbatim it does not verify.
-    return Refusal(403, "AuthorizationFailed", "The signature of the operation's URL could not be verified.")
+    return ArmError(403, "AuthorizationFailed", "The signature of the operation's URL could not be verified.")

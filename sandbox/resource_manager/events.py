@@ -1,4 +1,4 @@
-"""What happens in the sandbox's Resource Manager, told to observers as it happens."""
+"""Events of the Resource Manager, published to observers as they occur."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.resource_manager.seeds import State
 
 @dataclass(frozen=True, slots=True)
 class CallReceived:
-    """A call was received and answered (or cut)."""
+    """A call was received and has its response (or a reset)."""
 
     time: datetime
     call: Call
@@ -53,5 +53,5 @@ class OperationEnded:
     status: str
 
 
-Happening = CallReceived | OperationStarted | InstanceChanged | OperationEnded
-Observer = Callable[[Happening], None]
+ArmEvent = CallReceived | OperationStarted | InstanceChanged | OperationEnded
+Observer = Callable[[ArmEvent], None]

@@ -1,11 +1,11 @@
-"""Between HTTP messages and the values that requests and answers are here."""
+"""Conversion between the messages of aiohttp and those of this package."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from sandbox.resource_manager.ids import new_guid
-from sandbox.resource_manager.messages import Answer
+from sandbox.resource_manager.messages import Response
 
 _ALWAYS = {
     "Cache-Control": "no-cache",
@@ -22,17 +22,17 @@ def bearer_token(http_request: web.BaseRequest) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def response_of(answer: Answer) -> web.Response:
-    """The answer with the headers that all of ARM's answers have."""
+def to_web_response(response: Response) -> web.Response:
+    """The response for aiohttp, with the headers that all of ARM's responses have."""
     request_id = new_guid()
     return web.Response(
-        status=answer.status,
-        body=answer.body,
+        status=response.status,
+        body=response.body,
         headers={
             **_ALWAYS,
             "x-ms-request-id": request_id,
             "x-ms-correlation-request-id": request_id,
             "x-ms-routing-request-id": f"WESTEUROPE:{request_id}",
-            **answer.headers,
+            **response.headers,
         },
     )

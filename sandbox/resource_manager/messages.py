@@ -1,4 +1,4 @@
-"""Requests and answers as values, apart from any HTTP server."""
+"""HTTP requests and responses as values, independent of any server."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, unquote_plus
 
 from sandbox.resource_manager import views
-from sandbox.resource_manager.errors import Refusal
+from sandbox.resource_manager.errors import ArmError
 
 JSON = "application/json; charset=utf-8"
 
 
 @dataclass(slots=True)
 class Request:
-    """A call on the Resource Manager, taken apart.
+    """A call on the Resource Manager, parsed.
 
     Attributes:
         method: in capitals.
@@ -61,17 +61,17 @@ class Request:
 
 
 @dataclass(slots=True)
-class Answer:
-    """Status, headers and body of an answer. A content type stands in the headers when there is a body."""
+class Response:
+    """Status, headers and body of a response. With a body, the headers have its content type."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
 
     @classmethod
-    def json(cls, body: bytes, status: int = 200) -> Answer:
+    def json(cls, body: bytes, status: int = 200) -> Response:
         return cls(status, {"Content-Type": JSON}, body)
 
     @classmethod
-    def refused(cls, refusal: Refusal) -> Answer:
-        return cls(refusal.status, {"Content-Type": JSON, **refusal.headers}, views.as_json(refusal.body))
+    def of_error(cls, error: ArmError) -> Response:
+        return cls(error.status, {"Content-Type": JSON, **error.headers}, views.as_json(error.body))

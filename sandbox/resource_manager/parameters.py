@@ -1,4 +1,4 @@
-"""What calls carry in query and body, read and checked."""
+"""Query and body parameters of calls, parsed and validated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ API_VERSIONS = (
 
 
 def check_api_version(query: dict[str, str]) -> None:
-    """Raises Refusal if it is missing or not one of `API_VERSIONS`."""
+    """Raises ArmError if it is missing or not one of `API_VERSIONS`."""
     version = query.get("api-version")
     if not version:
         raise errors.no_api_version()
@@ -39,7 +39,7 @@ def check_api_version(query: dict[str, str]) -> None:
 
 
 def check_subscription(subscription_id: str) -> None:
-    """Raises Refusal if it is no GUID."""
+    """Raises ArmError if it is not a GUID."""
     try:
         if str(uuid.UUID(subscription_id)) == subscription_id.lower():
             return
@@ -49,7 +49,7 @@ def check_subscription(subscription_id: str) -> None:
 
 
 def instance_ids(body: bytes) -> list[str] | None:
-    """The instance ids a body names; None = all. Raises Refusal."""
+    """The instance ids a body names; None = all. Raises ArmError."""
     if not body:
         return None
     try:
@@ -70,17 +70,17 @@ def instance_ids(body: bytes) -> list[str] | None:
 
 
 def skip_token(offset: int) -> str:
-    """What stands as `$skiptoken` in the link to a page that begins at this item."""
+    """The value of `$skiptoken` in the link to a page that begins at this item."""
     return base64.urlsafe_b64encode(f"from:{offset}".encode()).decode()
 
 
 def offset(token: str | None) -> int:
-    """The item that a page begins at. Raises Refusal for a token that was not given out."""
+    """The item that a page begins at. Raises ArmError for a token that was not given out."""
     if token is None:
         return 0
     try:
-        word, _, offset = base64.urlsafe_b64decode(token).decode().partition(":")
-        if word == "from" and offset.isdecimal():
+        prefix, _, offset = base64.urlsafe_b64decode(token).decode().partition(":")
+        if prefix == "from" and offset.isdecimal():
             return int(offset)
     except ValueError:
         pass

@@ -4,7 +4,6 @@ Time is moved by hand, so nothing here waits for a lock to run out or a message 
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -576,14 +575,12 @@ async def test_a_lost_answer_means_that_the_work_is_done_all_the_same(
     assert bus.counts("quiet").active == 1
 
 
-async def test_a_silent_server_runs_into_the_clients_timeout(own_bus: ServiceBus, stubborn: ServiceBusClient) -> None:
+async def test_unresponsive_server_times_out_in_the_client(own_bus: ServiceBus, stubborn: ServiceBusClient) -> None:
     async with stubborn.get_queue_sender("quiet") as sender:
         await sender.send_messages(ServiceBusMessage("a"))
         own_bus.faults.stop_responding()
-        began = time.monotonic()
         with pytest.raises(ServiceBusError):
             await sender.send_messages(ServiceBusMessage("b"), timeout=1)
-        assert 0.9 < time.monotonic() - began < 15
         own_bus.faults.reset()
         await sender.send_messages(ServiceBusMessage("c"))
     assert [message.body for message in own_bus.peek("quiet")] == [b"a", b"c"]

@@ -13,7 +13,7 @@ import pytest_asyncio
 from azure.servicebus.exceptions import ServiceBusError
 
 from maintenance.records import read_record
-from sandbox.resource_manager import CallReceived, Happening, InstanceSeed, ScaleSetSeed
+from sandbox.resource_manager import ArmEvent, CallReceived, InstanceSeed, ScaleSetSeed
 from sandbox.servicebus import NOT_FOUND
 from tests.conformance.namespace import close_forgotten
 from tests.estate import OPERATIONS, REQUESTS, TOPIC, Event
@@ -65,7 +65,7 @@ def when_asked(there: Journey, part: str, act: Callable[[], object]) -> None:
     """Do something once, as soon as ARM is asked for what has `part` in its path: in the middle of a run, that is."""
     acted: list[bool] = []
 
-    def happened(happening: Happening) -> None:
+    def happened(happening: ArmEvent) -> None:
         if isinstance(happening, CallReceived) and part in happening.call.path and not acted:
             acted.append(True)
             act()

@@ -130,7 +130,7 @@ async def test_what_a_killed_worker_held_goes_to_another(folder: Path, bus: Serv
 async def test_it_keeps_trying_while_the_namespace_is_not_there(folder: Path, bus: ServiceBus) -> None:
     bus.close()
     async with worker(folder, QUEUE="work", Bus=bus.connection_string) as process:
-        assert "again in" in await line_with(process, "receive can't listen to work: ServiceBusConnectionError")
+        assert "retry in" in await line_with(process, "receive can't listen to work: ServiceBusConnectionError")
         assert await line_with(process, "receive can't listen to work")
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0

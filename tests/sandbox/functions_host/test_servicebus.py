@@ -7,11 +7,13 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
 import azure.functions as func
 import pytest
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from sandbox.functions_host import FunctionsHost
 from sandbox.servicebus import EntityCounts, ServiceBus, Topology
@@ -155,38 +157,42 @@ async def test_a_run_that_takes_too_long_is_abandoned(bus: ServiceBus) -> None:
         assert [await deliveries.get() for _ in range(2)] == [1, 2]
 
 
-async def test_as_many_run_at_once_as_host_json_says_and_no_more(bus: ServiceBus) -> None:
-    under_way: set[bytes] = set()
-    too_many = asyncio.Event()
-    most = 0
-    ended = 0
-    full, everything_ended = asyncio.Event(), asyncio.Event()
-    may_end = asyncio.Event()
+async def test_as_many_run_at_once_as_host_json_says_and_no_more(
+    bus: ServiceBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way = most = receivers = 0
+    begun: asyncio.Queue[bytes] = asyncio.Queue()
+    may_end = asyncio.Semaphore(0)
 
     async def receive(message: func.ServiceBusMessage) -> None:
-        nonlocal most, ended
-        under_way.add(message.get_body())
-        most = max(most, len(under_way))
-        if most == 6:
-            full.set()
-        if most > 6:
-            too_many.set()
-        await may_end.wait()
-        under_way.remove(message.get_body())
-        ended += 1
-        if ended == 20:
-            everything_ended.set()
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        begun.put_nowait(message.get_body())
+        await may_end.acquire()
+        under_way -= 1
 
+    open_receiver = ServiceBusClient.get_queue_receiver
+
+    def counted(client: ServiceBusClient, *arguments: Any, **options: Any) -> ServiceBusReceiver:
+        nonlocal receivers
+        receivers += 1
+        return open_receiver(client, *arguments, **options)
+
+    monkeypatch.setattr(ServiceBusClient, "get_queue_receiver", counted)
     async with hosting(make_app(receive), bus, concurrency(6)) as send:
         send(*(str(number) for number in range(20)))
-        await full.wait()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):  # twice what another receiver takes to open
-                await too_many.wait()
-        may_end.set()
-        await everything_ended.wait()
+        for _ in range(6):
+            await begun.get()
+        # One ends, one begins, fourteen times.
+        for _ in range(14):
+            may_end.release()
+            await begun.get()
+        for _ in range(6):
+            may_end.release()
     assert most == 6
-    assert ended == 20
+    assert receivers == 6  # a receiver has one message at a time: none was about to take a seventh
+    assert under_way == 0
 
 
 async def test_plain_functions_run_in_threads_beside_the_loop(bus: ServiceBus) -> None:
@@ -207,7 +213,7 @@ async def test_plain_functions_run_in_threads_beside_the_loop(bus: ServiceBus) -
 
 @pytest.fixture
 def short_locks() -> Iterator[ServiceBus]:
-    bus = ServiceBus(topology(replace(SETTINGS, lock_duration=500)), port=0)
+    bus = ServiceBus(topology(replace(SETTINGS, lock_duration=1_000)), port=0)
     bus.start()
     yield bus
     bus.close()
@@ -215,16 +221,25 @@ def short_locks() -> Iterator[ServiceBus]:
 
 @pytest.mark.parametrize(("renewal", "deliveries"), [("00:05:00", [1]), ("00:00:00", [1, 2])])
 async def test_a_lock_is_renewed_while_the_function_runs(
-    short_locks: ServiceBus, renewal: str, deliveries: list[int]
+    short_locks: ServiceBus, renewal: str, deliveries: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int | None] = []
-    ended = asyncio.Event()
+    ended, renewed = asyncio.Event(), asyncio.Semaphore(0)
+    renew = ServiceBusReceiver.renew_message_lock
+
+    async def counted(receiver: ServiceBusReceiver, *arguments: Any, **options: Any) -> datetime:
+        until = await renew(receiver, *arguments, **options)
+        renewed.release()
+        return until
+
+    monkeypatch.setattr(ServiceBusReceiver, "renew_message_lock", counted)
 
     async def receive(message: func.ServiceBusMessage) -> None:
         seen.append(message.delivery_count)
         if message.delivery_count == len(deliveries):
             if deliveries == [1]:
-                await asyncio.sleep(1.4)  # the work: nearly three locks long
+                for _ in range(3):  # each after half a lock: without them it would have run out
+                    await renewed.acquire()
             ended.set()
         else:
             await ended.wait()

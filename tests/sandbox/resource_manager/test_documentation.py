@@ -24,8 +24,8 @@ def test_every_order_is_accepted(block: str) -> None:
     order: Any = json.loads(block)
     kind = "scale-sets" if "instances" in order else "faults"
     with ResourceManager() as arm:
-        answer = httpx.post(f"{arm.endpoint}/sandbox/{kind}", json=order)
-        assert answer.status_code == 201, answer.text
+        response = httpx.post(f"{arm.endpoint}/sandbox/{kind}", json=order)
+        assert response.status_code == 201, response.text
 
 
 def test_the_python_runs() -> None:
@@ -41,10 +41,10 @@ def test_every_call_exists(name: str) -> None:
     with ResourceManager() as arm:
         httpx.post(f"{arm.endpoint}/sandbox/example")
         path = path.replace("{subscription}/{group}/{name}", "11111111-1111-4111-8111-111111111111/shop/web")
-        answer = httpx.request(
+        response = httpx.request(
             method, arm.endpoint + path, json=[] if method == "POST" and "example" not in path else None
         )
-        assert answer.status_code in {200, 201, 204}, answer.text
+        assert response.status_code in {200, 201, 204}, response.text
 
 
 def test_the_limits_are_those_of_the_table() -> None:

@@ -1,4 +1,4 @@
-"""Faults: which calls they strike, and what they make of an answer."""
+"""Faults: which calls they strike, and what they make of a response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.resource_manager.faults import Fault, Faults, http_date
-from sandbox.resource_manager.messages import Answer, Request
+from sandbox.resource_manager.messages import Request, Response
 from tests.sandbox.resource_manager.samples import COMPUTE, START, VERSION
 
 
@@ -82,7 +82,7 @@ def test_a_random_share_is_the_same_each_time_for_a_seed(seed: int, rate: float)
     assert rate - 0.2 < sum(once) / 400 < rate + 0.2
 
 
-ACCEPTED = Answer(202, {"Location": "http://a", "Azure-AsyncOperation": "http://b", "Retry-After": "10"})
+ACCEPTED = Response(202, {"Location": "http://a", "Azure-AsyncOperation": "http://b", "Retry-After": "10"})
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_changes_the_answer_as_ordered(fault: Fault, status: int, headers: dict[
 
 
 def test_forces_the_status_of_an_operation() -> None:
-    running = Answer.json(b'{"status": "InProgress", "name": "n"}')
+    running = Response.json(b'{"status": "InProgress", "name": "n"}')
     changed = Fault(operation_status="paused").change(running)
     assert json.loads(changed.body) == {"status": "paused", "name": "n"}
 
@@ -151,4 +151,4 @@ def test_refuses_what_cannot_be_meant(wrong: dict[str, Any]) -> None:
 def test_http_dates() -> None:
     assert http_date(START) == "Sun, 01 Mar 2026 12:00:00 GMT"
     with pytest.raises(ValueError, match="UTC"):
-        http_date(datetime(2026, 3, 1))  # noqa: DTZ001 - a naive time is what is refused
+        http_date(datetime(2026, 3, 1))  # noqa: DTZ001 - naive times are invalid

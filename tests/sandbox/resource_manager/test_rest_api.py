@@ -1,4 +1,4 @@
-"""Calls and answers of the REST API, as values, by a clock moved by hand."""
+"""Calls and responses of the REST API, as values, by a clock moved by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.resource_manager.messages import Answer, Request
+from sandbox.resource_manager.messages import Request, Response
 from sandbox.resource_manager.rest_api import RestApi
-from sandbox.resource_manager.scale_sets import Estate
+from sandbox.resource_manager.scale_sets import ComputeState
 from sandbox.resource_manager.seeds import ScaleSetSeed
 from sandbox.resource_manager.throttling import Limits, Throttle
 from tests.sandbox.resource_manager.samples import (
@@ -27,7 +27,7 @@ from tests.sandbox.resource_manager.samples import (
 BASE = "http://127.0.0.1:1"
 VMSS1 = f"{COMPUTE}/virtualMachineScaleSets/vmss1"
 
-# Recorded from Azure: the answer to a performMaintenance without a body.
+# Recorded from Azure: the response to a performMaintenance without a body.
 RECORDED_409 = (
     b'{\r\n  "error": {\r\n    "code": "OperationNotAllowed",\r\n    "message": '
     b"\"Operation 'performMaintenance' is not allowed on VM 'vmss1_1' "
@@ -36,62 +36,62 @@ RECORDED_409 = (
 
 
 class Arm:
-    """The REST API over an estate, and the clock both go by."""
+    """The REST API over scale sets, and the clock both go by."""
 
     def __init__(self, *seeds: ScaleSetSeed, retry_after: int | None = None, page_size: int = 100) -> None:
         self.clock = HandClock()
-        self.estate = Estate(duration=timedelta(seconds=20), retention=timedelta(hours=1))
+        self.compute = ComputeState(duration=timedelta(seconds=20), retention=timedelta(hours=1))
         for each in seeds:
-            self.estate.seed(each, self.clock())
-        self.api = RestApi(self.estate, throttle=Throttle(Limits()), retry_after=retry_after, page_size=page_size)
+            self.compute.seed(each, self.clock())
+        self.api = RestApi(self.compute, throttle=Throttle(Limits()), retry_after=retry_after, page_size=page_size)
 
-    def call(self, method: str, target: str, body: Any = b"") -> Answer:
+    def call(self, method: str, target: str, body: Any = b"") -> Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.estate.mature(self.clock())
-        return self.api.answer(Request(method, target.removeprefix(BASE), BASE, content), self.clock())
+        self.compute.mature(self.clock())
+        return self.api.respond(Request(method, target.removeprefix(BASE), BASE, content), self.clock())
 
     def get(self, target: str) -> Any:
-        answer = self.call("GET", target)
-        assert answer.status == 200, answer.body
-        return json.loads(answer.body)
+        response = self.call("GET", target)
+        assert response.status == 200, response.body
+        return json.loads(response.body)
 
-    def begin(self, body: Any = b"") -> Answer:
-        answer = self.call("POST", f"{VMSS1}/performMaintenance?{VERSION}", body)
-        assert answer.status == 202, answer.body
-        return answer
+    def begin(self, body: Any = b"") -> Response:
+        response = self.call("POST", f"{VMSS1}/performMaintenance?{VERSION}", body)
+        assert response.status == 202, response.body
+        return response
 
 
-def error(answer: Answer) -> tuple[int, str]:
-    return answer.status, json.loads(answer.body)["error"]["code"]
+def error(response: Response) -> tuple[int, str]:
+    return response.status, json.loads(response.body)["error"]["code"]
 
 
 def test_the_refusal_of_an_ineligible_instance_is_as_recorded() -> None:
     arm = Arm(scale_set("vmss1", instance("0"), instance("1", state="not-planned")))
-    answer = arm.call("POST", f"{VMSS1}/performMaintenance?{VERSION}")
-    assert (answer.status, answer.body) == (409, RECORDED_409)
-    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
-    assert answer.headers["x-ms-ratelimit-remaining-subscription-writes"] == "199"
-    assert answer.headers["x-ms-ratelimit-remaining-resource"].startswith("Microsoft.Compute/VMScaleSetActions")
+    response = arm.call("POST", f"{VMSS1}/performMaintenance?{VERSION}")
+    assert (response.status, response.body) == (409, RECORDED_409)
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert response.headers["x-ms-ratelimit-remaining-subscription-writes"] == "199"
+    assert response.headers["x-ms-ratelimit-remaining-resource"].startswith("Microsoft.Compute/VMScaleSetActions")
 
 
 def test_an_accepted_call_has_both_urls_and_no_body() -> None:
-    answer = Arm(scale_set("vmss1", instance("0"))).begin({"instanceIds": ["0"]})
-    assert answer.body == b""
-    assert "Content-Type" not in answer.headers
-    assert "Retry-After" not in answer.headers
+    response = Arm(scale_set("vmss1", instance("0"))).begin({"instanceIds": ["0"]})
+    assert response.body == b""
+    assert "Content-Type" not in response.headers
+    assert "Retry-After" not in response.headers
     for name in ("Location", "Azure-AsyncOperation"):
-        url = answer.headers[name]
+        url = response.headers[name]
         assert url.startswith(f"{BASE}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/locations/westeurope/")
         assert 3000 < len(url) < 4000
         assert "api-version=2024-07-01" not in url
-    assert answer.headers["Location"] != answer.headers["Azure-AsyncOperation"]
+    assert response.headers["Location"] != response.headers["Azure-AsyncOperation"]
 
 
 def test_retry_after_is_sent_while_it_runs_if_so_configured() -> None:
     arm = Arm(scale_set("vmss1", instance("0")), retry_after=17)
-    answer = arm.begin()
-    urls = [answer.headers["Location"], answer.headers["Azure-AsyncOperation"]]
-    assert answer.headers["Retry-After"] == "17"
+    response = arm.begin()
+    urls = [response.headers["Location"], response.headers["Azure-AsyncOperation"]]
+    assert response.headers["Retry-After"] == "17"
     assert [arm.call("GET", url).headers.get("Retry-After") for url in urls] == ["17", "17"]
     arm.clock.advance(10)
     assert [arm.call("GET", url).headers.get("Retry-After") for url in urls] == [None, None]
@@ -200,14 +200,14 @@ def test_wrong_calls(method: str, target: str, expected: tuple[int, str]) -> Non
 def test_wrong_bodies_maintain_nothing(body: Any, expected: tuple[int, str]) -> None:
     arm = Arm(scale_set("vmss1", instance("0")))
     assert error(arm.call("POST", f"{VMSS1}/performMaintenance?{VERSION}", body)) == expected
-    assert arm.estate.scale_set(SUBSCRIPTION, "group-1", "vmss1").instance("0").begun == 0
+    assert arm.compute.scale_set(SUBSCRIPTION, "group-1", "vmss1").instance("0").begun == 0
 
 
 @pytest.mark.parametrize("body", [b"", {}, {"instanceIds": None}])
 def test_a_body_without_ids_is_all_instances(body: Any) -> None:
     arm = Arm(scale_set("vmss1", instance("0"), instance("2")))
     arm.begin(body)
-    assert {each.begun for each in arm.estate.scale_set(SUBSCRIPTION, "group-1", "vmss1").instances.values()} == {1}
+    assert {each.begun for each in arm.compute.scale_set(SUBSCRIPTION, "group-1", "vmss1").instances.values()} == {1}
 
 
 def test_listings_come_in_pages() -> None:
@@ -367,12 +367,12 @@ def test_whatever_is_asked_there_is_an_answer(
     method: str, start: str, path: list[str], query: list[str], body: bytes
 ) -> None:
     arm = Arm(scale_set("vmss1", instance("0")), scale_set("flex", instance("vm"), orchestration_mode="Flexible"))
-    answer = arm.call(method, "/".join([start, *path]) + "?" + "&".join(query), body)
-    assert 200 <= answer.status < 500
-    if answer.body:
-        json.loads(answer.body)
-    if answer.status >= 400:
-        assert {"code", "message"} <= json.loads(answer.body)["error"].keys()
+    response = arm.call(method, "/".join([start, *path]) + "?" + "&".join(query), body)
+    assert 200 <= response.status < 500
+    if response.body:
+        json.loads(response.body)
+    if response.status >= 400:
+        assert {"code", "message"} <= json.loads(response.body)["error"].keys()
 
 
 def test_an_operations_own_bucket_runs_empty() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.resource_manager.errors import Refusal
+from sandbox.resource_manager.errors import ArmError
 from sandbox.resource_manager.throttling import Bucket, Limits, Rate, Throttle
 from tests.sandbox.resource_manager.samples import START, HandClock
 
@@ -35,23 +35,23 @@ def test_arms_buckets_drain_and_refill(write: bool, size: int, per_second: int) 
     kind = "writes" if write else "reads"
     left = [take(throttle, clock, write=write)[f"x-ms-ratelimit-remaining-subscription-{kind}"] for _ in range(size)]
     assert left == [str(size - 1 - at) for at in range(size)]
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ArmError) as failed:
         take(throttle, clock, write=write)
-    assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "1")
-    assert "error" in refused.value.body
+    assert (failed.value.status, failed.value.headers["Retry-After"]) == (429, "1")
+    assert "error" in failed.value.body
     clock.advance(1)
     for _ in range(per_second):
         take(throttle, clock, write=write)
-    with pytest.raises(Refusal):
+    with pytest.raises(ArmError):
         take(throttle, clock, write=write)
 
 
 def test_reads_writes_and_subscriptions_have_nothing_to_do_with_each_other() -> None:
     clock, throttle = HandClock(), Throttle(Limits(reads=Rate(1, 0.1), writes=Rate(1, 0.1)))
     take(throttle, clock)
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ArmError) as failed:
         take(throttle, clock)
-    assert refused.value.headers["Retry-After"] == "10"
+    assert failed.value.headers["Retry-After"] == "10"
     take(throttle, clock, write=True)
     take(throttle, clock, subscription="another")
 
@@ -63,13 +63,13 @@ def test_computes_limit_is_answered_without_an_envelope() -> None:
         [first, second] = headers["x-ms-ratelimit-remaining-resource"].split(",")
         assert first.endswith(f";{left}")
         assert second.startswith("Microsoft.Compute/")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ArmError) as failed:
         take(throttle, clock, policy="list-instances")
-    assert refused.value.status == 429
-    assert refused.value.headers["Retry-After"] == "5"
-    assert refused.value.headers["x-ms-ratelimit-remaining-resource"].endswith(";0")
-    assert refused.value.body["code"] == "OperationNotAllowed"
-    assert refused.value.body["details"][0]["code"] == "TooManyRequests"
+    assert failed.value.status == 429
+    assert failed.value.headers["Retry-After"] == "5"
+    assert failed.value.headers["x-ms-ratelimit-remaining-resource"].endswith(";0")
+    assert failed.value.body["code"] == "OperationNotAllowed"
+    assert failed.value.body["details"][0]["code"] == "TooManyRequests"
     take(throttle, clock, policy="list-instances", resource="another scale set")
     clock.advance(5)
     take(throttle, clock, policy="list-instances")
@@ -78,16 +78,16 @@ def test_computes_limit_is_answered_without_an_envelope() -> None:
 def test_a_call_that_compute_refuses_counts_with_arm() -> None:
     clock, throttle = HandClock(), Throttle(Limits(list_instances_per_scale_set=Rate(1, 0.01)))
     take(throttle, clock, policy="list-instances")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ArmError) as failed:
         take(throttle, clock, policy="list-instances")
-    assert refused.value.headers["x-ms-ratelimit-remaining-subscription-reads"] == "248"
+    assert failed.value.headers["x-ms-ratelimit-remaining-subscription-reads"] == "248"
 
 
 def test_a_call_refused_for_its_subscription_leaves_its_resources_bucket_alone() -> None:
     limits = Limits(list_instances_per_scale_set=Rate(2, 0), list_instances_per_subscription=Rate(1, 1))
     clock, throttle = HandClock(), Throttle(limits)
     take(throttle, clock, policy="list-instances")
-    with pytest.raises(Refusal):
+    with pytest.raises(ArmError):
         take(throttle, clock, policy="list-instances")
     clock.advance(1)
     take(throttle, clock, policy="list-instances")
