@@ -484,7 +484,7 @@ async def test_entities_that_are_not_there(client: ServiceBusClient) -> None:
         assert isinstance(error, MessagingEntityNotFoundError)
 
 
-async def test_sessions_are_refused_and_the_error_says_so(client: ServiceBusClient) -> None:
+async def test_sessions_are_an_error_that_says_so(client: ServiceBusClient) -> None:
     with pytest.raises(ServiceBusError, match="Sessions are not part of the sandbox"):
         async with client.get_queue_receiver("q", session_id="s", **QUICK) as receiver:
             await receiver.receive_messages(max_wait_time=1)
@@ -566,9 +566,7 @@ async def test_a_random_share_of_calls_fails(bus: ServiceBus, quiet_sender: Serv
     assert bus.counts("quiet").active == 40 - failed
 
 
-async def test_a_lost_answer_means_that_the_work_is_done_all_the_same(
-    bus: ServiceBus, quiet_sender: ServiceBusSender
-) -> None:
+async def test_lost_response_leaves_the_work_done(bus: ServiceBus, quiet_sender: ServiceBusSender) -> None:
     bus.faults.fail_calls(1, after=True)
     with pytest.raises(ServiceBusServerBusyError):
         await quiet_sender.send_messages(ServiceBusMessage("a"))

@@ -38,9 +38,9 @@ def ask(identity: ManagedIdentity, *, header: str | None = None, **changes: str 
 
 
 def test_gives_out_a_token_in_the_shape_of_app_service(identity: ManagedIdentity, clock: HandClock) -> None:
-    answer = ask(identity)
-    content = answer.json()
-    assert answer.status_code == 200
+    response = ask(identity)
+    content = response.json()
+    assert response.status_code == 200
     assert content.keys() == {"access_token", "expires_on", "resource", "token_type", "client_id"}
     assert content["expires_on"] == str(int(clock().timestamp()) + 3600)
     assert (content["resource"], content["token_type"]) == (ARM, "Bearer")
@@ -104,9 +104,9 @@ def test_tokens_from_elsewhere_are_not_accepted(identity: ManagedIdentity) -> No
     ],
 )
 def test_wrong_requests_get_no_token(identity: ManagedIdentity, changes: dict[str, Any], status: int) -> None:
-    answer = ask(identity, **changes)
-    assert answer.status_code == status
-    assert answer.json().keys() == {"statusCode", "message"}
+    response = ask(identity, **changes)
+    assert response.status_code == status
+    assert response.json().keys() == {"statusCode", "message"}
     assert identity.issued == 0
 
 

@@ -1,4 +1,4 @@
-"""Points in time at which something falls due, most of which never do."""
+"""Deadlines of messages (expiry, schedules), most of which are never reached."""
 
 import heapq
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Duplicate detection: which message ids were seen within the window."""
+"""Duplicate detection: the message ids seen within a window of time."""
 
 from array import array
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One client's connection: SASL, open, sessions, heartbeats, and a clean end to whatever comes in.
+"""One client's connection: SASL, open, sessions, heartbeats, and a clean close on any input.
 
 OASIS AMQP 1.0, part 2, sections 2.2 to 2.4; part 5, section 5.3. Any SASL mechanism is let in: the sandbox
 listens on loopback and guards nothing.

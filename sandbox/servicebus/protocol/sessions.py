@@ -1,4 +1,4 @@
-"""An AMQP session of a connection: links by their handles, windows, and the settling of deliveries.
+"""An AMQP session of a connection: links by their handles, windows, and the settlement of deliveries.
 
 OASIS AMQP 1.0, part 2, section 2.5. Not to be confused with Service Bus' message sessions, which the sandbox does
 not have.

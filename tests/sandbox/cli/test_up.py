@@ -28,14 +28,14 @@ async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypa
     async with asyncio.timeout(60):
         process = await up("--json", *ANY_PORTS)
         assert process.stdout is not None
-        told = json.loads(await process.stdout.readline())
-        assert set(told) == {"serviceBus", "arm", "environment"}
-        environment = told["environment"]
-        assert environment["ServiceBusConnection"] == told["serviceBus"]
-        assert environment["ARM_ENDPOINT"] == told["arm"]
+        printed = json.loads(await process.stdout.readline())
+        assert set(printed) == {"serviceBus", "arm", "environment"}
+        environment = printed["environment"]
+        assert environment["ServiceBusConnection"] == printed["serviceBus"]
+        assert environment["ARM_ENDPOINT"] == printed["arm"]
         assert environment["MAINTENANCE_ALLOWED_SCOPES"] == f"/subscriptions/{SUBSCRIPTION}"
 
-        async with ServiceBusClient.from_connection_string(told["serviceBus"]) as client:
+        async with ServiceBusClient.from_connection_string(printed["serviceBus"]) as client:
 
             async def send(sender: ServiceBusSender) -> None:
                 async with sender:
@@ -55,13 +55,13 @@ async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypa
         async with ManagedIdentityCredential() as credential:
             token = (await credential.get_token("https://management.azure.com/.default")).token
         url = (
-            f"{told['arm']}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/virtualMachineScaleSets"
+            f"{printed['arm']}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/virtualMachineScaleSets"
             "?api-version=2024-07-01"
         )
         async with httpx.AsyncClient(timeout=20) as http:
             assert (await http.get(url)).status_code == 401
-            answer = await http.get(url, headers={"Authorization": f"Bearer {token}"})
-        assert {each["name"] for each in answer.json()["value"]} >= {"web", "api"}
+            response = await http.get(url, headers={"Authorization": f"Bearer {token}"})
+        assert {each["name"] for each in response.json()["value"]} >= {"web", "api"}
 
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
@@ -111,9 +111,9 @@ async def test_a_topology_of_ones_own(tmp_path: Path) -> None:
     async with asyncio.timeout(60):
         process = await up("--json", *ANY_PORTS, "--topology", str(file))
         assert process.stdout is not None
-        told = json.loads(await process.stdout.readline())
+        printed = json.loads(await process.stdout.readline())
         async with (
-            ServiceBusClient.from_connection_string(told["serviceBus"]) as client,
+            ServiceBusClient.from_connection_string(printed["serviceBus"]) as client,
             client.get_queue_sender("mine") as sender,
         ):
             await sender.send_messages(ServiceBusMessage("x"))

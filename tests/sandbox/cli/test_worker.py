@@ -84,11 +84,11 @@ async def line_with(process: Process, text: str) -> str:
 
 async def test_missing_settings_are_named(folder: Path) -> None:
     async with worker(folder) as process:
-        _, told = await process.communicate()
+        _, printed = await process.communicate()
     assert process.returncode == 2
-    assert "receive: connection names Bus, but neither" in told.decode()
-    assert "receive: queue_name names the setting QUEUE, which is missing" in told.decode()
-    assert "Traceback" not in told.decode()
+    assert "receive: connection names Bus, but neither" in printed.decode()
+    assert "receive: queue_name names the setting QUEUE, which is missing" in printed.decode()
+    assert "Traceback" not in printed.decode()
 
 
 async def test_a_folder_without_an_app(tmp_path: Path) -> None:

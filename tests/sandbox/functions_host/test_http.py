@@ -56,15 +56,15 @@ async def serving(host_json: dict[str, object] | None = None) -> AsyncIterator[h
     assert host.http_endpoint is None
 
 
-async def test_a_request_reaches_the_function_and_its_answer_the_client() -> None:
+async def test_request_reaches_the_function_and_its_response_the_client() -> None:
     async with serving() as client:
-        answer = await client.post(
+        response = await client.post(
             "/api/things/vm?q=1", json={"a": [1]}, headers={"x-functions-key": KEY, "x-mine": "m"}
         )
-    assert answer.status_code == 202
-    assert answer.headers["x-theirs"] == "yes"
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == {
+    assert response.status_code == 202
+    assert response.headers["x-theirs"] == "yes"
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
         "method": "POST",
         "path": "/api/things/vm",
         "header": "m",
@@ -88,14 +88,14 @@ async def test_a_request_reaches_the_function_and_its_answer_the_client() -> Non
 async def test_the_key(headers: dict[str, str], query: str, status: int) -> None:
     async with serving() as client:
         raw = {name.encode(): value.encode() for name, value in headers.items()}
-        answer = await client.delete(f"/api/things/vm{query}", headers=raw)
-    assert answer.status_code == status
+        response = await client.delete(f"/api/things/vm{query}", headers=raw)
+    assert response.status_code == status
 
 
 async def test_anonymous_any_method_in_a_thread_and_a_large_body() -> None:
     async with serving() as client:
-        answer = await client.put("/api/open", content=bytes(2_000_000))
-    assert (answer.status_code, answer.text) == (200, "2000000 bytes")
+        response = await client.put("/api/open", content=bytes(2_000_000))
+    assert (response.status_code, response.text) == (200, "2000000 bytes")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/things/vm"), ("GET", "/api/other"), ("GET", "/open")])
@@ -106,8 +106,8 @@ async def test_what_no_trigger_names_is_not_found(method: str, path: str) -> Non
 
 async def test_an_error_is_500_without_its_text_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as client:
-        answer = await client.get("/api/broken?code=secret-of-a-caller")
-    assert (answer.status_code, answer.content) == (500, b"")
+        response = await client.get("/api/broken?code=secret-of-a-caller")
+    assert (response.status_code, response.content) == (500, b"")
     assert "broken GET /api/broken failed" in caplog.text
     assert "secret-of-a-caller" not in caplog.text
 

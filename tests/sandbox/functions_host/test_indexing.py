@@ -1,4 +1,4 @@
-"""What the host makes of an app's decorators, and what it refuses."""
+"""What the host makes of an app's decorators, and what it rejects."""
 
 import textwrap
 import typing
@@ -113,9 +113,9 @@ def test_an_http_trigger_takes_the_level_of_the_app() -> None:
 
 
 def test_every_missing_setting_is_named_at_once() -> None:
-    with pytest.raises(IndexingError) as refused:
+    with pytest.raises(IndexingError) as failed:
         index(queue, timer, environment={"EVERY": ""})
-    text = str(refused.value)
+    text = str(failed.value)
     assert "receive: queue_name names the setting QUEUE, which is missing" in text
     assert "tick: schedule names the setting EVERY, which is missing or empty" in text
     assert "receive: connection names Bus, but neither" in text
@@ -147,7 +147,7 @@ def bad_context(messages: func.ServiceBusMessage, context: str) -> None: ...
         (bad_context, '"context" must be annotated azure.functions.Context'),
     ],
 )
-def test_what_the_real_worker_refuses_is_refused(function: Callable[..., None], reason: str) -> None:
+def test_what_the_real_worker_rejects_is_an_error(function: Callable[..., None], reason: str) -> None:
     with pytest.raises(IndexingError, match=rf"(?m)^{function.__name__}: .*{reason}"):
         index(lambda app: app.service_bus_queue_trigger("messages", connection="Bus", queue_name="q")(function))
 
@@ -159,7 +159,7 @@ def test_what_the_real_worker_takes_is_taken() -> None:
     assert function.parameter == "messages"
 
 
-def test_what_this_host_does_not_know_is_refused() -> None:
+def test_unsupported_bindings_are_errors() -> None:
     def batch(app: func.FunctionApp) -> None:
         app.service_bus_queue_trigger(
             "messages",
@@ -172,9 +172,9 @@ def test_what_this_host_does_not_know_is_refused() -> None:
     def blob(app: func.FunctionApp) -> None:
         app.blob_trigger("message", path="path", connection="Bus")(misnamed)
 
-    with pytest.raises(IndexingError) as refused:
+    with pytest.raises(IndexingError) as failed:
         index(batch, blob)
-    assert [line.split(" ")[1] for line in str(refused.value).splitlines()] == [
+    assert [line.split(" ")[1] for line in str(failed.value).splitlines()] == [
         "cardinality",
         "is_sessions_enabled",
         "triggers",
@@ -182,7 +182,7 @@ def test_what_this_host_does_not_know_is_refused() -> None:
     ]
 
 
-def test_the_host_refuses_an_app_when_it_is_made() -> None:
+def test_host_rejects_an_app_when_it_is_constructed() -> None:
     app = func.FunctionApp()
     app.route("status")(status)
     queue(app)
@@ -220,7 +220,7 @@ def test_an_app_is_loaded_from_its_folder(tmp_path: Path, monkeypatch: pytest.Mo
         ("raise ValueError('SCOPES is missing')", r"ValueError: SCOPES is missing .*function_app\.py:1"),
     ],
 )
-def test_a_folder_without_an_app_is_refused(
+def test_folder_without_an_app_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None, reason: str
 ) -> None:
     monkeypatch.setattr("sys.path", [])

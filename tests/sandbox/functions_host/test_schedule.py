@@ -96,7 +96,7 @@ def test_host_json_is_heeded() -> None:
 
 
 def test_everything_wrong_in_host_json_is_named() -> None:
-    with pytest.raises(HostJsonError) as refused:
+    with pytest.raises(HostJsonError) as failed:
         HostConfiguration.from_host_json(
             {
                 "functionTimeout": "soon",
@@ -107,4 +107,4 @@ def test_everything_wrong_in_host_json_is_named() -> None:
             }
         )
     for name in ("functionTimeout", "routePrefix", "maxConcurrentCalls", "autoCompleteMessages"):
-        assert name in str(refused.value)
+        assert name in str(failed.value)

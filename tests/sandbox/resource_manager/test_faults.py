@@ -103,7 +103,7 @@ ACCEPTED = Response(202, {"Location": "http://a", "Azure-AsyncOperation": "http:
         (Fault(body_size=10), 202, None, b" " * 10),
     ],
 )
-def test_changes_the_answer_as_ordered(fault: Fault, status: int, headers: dict[str, str] | None, body: bytes) -> None:
+def test_fault_changes_the_response(fault: Fault, status: int, headers: dict[str, str] | None, body: bytes) -> None:
     changed = fault.change(ACCEPTED)
     assert (changed.status, changed.body) == (status, body)
     if headers is not None:
@@ -143,7 +143,7 @@ def test_whether_the_work_is_done(fault: Fault, does_work: bool) -> None:
         {"body_size": 10**9},
     ],
 )
-def test_refuses_what_cannot_be_meant(wrong: dict[str, Any]) -> None:
+def test_invalid_faults_are_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="|".join(wrong)):
         Fault(**wrong)
 

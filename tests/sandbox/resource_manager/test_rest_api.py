@@ -65,7 +65,7 @@ def error(response: Response) -> tuple[int, str]:
     return response.status, json.loads(response.body)["error"]["code"]
 
 
-def test_the_refusal_of_an_ineligible_instance_is_as_recorded() -> None:
+def test_error_for_an_ineligible_instance_is_as_recorded() -> None:
     arm = Arm(scale_set("vmss1", instance("0"), instance("1", state="not-planned")))
     response = arm.call("POST", f"{VMSS1}/performMaintenance?{VERSION}")
     assert (response.status, response.body) == (409, RECORDED_409)
@@ -363,9 +363,7 @@ queries = st.lists(
     query=queries,
     body=st.binary(max_size=20) | st.just(b'{"instanceIds": ["0"]}'),
 )
-def test_whatever_is_asked_there_is_an_answer(
-    method: str, start: str, path: list[str], query: list[str], body: bytes
-) -> None:
+def test_every_call_gets_a_response(method: str, start: str, path: list[str], query: list[str], body: bytes) -> None:
     arm = Arm(scale_set("vmss1", instance("0")), scale_set("flex", instance("vm"), orchestration_mode="Flexible"))
     response = arm.call(method, "/".join([start, *path]) + "?" + "&".join(query), body)
     assert 200 <= response.status < 500

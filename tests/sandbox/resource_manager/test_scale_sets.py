@@ -65,7 +65,7 @@ def test_no_instance_ids_are_all_instances() -> None:
     assert [each.vm_name for each in operation.instances] == ["web_0", "web_4"]
 
 
-def test_an_instance_without_a_duration_takes_the_estates() -> None:
+def test_instance_without_a_duration_takes_the_default() -> None:
     compute = compute_with(scale_set("web", instance("0", duration=None)))
     operation = compute.perform_maintenance(found(compute, "web"), None, START)
     compute.mature(START + after(19.9))

@@ -185,7 +185,7 @@ def test_a_body_of_10_mb(arm: ResourceManager, http: httpx.Client) -> None:
     assert len(http.get(GET).content) == 10_000_000
 
 
-def test_polls_of_location_are_told_from_the_others(arm: ResourceManager, http: httpx.Client) -> None:
+def test_fault_matches_polls_of_location_only(arm: ResourceManager, http: httpx.Client) -> None:
     accepted = http.post(POST)
     arm.faults.add(Fault(query="*monitor=true*", status=200, json={"status": "Failed"}))
     assert http.get(accepted.headers["Azure-AsyncOperation"]).json()["status"] == "InProgress"
@@ -261,7 +261,7 @@ def test_an_observer_that_fails_harms_nobody_else(
     assert "no screen" in caplog.text
 
 
-def test_the_example_estate() -> None:
+def test_the_example_environment() -> None:
     arm = ResourceManager()
     seed_example(arm, duration=timedelta(seconds=1))
 
@@ -408,7 +408,7 @@ def test_orders_faults_over_http(arm: ResourceManager, http: httpx.Client) -> No
         ("example", {"durations": 1}, "duration"),
     ],
 )
-def test_wrong_orders_are_refused_and_say_why(arm: ResourceManager, path: str, body: Any, named: str) -> None:
+def test_invalid_bodies_are_errors_that_say_why(arm: ResourceManager, path: str, body: Any, named: str) -> None:
     options: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
     failed = httpx.post(f"{arm.endpoint}/sandbox/{path}", **options)
     assert failed.status_code == 400
@@ -428,7 +428,7 @@ def test_wrong_orders_are_refused_and_say_why(arm: ResourceManager, path: str, b
         ({"Origin": "https://evil.example"}, 403),
     ],
 )
-def test_sandbox_answers_this_machine_only(arm: ResourceManager, headers: dict[str, str], status: int) -> None:
+def test_control_api_serves_this_machine_only(arm: ResourceManager, headers: dict[str, str], status: int) -> None:
     assert httpx.get(f"{arm.endpoint}/sandbox/scale-sets", headers=headers).status_code == status
 
 

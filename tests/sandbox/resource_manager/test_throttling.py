@@ -56,7 +56,7 @@ def test_reads_writes_and_subscriptions_have_nothing_to_do_with_each_other() -> 
     take(throttle, clock, subscription="another")
 
 
-def test_computes_limit_is_answered_without_an_envelope() -> None:
+def test_computes_limit_responds_without_an_envelope() -> None:
     clock, throttle = HandClock(), Throttle(Limits())
     for left in reversed(range(36)):
         headers = take(throttle, clock, policy="list-instances")
@@ -75,7 +75,7 @@ def test_computes_limit_is_answered_without_an_envelope() -> None:
     take(throttle, clock, policy="list-instances")
 
 
-def test_a_call_that_compute_refuses_counts_with_arm() -> None:
+def test_call_throttled_by_compute_counts_with_arm() -> None:
     clock, throttle = HandClock(), Throttle(Limits(list_instances_per_scale_set=Rate(1, 0.01)))
     take(throttle, clock, policy="list-instances")
     with pytest.raises(ArmError) as failed:
@@ -83,7 +83,7 @@ def test_a_call_that_compute_refuses_counts_with_arm() -> None:
     assert failed.value.headers["x-ms-ratelimit-remaining-subscription-reads"] == "248"
 
 
-def test_a_call_refused_for_its_subscription_leaves_its_resources_bucket_alone() -> None:
+def test_call_throttled_for_its_subscription_leaves_its_resources_bucket_alone() -> None:
     limits = Limits(list_instances_per_scale_set=Rate(2, 0), list_instances_per_subscription=Rate(1, 1))
     clock, throttle = HandClock(), Throttle(limits)
     take(throttle, clock, policy="list-instances")

@@ -49,7 +49,7 @@ def message(
 
 
 class Bench:
-    """A broker with a hand-moved clock, and what it told."""
+    """A broker with a hand-moved clock, and its events."""
 
     def __init__(self, document: Mapping[str, object]) -> None:
         self.clock = HandMovedClock()
@@ -57,8 +57,8 @@ class Bench:
             Topology.parse({"UserConfig": {"Namespaces": [{"Name": "test", **document}]}}),
             lambda: milliseconds(self.clock()),
         )
-        self.told: list[BusEvent] = []
-        self.broker.observers.append(self.told.append)
+        self.published: list[BusEvent] = []
+        self.broker.observers.append(self.published.append)
 
     @property
     def now(self) -> int:

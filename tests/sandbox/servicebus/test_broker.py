@@ -24,8 +24,8 @@ def test_a_duplicate_within_the_window_is_dropped_also_after_the_first_was_compl
     bench.advance(minutes=9)
     bench.send("q", message("a"))
     assert bench.waiting("q") == []
-    assert isinstance(bench.told[-1], events.DuplicateDropped)
-    assert bench.told[-1].message_id == "a"
+    assert isinstance(bench.published[-1], events.DuplicateDropped)
+    assert bench.published[-1].message_id == "a"
 
 
 def test_the_window_runs_from_the_first_sight_and_not_from_the_last() -> None:

@@ -176,7 +176,7 @@ def test_a_value_of_256_bytes_takes_the_wide_form() -> None:
         Array(dict, (5,)),
     ],
 )
-def test_what_has_no_amqp_form_is_refused(value: object) -> None:
+def test_values_without_an_amqp_type_are_errors(value: object) -> None:
     with pytest.raises(CodecError):
         encode(value)
 

@@ -100,7 +100,7 @@ class Stranger:
         return self
 
     def attach(self, address: object, *, receiver: bool = False, handle: int = 0) -> Composite:
-        """The server's answer to an attach."""
+        """The server's response to an attach."""
         source, target = Described(Ulong(0x28), [address]), Described(Ulong(0x29), [address])
         count = None if receiver else Uint(0)
         self.perform(
@@ -123,8 +123,8 @@ class Stranger:
 def alive(bus: ServiceBus) -> bool:
     """Whether the server still serves."""
     with Stranger(bus) as other:
-        answer = other.open().attach("q")
-        return isinstance(answer, Attach) and answer.target is not None
+        response = other.open().attach("q")
+        return isinstance(response, Attach) and response.target is not None
 
 
 # ------------------------------------------------------------------------------------------------ greetings
@@ -146,7 +146,7 @@ def test_sasl_mechanisms(bus: ServiceBus, mechanism: str) -> None:
         client.open()
 
 
-def test_a_client_of_another_protocol_is_told_which_it_is(bus: ServiceBus) -> None:
+def test_client_of_another_protocol_gets_the_supported_header(bus: ServiceBus) -> None:
     with Stranger(bus) as client:
         client.send(b"AMQP\x00\x00\x09\x01")  # AMQP 0-9-1
         assert client.rest() == AMQP_HEADER
@@ -232,7 +232,7 @@ def test_damaged_frames_close_that_connection_and_no_other(bus: ServiceBus) -> N
         (frame(0, 0, Open("again").encoded()), "amqp:decode-error"),
     ],
 )
-def test_what_breaks_the_protocol_is_answered_with_a_close(bus: ServiceBus, data: bytes, condition: str) -> None:
+def test_protocol_violation_closes_the_connection(bus: ServiceBus, data: bytes, condition: str) -> None:
     with Stranger(bus) as client:
         client.open().send(data)
         assert client.closed_with() == condition
@@ -291,22 +291,22 @@ def test_a_delivery_in_pieces_and_one_that_is_aborted(bus: ServiceBus) -> None:
     ("address", "condition"),
     [("nix", "amqp:not-found"), (None, "amqp:invalid-field"), ("q/$DeadLetterQueue", "amqp:not-allowed")],
 )
-def test_a_refused_attach_is_answered_with_a_detach(bus: ServiceBus, address: object, condition: str) -> None:
+def test_failed_attach_is_followed_by_a_detach(bus: ServiceBus, address: object, condition: str) -> None:
     with Stranger(bus) as client:
-        answer = client.open().attach(address)
-        assert isinstance(answer, Attach)
-        assert answer.source is None
-        assert answer.target is None
+        response = client.open().attach(address)
+        assert isinstance(response, Attach)
+        assert response.source is None
+        assert response.target is None
         detach = client.expect(Detach)
         assert isinstance(detach, Detach)
         error = error_of(detach.error)
         assert error is not None
         assert error.condition == condition
-        client.perform(Detach(Uint(0), closed=True))  # the client's answer, which is not answered
+        client.perform(Detach(Uint(0), closed=True))  # the client's response, which gets none
         assert isinstance(client.attach("q", handle=1), Attach)
 
 
-def test_transactions_are_refused(bus: ServiceBus) -> None:
+def test_transactions_are_an_error(bus: ServiceBus) -> None:
     with Stranger(bus) as client:
         client.open()
         client.perform(Attach("tx", Uint(0), False, target=Described(Ulong(0x30), [])))
@@ -452,7 +452,7 @@ def test_competing_receivers_take_turns(bus: ServiceBus) -> None:
 # ---------------------------------------------------------------------------------------------- management
 
 
-def test_an_answer_carries_the_requests_id_with_its_type(bus: ServiceBus) -> None:
+def test_response_carries_the_requests_id_with_its_type(bus: ServiceBus) -> None:
     with Stranger(bus) as client:
         client.open().attach("$cbs")
         client.expect(Flow)

@@ -138,7 +138,7 @@ def test_what_is_false_or_unknown_is_not_taken(expression: str) -> None:
         "x" * 1025,
     ],
 )
-def test_what_is_no_filter_is_refused(expression: str) -> None:
+def test_invalid_filters_are_errors(expression: str) -> None:
     with pytest.raises(FilterError):
         SqlFilter(expression)
 

@@ -15,8 +15,8 @@ MINUTE = {"LockDuration": "PT1M"}
 DEAD = "q/$DeadLetterQueue"
 
 
-def refused(condition: str) -> AbstractContextManager[object]:
-    return pytest.raises(BrokerError, check=lambda refusal: refusal.condition == condition)
+def fails_with(condition: str) -> AbstractContextManager[object]:
+    return pytest.raises(BrokerError, check=lambda error: error.condition == condition)
 
 
 LOCK_LOST = "com.microsoft:message-lock-lost"
@@ -46,7 +46,7 @@ def test_a_completed_message_is_gone() -> None:
     assert bench.ids("q") == []
     bench.advance(minutes=2)
     assert bench.ids("q") == []
-    with refused(LOCK_LOST):
+    with fails_with(LOCK_LOST):
         bench.broker.queue("q").complete(token, bench.now)
 
 
@@ -61,9 +61,9 @@ def test_a_lock_runs_out_to_the_millisecond_and_counts_as_a_failed_delivery() ->
     queued = bench.receive("q")
     assert queued is not None
     assert queued.delivery_count == 1
-    with refused(LOCK_LOST):
+    with fails_with(LOCK_LOST):
         bench.broker.queue("q").complete(token, bench.now)
-    assert [type(event) for event in bench.told][2:3] == [events.LockLost]
+    assert [type(event) for event in bench.published][2:3] == [events.LockLost]
 
 
 def test_a_lock_that_ran_out_is_lost_even_before_the_timer_has_fired() -> None:
@@ -71,7 +71,7 @@ def test_a_lock_that_ran_out_is_lost_even_before_the_timer_has_fired() -> None:
     bench.send("q", message("a"))
     token = bench.lock("q")
     bench.clock.advance(timedelta(minutes=1))  # without the broker being woken
-    with refused(LOCK_LOST):
+    with fails_with(LOCK_LOST):
         bench.broker.queue("q").complete(token, bench.now)
 
 
@@ -82,7 +82,7 @@ def test_a_renewed_lock_lasts_from_the_renewal() -> None:
     bench.advance(seconds=40)
     assert bench.broker.queue("q").renew(renewed, bench.now) == bench.after(minutes=1)
     bench.advance(seconds=40)
-    with refused(LOCK_LOST):  # though it stood behind the renewed one
+    with fails_with(LOCK_LOST):  # though it stood behind the renewed one
         bench.broker.queue("q").renew(other, bench.now)
     bench.broker.queue("q").complete(renewed, bench.now)
 
@@ -112,7 +112,7 @@ def test_locks_can_be_lost_on_order() -> None:
     bench.send("q", message("a"), message("b"))
     token = bench.lock("q")
     assert bench.broker.queue("q").lose_locks(bench.now) == 1
-    with refused(LOCK_LOST):
+    with fails_with(LOCK_LOST):
         bench.broker.queue("q").complete(token, bench.now)
     assert bench.waiting("q") == ["a", "b"]
 
@@ -159,9 +159,9 @@ def test_dead_lettering_says_why_and_keeps_the_number() -> None:
         "DeadLetterReason": "why",
         "DeadLetterErrorDescription": "because",
     }
-    told = bench.told[-2]
-    assert isinstance(told, events.MessageDeadLettered)
-    assert (told.entity, told.message_id, told.reason) == ("q", "b", "why")
+    last = bench.published[-2]
+    assert isinstance(last, events.MessageDeadLettered)
+    assert (last.entity, last.message_id, last.reason) == ("q", "b", "why")
 
 
 def test_dead_letters_neither_expire_nor_run_out_of_deliveries() -> None:
@@ -172,7 +172,7 @@ def test_dead_letters_neither_expire_nor_run_out_of_deliveries() -> None:
         bench.broker.queue(DEAD).abandon(bench.lock(DEAD), {}, bench.now)
     bench.advance(days=100)
     assert bench.ids(DEAD) == ["a"]
-    with refused("amqp:not-allowed"):
+    with fails_with("amqp:not-allowed"):
         bench.broker.queue(DEAD).dead_letter(bench.lock(DEAD), None, None, {}, bench.now)
 
 
@@ -187,7 +187,7 @@ def test_a_deferred_message_is_received_by_its_number_only() -> None:
     bench.advance(minutes=5)
     assert bench.receive("q") is None
     (queued,) = bench.broker.queue("q").take_deferred([1], bench.now, locking=True)
-    with refused(NOT_FOUND):  # locked
+    with fails_with(NOT_FOUND):  # locked
         bench.broker.queue("q").take_deferred([1], bench.now, locking=True)
     bench.advance(minutes=1)
     assert queued.delivery_count == 1
@@ -202,7 +202,7 @@ def test_unless_all_deferred_messages_are_there_none_is_locked() -> None:
     bench = one_queue()
     bench.send("q", message("a"))
     bench.broker.queue("q").defer(bench.lock("q"), {}, bench.now)
-    with refused(NOT_FOUND):
+    with fails_with(NOT_FOUND):
         bench.broker.queue("q").take_deferred([1, 2], bench.now, locking=True)
     assert len(bench.broker.queue("q").take_deferred([1], bench.now, locking=True)) == 1
 
@@ -248,7 +248,7 @@ def test_a_cancelled_message_never_appears() -> None:
     assert bench.broker.next_wakeup() is None
     bench.advance(minutes=2)
     assert bench.waiting("q") == []
-    with refused(NOT_FOUND):
+    with fails_with(NOT_FOUND):
         bench.broker.queue("q").cancel(number, bench.now)
 
 
@@ -256,7 +256,7 @@ def test_what_has_become_due_cannot_be_cancelled() -> None:
     bench = one_queue()
     number = bench.broker.schedule("q", message("a"), bench.after(minutes=1))
     bench.advance(minutes=1)
-    with refused(NOT_FOUND):
+    with fails_with(NOT_FOUND):
         bench.broker.queue("q").cancel(number, bench.now)
 
 
@@ -284,7 +284,7 @@ def test_an_expired_message_is_dropped_elsewhere() -> None:
     bench.send("q", message("a", ttl=timedelta(minutes=1)))
     bench.advance(minutes=1)
     assert bench.ids("q") == bench.ids(DEAD) == []
-    assert isinstance(bench.told[-1], events.MessageExpired)
+    assert isinstance(bench.published[-1], events.MessageExpired)
 
 
 def test_the_shorter_of_the_messages_and_the_queues_time_to_live_counts() -> None:
@@ -361,13 +361,13 @@ def test_peeking_shows_all_states_in_order_and_changes_nothing() -> None:
 def test_an_unknown_lock_token_is_a_lost_lock() -> None:
     bench = one_queue()
     for settle in (bench.broker.queue("q").complete, bench.broker.queue("q").release, bench.broker.queue("q").renew):
-        with refused(LOCK_LOST):
+        with fails_with(LOCK_LOST):
             settle(uuid4(), bench.now)
 
 
 def test_a_queue_keeps_nothing_of_what_went_through_it() -> None:
     bench = one_queue(DefaultMessageTimeToLive="P14D", LockDuration="PT5M")
-    bench.told.clear()
+    bench.published.clear()
     bench.broker.observers.clear()
     queue = bench.broker.queue("q")
     for number in range(2000):

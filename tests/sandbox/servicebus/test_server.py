@@ -1,4 +1,4 @@
-"""The embedded server from outside: what it shows, tells and does on order, without any client."""
+"""The embedded server without any client: inspection, events and faults."""
 
 import socket
 import threading
@@ -99,24 +99,24 @@ def test_an_entity_that_is_not_there(bus: ServiceBus, entity: str) -> None:
             ask(entity)
 
 
-def test_observers_are_told_in_order_until_they_are_removed(bus: ServiceBus, clock: HandMovedClock) -> None:
-    told: list[BusEvent] = []
-    bus.observers.add(told.append)
+def test_observers_are_called_in_order_until_they_are_removed(bus: ServiceBus, clock: HandMovedClock) -> None:
+    events: list[BusEvent] = []
+    bus.observers.add(events.append)
     send(bus, "q", "a", "a")
-    bus.observers.remove(told.append)
+    bus.observers.remove(events.append)
     send(bus, "q", "b")
-    first, second = told
+    first, second = events
     assert isinstance(first, MessageSent)
     assert (first.entity, first.message_id, first.sequence_number, first.at) == ("q", "a", 1, clock())
     assert isinstance(second, DuplicateDropped)
 
 
 def test_moving_the_clock_has_done_all_that_is_due_when_it_returns(bus: ServiceBus, clock: HandMovedClock) -> None:
-    told: list[BusEvent] = []
-    bus.observers.add(told.append)
+    events: list[BusEvent] = []
+    bus.observers.add(events.append)
     send(bus, "q", "a", due_in=timedelta(minutes=1))
     clock.advance(timedelta(minutes=1))
-    assert [event.at for event in told if isinstance(event, MessageSent) and event.scheduled_for is None] == [clock()]
+    assert [event.at for event in events if isinstance(event, MessageSent) and event.scheduled_for is None] == [clock()]
     with pytest.raises(ValueError, match="cannot be moved"):
         clock.advance(timedelta(seconds=-1))
 
