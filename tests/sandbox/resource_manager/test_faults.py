@@ -88,7 +88,7 @@ ACCEPTED = Response(202, {"Location": "http://a", "Azure-AsyncOperation": "http:
 @pytest.mark.parametrize(
     ("fault", "status", "headers", "body"),
     [
-        (Fault(status=503), 503, None, b'{"error": {"code": "Sandbox503", "message": "Ordered by a fault."}}'),
+        (Fault(status=503), 503, None, b'{"error": {"code": "Sandbox503", "message": "Caused by a fault."}}'),
         (Fault(status=307, headers={"Location": "http://x"}), 307, {**ACCEPTED.headers, "Location": "http://x"}, b""),
         (
             Fault(headers={"location": "https://evil", "azure-asyncoperation": None}),
