@@ -15,6 +15,13 @@ from maintenance.domain.resources import parse_scale_set_id
 
 MAX_MESSAGE = 300
 
+WINDOW = (
+    "preMaintenanceWindowStartTime",
+    "preMaintenanceWindowEndTime",
+    "maintenanceWindowStartTime",
+    "maintenanceWindowEndTime",
+)
+
 
 def read_instance(document: Mapping[str, Any]) -> Instance:
     """Read one element of `virtualMachines?$expand=instanceView`.
@@ -25,13 +32,15 @@ def read_instance(document: Mapping[str, Any]) -> Instance:
     if not isinstance(instance_id, str) or not instance_id:
         raise ValueError("an instance without instanceId")
     properties = _mapping(document.get("properties"))
+    reported = isinstance(properties.get("instanceView"), Mapping)
     view = _mapping(properties.get("instanceView"))
     codes = {}
     changed_at = None
     statuses = view.get("statuses")
     for status in statuses if isinstance(statuses, list) else ():
         kind, _, value = str(_mapping(status).get("code", "")).partition("/")
-        codes[kind.lower()] = value.lower()
+        # A third part tells what of the guest is set up: `creating/OSProvisioningInProgress` is creating.
+        codes[kind.lower()] = value.lower().partition("/")[0]
         if kind.lower() == "provisioningstate":
             changed_at = _moment(_mapping(status).get("time"))
     provisioning = codes.get("provisioningstate") or str(properties.get("provisioningState") or "succeeded").lower()
@@ -47,6 +56,7 @@ def read_instance(document: Mapping[str, Any]) -> Instance:
         power=codes.get("powerstate"),
         healthy=health == "healthy" if health else None,
         changed_at=changed_at,
+        reported=reported,
     )
 
 
@@ -58,6 +68,7 @@ def _maintenance(document: object) -> MaintenanceStatus | None:
         allowed=document.get("isCustomerInitiatedMaintenanceAllowed") is True,
         last_result=str(document.get("lastOperationResultCode") or "none").lower(),
         # JSON can hold half of a surrogate pair, which no record could be written with or read from.
+        window=tuple(str(document.get(name) or "")[:40] for name in WINDOW),
         last_message=str(message)[:MAX_MESSAGE].encode(errors="replace").decode() if message else None,
     )
 

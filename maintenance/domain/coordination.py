@@ -1,8 +1,8 @@
-"""Entries of the coordination queue that every worker can see: who holds a scale set, and what was canceled. Pure.
+"""Entries of the coordination queue that every worker can see: leases of scale sets, and cancellation markers. Pure.
 
-An entry is a scheduled message. Scheduled messages can be peeked and canceled by anyone, are numbered by Service Bus in
-one order for all, and are never delivered before their time. So a request puts its lease into the queue, looks whose
-was first, and releases it at its end. A lease whose worker and records were lost expires after its request's deadline.
+An entry is a scheduled message. Scheduled messages can be peeked and canceled by the app, are numbered by Service Bus
+in one order for all, and count only while Service Bus shows them as scheduled. So a run that starts anything puts up
+its lease, reads all entries, and starts nothing before its lease is the first of its scale set.
 """
 
 from __future__ import annotations
@@ -10,74 +10,96 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-# How long a cancellation is remembered: a request may wait for its notBefore, or behind another.
-MARKER_LASTS = timedelta(days=7)
-# Past its deadline a rollout still ends its last poll and publishes that it timed out.
-LEASE_OUTLASTS_DEADLINE = timedelta(minutes=30)
+from maintenance.domain import message_ids
+
+# A marker outlasts every run that it can concern: 35 days ahead is the furthest that a request may reach.
+MARKER_LASTS = timedelta(days=36)
+# Past the deadline a run still reads how its last wave ended, and publishes that.
+LEASE_OUTLASTS_DEADLINE = timedelta(hours=6)
+# What is further ahead than any entry of this app's is passed over, whoever wrote it.
+FURTHEST = timedelta(days=37)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """This request maintains this scale set, in several waves, until then at the latest.
+    """This run starts maintenance on this scale set.
 
-    `scale_set` is a `ScaleSet.key`. `number` is Service Bus's sequence number; 0 before it has one.
+    `scale_set` is a `ScaleSet.key`. `until` is when Service Bus would deliver it: it counts until then. `number` is
+    Service Bus's sequence number; 0 before it has one. `content` is `MaintenanceRequest.content`.
     """
 
+    run_id: str
     request_id: str
     scale_set: str
     until: datetime
+    content: str = ""
     number: int = 0
 
+    @property
+    def message_id(self) -> str:
+        return message_ids.lease(self.run_id)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancellationMarker:
-    """This request was canceled. Remembered until then; the other fields as in a lease."""
+    """The requests of this id for this scale set that were enqueued before `enqueued_at` are canceled."""
 
+    run_id: str
     request_id: str
     scale_set: str
+    enqueued_at: datetime
     until: datetime
     number: int = 0
     reason: str | None = None
+
+    @property
+    def message_id(self) -> str:
+        return message_ids.marker(self.run_id)
 
 
 Entry = Lease | CancellationMarker
 
 
-def lease_holder(entries: Iterable[Entry], scale_set: str, request_id: str, now: datetime) -> Lease | None:
-    """The lease of another request that this one must wait for; None where the scale set is free.
-
-    Of several, the one that Service Bus numbered first. A request's own lease comes before all later ones.
-    """
-    leases = [each for each in entries if isinstance(each, Lease) and each.scale_set == scale_set and each.until > now]
-    first = min(leases, key=lambda lease: lease.number, default=None)
-    return first if first is not None and first.request_id != request_id else None
+def leases_of(entries: Iterable[Entry], scale_set: str) -> list[Lease]:
+    """The leases of a scale set, the holder's first."""
+    leases = [each for each in entries if isinstance(each, Lease) and each.scale_set == scale_set]
+    return sorted(leases, key=lambda lease: lease.number)
 
 
-def has_lease(entries: Iterable[Entry], request_id: str) -> bool:
-    """Whether the request's lease is in the queue."""
-    return any(isinstance(each, Lease) and each.request_id == request_id for each in entries)
+def own_leases(entries: Iterable[Entry], run_id: str) -> list[Lease]:
+    """Those that a run has put up: one, or two where duplicate detection forgot the first."""
+    return [each for each in entries if isinstance(each, Lease) and each.run_id == run_id]
 
 
-def cancellation(entries: Iterable[Entry], scale_set: str, request_id: str) -> CancellationMarker | None:
-    """The marker that cancels the request. It must name the same scale set: whoever may cancel there, may here."""
+def cancellation(
+    entries: Iterable[Entry], scale_set: str, request_id: str, enqueued_at: datetime
+) -> CancellationMarker | None:
+    """The marker that cancels a request enqueued then, both by Service Bus's times. It must name the same scale set."""
     for each in entries:
-        if isinstance(each, CancellationMarker) and (each.scale_set, each.request_id) == (scale_set, request_id):
+        if (
+            isinstance(each, CancellationMarker)
+            and (each.scale_set, each.request_id) == (scale_set, request_id)
+            and each.enqueued_at >= enqueued_at
+        ):
             return each
     return None
 
 
 def write_entry(entry: Entry) -> bytes:
-    """The entry as JSON."""
-    document = {
+    """The entry as JSON; `until` is the message's own due time."""
+    document: dict[str, object] = {
         "schemaVersion": 1,
         "kind": kind_of(entry),
+        "runId": entry.run_id,
         "requestId": entry.request_id,
         "scaleSet": entry.scale_set,
-        "until": entry.until.isoformat(),
     }
-    if isinstance(entry, CancellationMarker):
+    if isinstance(entry, Lease):
+        document["content"] = entry.content
+    else:
+        document["enqueuedAt"] = entry.enqueued_at.isoformat()
         document["reason"] = entry.reason
     return json.dumps(document).encode()
 
@@ -87,18 +109,37 @@ def kind_of(entry: Entry) -> str:
     return "lease" if isinstance(entry, Lease) else "cancellation"
 
 
-def read_entry(body: bytes, number: int) -> Entry | None:
-    """The entry in a message; None where it is none that this version can read."""
+def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> Entry | None:
+    """The entry in a scheduled message that is due at `until`; None where this app cannot have written it."""
+    if not now - FURTHEST < until < now + FURTHEST:
+        return None
     try:
         document = json.loads(body)
-        request_id, scale_set = str(document["requestId"]), str(document["scaleSet"])
-        until = datetime.fromisoformat(document["until"])
+        run_id, request_id = document["runId"], document["requestId"]
+        if not message_ids.RUN_ID.fullmatch(run_id) or not message_ids.REQUEST_ID.fullmatch(request_id):
+            return None
+        scale_set = str(document["scaleSet"])
         match document["kind"]:
             case "lease":
-                return Lease(request_id, scale_set, until, number)
+                return Lease(
+                    run_id=run_id,
+                    request_id=request_id,
+                    scale_set=scale_set,
+                    until=until,
+                    content=str(document.get("content") or "")[:64],
+                    number=number,
+                )
             case "cancellation":
-                reason = str(document["reason"])[:1000] if document.get("reason") else None
-                return CancellationMarker(request_id, scale_set, until, number, reason)
-    except (ValueError, KeyError, TypeError, RecursionError):
+                enqueued_at = datetime.fromisoformat(document["enqueuedAt"])
+                return CancellationMarker(
+                    run_id=run_id,
+                    request_id=request_id,
+                    scale_set=scale_set,
+                    enqueued_at=enqueued_at.astimezone(UTC) if enqueued_at.tzinfo else enqueued_at.replace(tzinfo=UTC),
+                    until=until,
+                    number=number,
+                    reason=str(document["reason"])[:1000] if document.get("reason") else None,
+                )
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass
     return None

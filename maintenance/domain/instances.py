@@ -12,6 +12,10 @@ from enum import StrEnum
 
 from maintenance.domain.resources import ScaleSet
 
+# Provisioning states in which maintenance cannot begin, and those in which the instance is not up for sure.
+GOING = ("deleting", "deallocating", "creating")
+BUSY = (*GOING, "updating", "migrating")
+
 
 class InstanceState(StrEnum):
     """Where an instance stands before maintenance is asked for."""
@@ -21,20 +25,37 @@ class InstanceState(StrEnum):
     COMPLETED = "Completed"
     NOT_ELIGIBLE = "NotEligible"
     NOT_FOUND = "NotFound"
+    UNREPORTED = "Unreported"
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceStatus:
-    """`maintenanceRedeployStatus`; absent from the view when no maintenance is planned."""
+    """`maintenanceRedeployStatus`; absent from the view when no maintenance is planned. `window`: its four times, as
+    ARM writes them."""
 
     allowed: bool
     last_result: str = "none"
     last_message: str | None = None
+    window: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """How an instance was shown before it was posted. What became of it is judged by the difference from this, never
+    by our clock."""
+
+    planned: bool
+    allowed: bool = False
+    last_result: str = "none"
+    window: tuple[str, ...] = ()
+    changed_at: datetime | None = None
+    power: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance as its view shows it. `changed_at` is when its provisioning state last changed, where told."""
+    """One instance as its view shows it. `changed_at` is when its provisioning state last changed, where it says so.
+    `reported` is false where the view was asked for and is not there: then it says nothing at all."""
 
     instance_id: str
     provisioning: str = "succeeded"
@@ -43,12 +64,15 @@ class Instance:
     power: str | None = None
     healthy: bool | None = None
     changed_at: datetime | None = None
+    reported: bool = True
 
     @property
     def state(self) -> InstanceState:
+        if not self.reported:
+            return InstanceState.UNREPORTED
         if self.provisioning == "updating":
             return InstanceState.IN_PROGRESS
-        if self.provisioning in ("deleting", "deallocating", "creating"):
+        if self.provisioning in GOING:
             return InstanceState.NOT_ELIGIBLE
         if self.maintenance is None:
             return InstanceState.NOT_ELIGIBLE
@@ -59,8 +83,21 @@ class Instance:
         return InstanceState.NOT_ELIGIBLE
 
     @property
-    def maintenance_allowed(self) -> bool:
-        return self.maintenance is not None and self.maintenance.allowed
+    def is_down(self) -> bool:
+        """Whether it counts towards what may be down: it is not up for sure, whoever is the cause."""
+        if not self.reported or self.provisioning in BUSY:
+            return True
+        if self.power not in (None, "running"):
+            return True
+        return self.healthy is False or (self.provisioning == "failed" and self.healthy is None)
+
+    @property
+    def baseline(self) -> Baseline:
+        """What a later view of the instance is compared with."""
+        status = self.maintenance
+        if status is None:
+            return Baseline(planned=False, changed_at=self.changed_at, power=self.power)
+        return Baseline(True, status.allowed, status.last_result, status.window, self.changed_at, self.power)
 
     @property
     def why(self) -> str:
@@ -72,11 +109,13 @@ class Instance:
                 return "the instance is being updated"
             case InstanceState.COMPLETED:
                 return "maintenance was completed before"
+            case InstanceState.UNREPORTED:
+                return "its instance view was not reported"
         if self.provisioning != "succeeded" and self.maintenance is None:
             return f"no maintenance is planned (provisioning state: {self.provisioning})"
         if self.maintenance is None:
             return "no maintenance is planned"
-        if self.provisioning in ("deleting", "deallocating", "creating"):
+        if self.provisioning in GOING:
             return f"the instance is {self.provisioning}"
         told = f": {self.maintenance.last_message}" if self.maintenance.last_message else ""
         return f"self-service maintenance is not allowed now{told}"

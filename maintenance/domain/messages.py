@@ -1,4 +1,7 @@
-"""X"""
+"""Messages, apart from the library that sends or receives them: what comes in, records, events. Pure.
+
+Source of the events' form: CloudEvents 1.0.2 JSON format, as `azure.core.messaging.CloudEvent` reads and writes it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
+from maintenance.domain import message_ids
 from maintenance.domain.formats import read_json
-from maintenance.domain.observations import ErrorDetail
 
 # 1,000 instances, the most a scale set holds, with names of the longest kind, and room for the rest.
 MAX_BODY = 100_000
@@ -28,7 +31,8 @@ MAX_CUT_LIST = 40
 class Envelope:
     """A message of the requests queue, apart from the library that received it.
 
-    `delivery_count` is 1 on the first delivery. `properties` are the application properties with string keys.
+    `delivery_count` is 1 on the first delivery. `properties` are the application properties with string keys; only the
+    trace context among them is read. `sequence_number` and `enqueued_at` are Service Bus's own.
     """
 
     body: bytes
@@ -38,6 +42,10 @@ class Envelope:
     enqueued_at: datetime | None = None
     correlation_id: str | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return message_ids.run(self.sequence_number, self.enqueued_at)
 
 
 def trace_of(properties: Mapping[str, Any]) -> dict[str, str]:
@@ -59,13 +67,15 @@ def read_document(envelope: Envelope) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An operation as a message for the operations queue, to be delivered at `due`."""
+    """A message for the operations queue: delivered at `due`, or at once where that is None (an unscheduled message
+    keeps its sequence number). `subject` says what it is: a record's phase, `reply`, `request` or `discovery`."""
 
     message_id: str
     body: bytes
-    due: datetime
-    phase: str
-    correlation_id: str
+    due: datetime | None
+    subject: str
+    correlation_id: str | None = None
+    properties: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,39 +136,3 @@ def _cut(value: Any) -> Any:
         case dict():
             return {name: _cut(item) for name, item in value.items()}
     return value
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLater:
-    """The message could not be dealt with yet: `body` is to be delivered at `due`."""
-
-    body: bytes
-    due: datetime
-    error: ErrorDetail
-
-
-class RequestsQueue(Protocol):
-    """What use cases use of `bus.Bus` to put a message on the requests queue."""
-
-    async def enqueue(
-        self,
-        body: bytes,
-        *,
-        message_id: str,
-        due: datetime | None,
-        correlation_id: str | None,
-        properties: Mapping[str, str | int | bool],
-    ) -> None: ...
-
-
-class MessageHandler(Protocol):
-    """A kind of message. Whatever it leads to has ids that stay the same when the message is delivered again."""
-
-    def recognizes(self, document: dict[str, Any]) -> bool:
-        """Whether the document is of this kind, be it right or wrong."""
-        ...
-
-    async def handle(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> RetryLater | None:
-        """Deal with it. `attempt` counts from 0. Raises ProblemsError where it is to be rejected, and BusUnavailable
-        where it is to be tried again."""
-        ...

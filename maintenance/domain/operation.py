@@ -1,6 +1,7 @@
-"""The record of one request's maintenance under way, as it stands in the `maintenance-operations` queue.
+"""One run of a request: the record of it, as it stands in the `maintenance-operations` queue.
 
-It carries everything: nothing is kept in memory between two runs. `phase` says what the next run does with it.
+The record carries everything: nothing is kept in memory between two deliveries. `phase` says what a delivery of the
+record does; what it decides stands in the next record, `number + 1`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from maintenance.domain import message_ids
-from maintenance.domain.messages import MaintenanceEvent
+from maintenance.domain.instances import Baseline
 from maintenance.domain.observations import ErrorDetail, UrlKind
 from maintenance.domain.resources import ScaleSet
 
-Ended = Literal["succeeded", "failed", "canceled", "refused", "unknown", "unreported", "gone", "foreign", "unsent"]
+# `unknown`: it is not known whether ARM took it. `unreported`: ARM took it and does not say how it goes. `gone`: ARM
+# no longer keeps the operation, so it no longer runs.
+FinalStatus = Literal["succeeded", "failed", "canceled", "unknown", "unreported", "gone"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +53,23 @@ class Rollout:
 
 
 class Phase(StrEnum):
-    """Planning: read the views, split into waves. Posting: a wave is to be started, or it is not known whether it
-    was. Following: ARM works on it, or has ended and the views must confirm it. Finished: only the event is owed."""
+    """What a delivery of the record does.
 
-    PLANNING = "planning"
-    POSTING = "posting"
-    TRACKING = "tracking"
-    FINISHED = "finished"
+    PLAN: choose what to post next, if nothing is in the way. POST: post it. JUDGE: find out by the views whether a
+    POST was taken. TRACK: follow what ARM took. END: publish the end, release the lease. REST: release the lease once
+    nothing of the run can be at work.
+    """
+
+    PLAN = "plan"
+    POST = "post"
+    JUDGE = "judge"
+    TRACK = "track"
+    END = "end"
+    REST = "rest"
 
 
 class Status(StrEnum):
-    """How a request ended, as `completed` events say it."""
+    """How a run ended, as its end event says it."""
 
     SUCCEEDED = "Succeeded"
     PARTIALLY_SUCCEEDED = "PartiallySucceeded"
@@ -69,6 +78,7 @@ class Status(StrEnum):
     TIMED_OUT = "TimedOut"
     NOTHING_TO_DO = "NothingToDo"
     REJECTED = "Rejected"
+    DUPLICATE = "Duplicate"
 
 
 class Result(StrEnum):
@@ -86,15 +96,13 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One performMaintenance call of the current wave. `ended` is ARM's last word on it, None while it runs;
-    `unknown` where it may not have been sent, `untold` where ARM took it and does not tell how it goes, `gone` where
-    ARM no longer keeps it: there the instance views must tell; `foreign` where somebody else's update is waited for,
-    `unsent` where ARM had no room for it. No `instance_ids`: the whole scale set."""
+    """One performMaintenance call that ARM took, or may have taken. `ended` is its final status, None while it runs.
+    No `instance_ids`: the whole scale set."""
 
     instance_ids: tuple[str, ...]
     url: str | None = None
     kind: UrlKind = "async-operation"
-    ended: Ended | None = None
+    ended: FinalStatus | None = None
     error: ErrorDetail | None = None
 
     def covers(self, instance_id: str) -> bool:
@@ -103,25 +111,41 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one instance, in which wave (from 0), and why."""
+    """What became of one instance, in which wave (from 0; None where it needed none), and why."""
 
     result: Result
     message: str | None = None
     wave: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """An event that a delivery of the record publishes first: `accepted`, or `progressed` with its wave. Rebuilt from
+    the record by `lifecycle.events`; `at` is the event's time."""
+
+    kind: Literal["accepted", "progressed"]
+    at: datetime
+    wave: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One request's maintenance. Times are aware.
+    """One run. Times are aware.
 
-    `revision` numbers the records of the current wave, from 0; -1 before the first. `error` is how ARM says it failed,
-    `trouble` the last that kept us from asking, which passes. `outbox` holds events that could not be published yet.
+    `requested_at` is when Service Bus enqueued the message that brought the request. `content` is the same for requests
+    that ask for the same. `batch` are the ids to post, or that were posted last (none: the whole scale set, where views
+    are not read), and `baseline` is how each was shown before. `resume_at`: nothing is posted before. `leased_at`: when
+    the run first saw its lease. `final_at`: when ARM's last final status was read. `updating`: those of the batch that
+    were seen updating since the POST. `refused`: those that ARM refused when they were posted last. `error` is how ARM
+    says it failed, `transient_error` the last that kept us from a call. `at_work`: at its end a wave may still run.
     """
 
+    run_id: str
     request_id: str
     scale_set: ScaleSet
     requested_at: datetime
     deadline: datetime
+    content: str = ""
     targets: tuple[str, ...] | None = None
     rollout: Rollout = field(default_factory=Rollout)
     reject_ineligible: bool = False
@@ -131,48 +155,55 @@ class Operation:
     correlation_id: str | None = None
     trace: Mapping[str, str] = field(default_factory=dict)
 
-    phase: Phase = Phase.PLANNING
+    number: int = 0
+    phase: Phase = Phase.PLAN
+    owed: tuple[Owed, ...] = ()
+    planned: bool = False
     waves: tuple[tuple[str, ...], ...] = ()
     wave: int = 0
-    revision: int = -1
+    batch: tuple[str, ...] = ()
+    baseline: Mapping[str, Baseline] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    updating: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    one_by_one: bool = False
+    resume_at: datetime | None = None
+    leased_at: datetime | None = None
     started_at: datetime | None = None
     posted_at: datetime | None = None
+    final_at: datetime | None = None
     views_read_at: datetime | None = None
-    confirming_since: datetime | None = None
+    blocked_since: datetime | None = None
     recovering_since: datetime | None = None
     failures: int = 0
-    accepted_published: bool = False
-    holds_lease: bool = False
-    stopped_before: tuple[str, ...] = ()
+    strikes: int = 0
     error: ErrorDetail | None = None
     transient_error: ErrorDetail | None = None
     status: Status | None = None
     ended_at: datetime | None = None
-    outbox: tuple[MaintenanceEvent, ...] = ()
+    at_work: bool = False
+    duplicate_of: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def message_id(self) -> str:
-        """Deterministic, so that the queue's duplicate detection keeps one successor of every record."""
-        return message_ids.record(self.request_id, self.wave, self.revision)
+        return message_ids.record(self.run_id, self.number)
 
     @property
     def current_wave(self) -> tuple[str, ...]:
         return self.waves[self.wave] if self.wave < len(self.waves) else ()
 
-    @property
-    def may_have_posted(self) -> bool:
-        """Whether ARM may have been asked to start anything for this request."""
-        return self.started_at is not None or self.posted_at is not None or bool(self.calls) or self.wave > 0
+    def left_of_wave(self) -> tuple[str, ...]:
+        """Those of the current wave that have no outcome yet."""
+        return tuple(instance_id for instance_id in self.current_wave if instance_id not in self.outcomes)
 
-    def with_next_revision(self) -> Operation:
-        """The same, as the next record of its wave."""
+    def with_next_number(self) -> Operation:
+        """The same, as the next record of its run."""
         # `replace` takes twenty times as long, and every poll of every operation ends here. What `records` keeps beside
         # the fields comes along.
         following = object.__new__(Operation)
-        following.__dict__.update(self.__dict__, revision=self.revision + 1)
+        following.__dict__.update(self.__dict__, number=self.number + 1)
         return following
 
     def with_outcomes(self, found: Mapping[str, Outcome]) -> Operation:
@@ -187,3 +218,31 @@ class Operation:
             return f"ended as {self.status.value} on {self.scale_set}"
         wave = f"wave {self.wave + 1} of {len(self.waves)}" if self.waves else "not planned yet"
         return f"{self.phase.value}, {wave}, on {self.scale_set}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """The end of a message that started no run, as a record: `rejected`, or the answer to a cancellation.
+
+    `cancels` is the requestId that a cancellation names. `quoted` is the beginning of the message's body, `size` the
+    length of all of it in bytes.
+    """
+
+    run_id: str
+    request_id: str
+    at: datetime
+    source: str
+    scale_set: ScaleSet | None = None
+    problems: tuple[tuple[str, str, str | None], ...] = ()
+    quoted: str = ""
+    size: int = 0
+    cancels: str | None = None
+    reason: str | None = None
+    correlation_id: str | None = None
+    trace: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
+    failures: int = 0
+
+    @property
+    def message_id(self) -> str:
+        return message_ids.record(self.run_id, self.number)

@@ -1,7 +1,8 @@
 """What the state machine asks for (actions) and what it is handed back (observations). Pure.
 
-An action either asks the shell to do one thing and hand back what it observed (`ReadViews`, `TakeLease`,
-`PollOperation`, `Post`), or ends the run: `Wait` persists the operation for later, `End` says how the request ended.
+An action either asks the shell to do one thing and hand back what it observed (`Read`, `TakeLease`, `Poll`, `Submit`,
+`ReleaseLease`), or ends the delivery: `Continue` with the next record, `Done` with none, `LeaveToJudge` where the next
+record is there already.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from datetime import datetime, timedelta
 
 from maintenance.domain.coordination import Entry
 from maintenance.domain.instances import Instance
-from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet, Scope
@@ -21,38 +21,40 @@ from maintenance.lifecycle.timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How this app proceeds. `views`: whether it may read instance views; without them ARM's status is all there is.
-    `queue_rollouts`: whether a request waits for another's lease on its scale set, or is rejected. `allowed_scopes`
-    bounds what may be posted, whatever a record says: by default nothing."""
+    """How this app proceeds. `allowed_scopes` bounds what may be touched, whatever a record says: by default nothing.
+    `views`: whether it may read instance views; without them ARM's status is all there is. `wait_for_lease`: whether a
+    run waits for another's lease on its scale set, or is rejected."""
 
     allowed_scopes: tuple[Scope, ...] = ()
     timing: Timing = field(default_factory=Timing)
     views: bool = True
-    queue_rollouts: bool = True
+    wait_for_lease: bool = True
 
     def allows(self, scale_set: ScaleSet) -> bool:
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)
 
 
 @dataclass(frozen=True, slots=True)
-class ReadViews:
-    """Read the instance views of the scale set; before a wave is started, the coordination queue too."""
+class Read:
+    """Read the coordination queue, or the instance views asked for after `newer_than`, or both."""
 
     operation: Operation
+    views: bool
+    coordination: bool
+    newer_than: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TakeLease:
-    """Put the request's lease into the coordination queue, and read all entries after it. `instances`: as just read;
-    `unplanned`: what is persisted where another request holds the scale set."""
+    """Put up the run's lease until then, and read the coordination queue after it."""
 
     operation: Operation
-    instances: Sequence[Instance]
-    unplanned: Operation
+    looked: Looked
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class PollOperation:
+class Poll:
     """Read the operation URLs of `calls`."""
 
     operation: Operation
@@ -60,56 +62,74 @@ class PollOperation:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """Call performMaintenance for these instances; None: for the whole scale set, without a body."""
+class Submit:
+    """Send `judge` for `due`, complete the record that is being delivered, and only where Service Bus confirmed that:
+    call performMaintenance once for each of `groups` (None: the whole scale set, without a body) while the stopwatch
+    and the age of what was read (`looked_at`) allow."""
 
     operation: Operation
-    instance_ids: tuple[str, ...] | None
+    judge: Operation
+    due: datetime
+    groups: tuple[tuple[str, ...] | None, ...]
+    looked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """Publish `events`, then persist the operation until `due`."""
+class ReleaseLease:
+    """Read the coordination queue and cancel the run's lease in it. Where there is none: use up its id."""
+
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Send the next record for `due`, then complete the one that is being delivered."""
 
     operation: Operation
     due: datetime
-    events: tuple[MaintenanceEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """Publish `events`, the last of which ends the request. With `commit` the operation is persisted first: it leaves
-    instances untouched, and a second run of the same message must not decide to touch them after all."""
+class Done:
+    """Complete the record that is being delivered: the run has no further one."""
 
     operation: Operation
-    events: tuple[MaintenanceEvent, ...]
-    commit: bool = False
-
-
-Action = ReadViews | TakeLease | PollOperation | Post | Wait | End
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
-    """A run begins with the operation as it was persisted."""
+class LeaveToJudge:
+    """The JUDGE record that was sent before the POST speaks next."""
+
+    operation: Operation
+
+
+Action = Read | TakeLease | Poll | Submit | ReleaseLease | Continue | Done | LeaveToJudge
 
 
 @dataclass(frozen=True, slots=True)
-class ViewsRead:
-    """The instance views, asked for at `read_at`, and the entries of the coordination queue (none while tracking)."""
+class Delivered:
+    """The record was delivered; `redelivered`: not for the first time."""
 
-    instances: Sequence[Instance]
+    redelivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was read. `instances` is None where the views were not asked for. `asked_at`: when the older of the two was
+    asked for; `views_asked_at`: when the views were."""
+
     entries: Sequence[Entry] = ()
+    instances: Sequence[Instance] | None = None
     flexible: bool = False
-    read_at: datetime | None = None
+    asked_at: datetime | None = None
+    views_asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseTaken:
-    """The request's lease is in the coordination queue; `entries` were read after it."""
+    """The run's lease is up. `looked` has what was read before, with the entries read after it."""
 
-    action: TakeLease
-    entries: Sequence[Entry]
+    looked: Looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +139,28 @@ class OperationRead:
     readings: Sequence[tuple[Call, Reading]]
 
 
-# The ids that were posted together, None for the whole scale set, with ARM's response.
-Posted = tuple[tuple[str, ...] | None, Submission]
+# The ids that were posted together, None for the whole scale set; ARM's response, or None where it was not sent.
+Posted = tuple[tuple[str, ...] | None, Submission | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """performMaintenance was called once for each of these: a Flexible scale set takes one call for each VM."""
+    """performMaintenance was called once for each of these, or was not: see `Submit`. `began_at`: before the first."""
 
     posted: Sequence[Posted]
+    began_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NotTheOne:
+    """Service Bus did not confirm that the POST record was completed: another delivery may act on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReleased:
+    """`found`: the run's lease was seen, and canceled. Otherwise its id was used up."""
+
+    found: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +186,15 @@ class Untrusted:
     error: ErrorDetail
 
 
-Observation = Resumed | ViewsRead | LeaseTaken | OperationRead | Submitted | Unavailable | Denied | Untrusted
+Observation = (
+    Delivered
+    | Looked
+    | LeaseTaken
+    | OperationRead
+    | Submitted
+    | NotTheOne
+    | LeaseReleased
+    | Unavailable
+    | Denied
+    | Untrusted
+)

@@ -1,9 +1,6 @@
 """The state machine: (operation, observation, now) → the next action. Pure.
 
-One table; what each phase decides stands in `planning.py`, `posting.py` and `tracking.py`.
-
-`may_have_started` says that an earlier run of the same message may have called performMaintenance and died before it
-could persist that. The views are then read, twice if need be, before anything is posted.
+One table; what each phase decides stands in `planning.py`, `posting.py`, `tracking.py` and `ending.py`.
 """
 
 from __future__ import annotations
@@ -13,95 +10,82 @@ from datetime import datetime
 
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Phase
-from maintenance.lifecycle import planning, posting, tracking
+from maintenance.lifecycle import ending, planning, posting, tracking
 from maintenance.lifecycle.actions import (
     Action,
+    Delivered,
     Denied,
-    End,
+    LeaseReleased,
     LeaseTaken,
+    LeaveToJudge,
+    Looked,
+    NotTheOne,
     Observation,
     OperationRead,
-    PollOperation,
-    Post,
-    ReadViews,
-    Resumed,
     Rules,
     Submitted,
     Unavailable,
     Untrusted,
-    ViewsRead,
 )
-from maintenance.lifecycle.events import ended
-from maintenance.lifecycle.transitions import end, retry, still_unauthorized, time_out
 
 
-def next_action(
-    rules: Rules, operation: Operation, observation: Observation, now: datetime, *, may_have_started: bool = False
-) -> Action:
-    """What the shell does next with `operation`, after it observed `observation`."""
-    action = _transition(rules, operation, observation, now, may_have_started)
-    if isinstance(action, Post) and not rules.allows(operation.scale_set):
+def next_action(rules: Rules, operation: Operation, observation: Observation, now: datetime) -> Action:
+    """What the shell does next with the record that is being delivered, after it observed `observation`."""
+    if (
+        isinstance(observation, Delivered)
+        and operation.phase not in (Phase.END, Phase.REST)
+        and not rules.allows(operation.scale_set)
+    ):
+        # Records are read back from a queue, so what they name is checked before the first call of any kind.
         reason = f"{operation.scale_set.resource_id} is not within MAINTENANCE_ALLOWED_SCOPES"
-        return end(replace(action.operation, error=ErrorDetail("ScopeNotAllowed", reason)), now)
-    return action
-
-
-def _transition(
-    rules: Rules, operation: Operation, observation: Observation, now: datetime, may_have_started: bool
-) -> Action:
+        return ending.end(replace(operation, error=ErrorDetail("ScopeNotAllowed", reason)), now)
     match operation.phase, observation:
-        case _, Resumed():
-            return _resume(rules, operation, now, may_have_started)
-        case Phase.PLANNING, ViewsRead():
-            operation = replace(operation, flexible=observation.flexible, views_read_at=observation.read_at)
-            return planning.plan_waves(rules, operation, observation, now, may_have_started=may_have_started)
-        case Phase.POSTING, ViewsRead():
-            operation = replace(operation, flexible=observation.flexible, views_read_at=observation.read_at)
-            return posting.start_wave(
-                rules, operation, observation.instances, observation.entries, now, may_have_started=may_have_started
-            )
-        case _, ViewsRead():
-            read = replace(
-                operation,
-                flexible=observation.flexible,
-                views_read_at=observation.read_at,
-                failures=0,
-                transient_error=None,
-            )
-            return tracking.judge_wave(rules, read, observation.instances, now)
-        case _, LeaseTaken(action=taken, entries=entries):
-            return planning.after_lease(rules, taken, entries, now, may_have_started=may_have_started)
-        case _, Submitted(posted=posted):
-            return posting.after_submission(rules, operation, posted, now)
-        case _, OperationRead(readings=readings):
+        case Phase.PLAN, Delivered():
+            return planning.deliver(rules, operation, now)
+        case Phase.PLAN, Looked():
+            return planning.plan(rules, operation, observation, now)
+        case Phase.PLAN, LeaseTaken(looked=looked):
+            return planning.plan(rules, operation, looked, now)
+        case Phase.POST, Delivered(redelivered=redelivered):
+            return posting.deliver(rules, operation, now, redelivered=redelivered)
+        case Phase.POST, Looked():
+            return posting.post(rules, operation, observation, now)
+        case Phase.POST, Submitted(posted=posted, began_at=began_at):
+            return posting.after_submission(rules, operation, posted, began_at, now)
+        case Phase.POST, NotTheOne():
+            return LeaveToJudge(operation)
+        case Phase.POST, Unavailable(error=error, retry_after=retry_after):
+            return ending.retry(rules, posting.planning_again(operation), error, now, retry_after=retry_after)
+        case Phase.JUDGE, Delivered():
+            return posting.deliver_judge(rules, operation, now)
+        case Phase.JUDGE, Looked():
+            return posting.judge(rules, operation, observation, now)
+        case Phase.TRACK, Delivered():
+            return tracking.deliver(rules, operation, now)
+        case Phase.TRACK, OperationRead(readings=readings):
             return tracking.after_poll(rules, operation, readings, now)
-        case Phase.PLANNING | Phase.POSTING, Unavailable(error=error, status=401) if still_unauthorized(
-            operation, error
-        ):
-            return end(replace(operation, error=error), now)
+        case Phase.TRACK, Looked():
+            return tracking.judge_batch(rules, operation, observation, now)
+        case Phase.END, Delivered():
+            return ending.deliver_end(rules, operation, now)
+        case Phase.REST, Delivered():
+            return ending.deliver_rest(rules, operation, now)
+        case Phase.REST, Looked():
+            return ending.judge_rest(rules, operation, observation, now)
+        case Phase.END | Phase.REST, LeaseReleased(found=found):
+            return ending.after_release(rules, operation, found=found, now=now)
+        case Phase.END | Phase.REST, _:
+            return ending.rest_later(rules, operation, now)
+        case Phase.PLAN, Unavailable(error=error, status=401) if ending.still_unauthorized(operation, error):
+            return ending.end(replace(operation, error=error), now)
+        case Phase.PLAN, Unavailable(error=error) if now >= operation.deadline:
+            return ending.time_out(replace(operation, transient_error=error), now)
+        case Phase.JUDGE | Phase.TRACK, Unavailable(error=error) if now >= operation.deadline:
+            return ending.time_out(replace(operation, transient_error=error), now)
         case _, Unavailable(error=error, retry_after=retry_after):
-            return retry(rules, operation, error, now, retry_after=retry_after)
+            return ending.retry(rules, operation, error, now, retry_after=retry_after)
         case _, Denied(error=error):
-            return end(replace(operation, error=error), now)
+            return ending.end(replace(operation, error=error), now)
         case _, Untrusted(error=error):
             return posting.after_untrusted(operation, error, now)
     raise AssertionError(f"no transition for {operation.phase} and {type(observation).__name__}")
-
-
-def _resume(rules: Rules, operation: Operation, now: datetime, may_have_started: bool) -> Action:
-    """The first action of a run."""
-    late = now >= operation.deadline
-    match operation.phase:
-        case Phase.FINISHED:
-            return End(operation, (ended(operation),))
-        case Phase.TRACKING:
-            running = tuple(call for call in operation.calls if call.ended is None)
-            if not running:
-                return tracking.confirm(rules, operation, now)
-            # One last poll at the deadline, but none that a Retry-After forbade.
-            return time_out(operation, now) if late and operation.failures else PollOperation(operation, running)
-        case _ if late:
-            return time_out(operation, now)
-    if rules.views:
-        return ReadViews(operation)
-    return posting.post_without_views(rules, operation, now, may_have_started=may_have_started)

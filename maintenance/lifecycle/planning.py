@@ -1,160 +1,188 @@
-"""The planning phase: sort the targets by what the views show, split them into waves, take the lease. Pure."""
+"""The phase PLAN: split the targets into waves, take the lease, choose what to post next. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import Entry, Lease, cancellation, has_lease, lease_holder
+from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, cancellation, leases_of, own_leases
 from maintenance.domain.errors import Problem
 from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import ErrorDetail
-from maintenance.domain.operation import Operation, Outcome, Phase, Result, Rollout, Status
-from maintenance.lifecycle.actions import Action, Rules, TakeLease, ViewsRead
-from maintenance.lifecycle.posting import cancel_rollout, start_wave
-from maintenance.lifecycle.transitions import end, reject, retry
-from maintenance.lifecycle.verdicts import completed_before, touched_since
+from maintenance.domain.operation import Operation, Outcome, Phase, Result, Status
+from maintenance.lifecycle.actions import Action, Looked, Read, Rules, TakeLease
+from maintenance.lifecycle.ending import cancel, duplicate, end, proceed, reject, retry, time_out, wait
+from maintenance.lifecycle.tracking import close_wave
+from maintenance.lifecycle.waves import most_down, most_per_flexible_wave, split, within
 
 
-def plan_waves(
-    rules: Rules,
-    operation: Operation,
-    observation: ViewsRead,
-    now: datetime,
-    *,
-    may_have_started: bool,
-) -> Action:
-    """Split the targets into waves and start the first, if nothing is in the way."""
-    entries = observation.entries
-    # A dry run posts nothing, so nothing can be its work.
-    may_have_started = (may_have_started or operation.posted_at is not None) and not operation.dry_run
-    operation = unplanned = replace(operation, holds_lease=has_lease(entries, operation.request_id))
-    if (cancel := cancellation(entries, operation.scale_set.key, operation.request_id)) and not may_have_started:
-        return cancel_rollout(operation, cancel, now)
-    if (other := lease_holder(entries, operation.scale_set.key, operation.request_id, now)) is not None:
-        return wait_for_lease(rules, operation, other, now, may_have_started=may_have_started)
-    planned = plan(operation, observation.instances, may_have_started=may_have_started)
-    operation = planned.operation
-    if planned.problems and not (may_have_started and planned.under_way):
-        return reject(operation, planned.problems, now)
+def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
+    """While nothing may be posted yet, only the cancellation markers are read."""
+    waiting = operation.resume_at is not None and now < operation.resume_at
+    return Read(operation, views=rules.views and not waiting, coordination=not operation.dry_run or waiting)
+
+
+def plan(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+    """What was read before anything is posted: is something in the way, and what comes first?"""
+    key = operation.scale_set.key
+    marker = cancellation(looked.entries, key, operation.request_id, operation.requested_at)
+    if marker is not None:
+        return cancel(operation, marker, now)
+    if now >= operation.deadline:
+        return time_out(operation, now)
+    if operation.resume_at is not None and now < operation.resume_at:
+        return wait(rules, operation, now, operation.resume_at)
+    if rules.views and looked.instances is None:
+        return proceed(operation, now)
+    if not rules.views:
+        return _plan_without_views(rules, operation, looked, now)
+    operation = replace(operation, flexible=looked.flexible)
+    if not operation.planned:
+        operation, problems = split_targets(operation, looked.instances or ())
+        if problems:
+            return reject(operation, problems, now)
     if operation.dry_run:
         waves = enumerate(operation.waves)
         would = {i: Outcome(Result.WOULD_MAINTAIN, wave=n) for n, wave in waves for i in wave}
         return end(operation.with_outcomes(would), now, Status.NOTHING_TO_DO)
     if not operation.waves:
         return end(operation, now)
-    operation = replace(operation, phase=Phase.POSTING)
-    if len(operation.waves) > 1 and not operation.holds_lease:
-        return TakeLease(operation, observation.instances, unplanned)
-    return start_wave(rules, operation, observation.instances, entries, now, may_have_started=may_have_started)
+    if (way := _lease(rules, operation, looked, now)) is not None:
+        return way
+    if operation.leased_at is None:
+        operation = replace(operation, leased_at=now)
+    return _choose(rules, operation, looked, now)
 
 
-def after_lease(
-    rules: Rules, taken: TakeLease, entries: Sequence[Entry], now: datetime, *, may_have_started: bool
-) -> Action:
-    """The request's lease is in the queue; whose was first holds the scale set. The lease stays and keeps its place."""
-    scale_set = taken.operation.scale_set
-    if (other := lease_holder(entries, scale_set.key, taken.operation.request_id, now)) is not None:
-        return wait_for_lease(
-            rules, replace(taken.unplanned, holds_lease=True), other, now, may_have_started=may_have_started
-        )
-    leased = replace(taken.operation, holds_lease=True)
-    return start_wave(rules, leased, taken.instances, entries, now, may_have_started=may_have_started)
+def _plan_without_views(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+    operation = replace(operation, planned=True, waves=operation.waves or (operation.targets or (),))
+    if operation.dry_run:
+        return end(operation, now, Status.NOTHING_TO_DO)
+    if (way := _lease(rules, operation, looked, now)) is not None:
+        return way
+    batch = operation.targets or ()
+    return proceed(replace(operation, phase=Phase.POST, batch=batch, leased_at=operation.leased_at or now), now)
 
 
-def wait_for_lease(
-    rules: Rules, operation: Operation, other: Lease, now: datetime, *, may_have_started: bool
-) -> Action:
-    """Another request holds the scale set: wait for its end, or be rejected, as the app is set."""
-    reason = (
-        f"request {other.request_id} holds the lease of this scale set until {other.until.isoformat()} at the latest"
-    )
-    if rules.queue_rollouts or may_have_started:
-        return retry(rules, operation, ErrorDetail("LeaseHeld", f"Not started: {reason}."), now)
-    return reject(operation, [Problem("scale set", reason, operation.scale_set.resource_id)], now)
+def _lease(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action | None:
+    """What to do about the lease of the scale set; None where this run holds it."""
+    leases = leases_of(looked.entries, operation.scale_set.key)
+    own = own_leases(leases, operation.run_id)
+    holder = leases[0] if leases else None
+    if holder is not None and holder.run_id != operation.run_id:
+        same = (holder.request_id, holder.content) == (operation.request_id, operation.content)
+        if same and operation.started_at is None:
+            return duplicate(operation, holder.run_id, now)
+        if not rules.wait_for_lease and operation.started_at is None:
+            message = f"request {holder.request_id} holds its lease until {holder.until.isoformat()} at the latest"
+            return reject(operation, [Problem("scale set", message, operation.scale_set.resource_id)], now)
+    if not own:
+        # A run that had its lease and posted does not stand in line again: it was released, or ran out.
+        if operation.started_at is not None:
+            lost = ErrorDetail("LeaseLost", "The run's lease of the scale set is gone; nothing more is started.")
+            return end(replace(operation, error=lost), now)
+        return TakeLease(operation, looked, operation.deadline + LEASE_OUTLASTS_DEADLINE)
+    if holder is not None and holder.run_id != operation.run_id:
+        message = f"Not started: request {holder.request_id} holds the lease of this scale set."
+        # What is planned now is planned anew then.
+        unplanned = operation if operation.started_at else replace(operation, planned=False, waves=(), outcomes={})
+        leased = replace(unplanned, leased_at=operation.leased_at or now)
+        return retry(rules, leased, ErrorDetail("LeaseHeld", message), now)
+    behind = any(lease.run_id != operation.run_id for lease in leases)
+    if behind and now < (operation.leased_at or now) + rules.timing.lease_wait and operation.started_at is None:
+        # One behind may have read the queue before this lease showed; what it posted then must be in the views.
+        leased_at = operation.leased_at or now
+        fresh = replace(operation, planned=False, waves=(), outcomes={}, leased_at=leased_at)
+        return wait(rules, fresh, now, leased_at + rules.timing.lease_wait)
+    return None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The operation with its waves, and with the outcomes of those that need none; `problems` where the request asks
-    to be rejected rather than to skip instances. `under_way`: some targets are being maintained, or were just now."""
+def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[Operation, tuple[Problem, ...]]:
+    """The operation with its waves, and with the outcomes of those that need none; problems where the request asks to
+    be rejected rather than to skip instances.
 
-    operation: Operation
-    problems: tuple[Problem, ...] = field(default=())
-    under_way: bool = False
-
-
-def plan(operation: Operation, instances: Sequence[Instance], *, may_have_started: bool) -> Plan:
-    """Sort the targets and split the eligible ones into waves.
-
-    Instances that are being updated right now are waited for: together with the others where all go in one wave, in
-    waves of their own before the others in a rollout, since what is down already counts towards what may be down.
-    `may_have_started`: an earlier run may have started this request, so what has ended since counts as its work, and is followed
-    like what still runs.
+    Instances that are being updated, and those whose view was not reported, stand in the waves: they are waited for.
     """
     found, missing = select(instances, operation.targets)
-    eligible: list[Instance] = []
-    running: list[Instance] = []
+    standing: list[Instance] = []
     outcomes: dict[str, Outcome] = {}
     problems: list[Problem] = []
     for target in missing:
         outcomes[target] = Outcome(Result.NOT_FOUND, "the scale set has no instance with this id")
         problems.append(Problem("instanceIds", "the scale set has no instance with this id", target))
     for target, instance in found.items():
-        if may_have_started and touched_since(instance, operation.requested_at):
-            running.append(replace(instance, instance_id=target))
-            continue
         match instance.state:
-            case InstanceState.ELIGIBLE:
-                eligible.append(replace(instance, instance_id=target))
-            case InstanceState.IN_PROGRESS:
-                running.append(replace(instance, instance_id=target))
+            case InstanceState.ELIGIBLE | InstanceState.IN_PROGRESS | InstanceState.UNREPORTED:
+                standing.append(replace(instance, instance_id=target))
             case InstanceState.COMPLETED:
-                outcomes[target] = completed_before(instance)
+                outcomes[target] = already_completed(instance)
             case _:
                 outcomes[target] = Outcome(Result.SKIPPED, instance.why)
                 problems.append(Problem("instanceIds", instance.why, target))
     most = most_per_flexible_wave(found) if operation.flexible else None
-    if operation.rollout.limited or most is not None:
-        # They may be posted themselves after their update, so their waves keep within the limits too.
-        running_waves = split(running, operation.rollout, most=most)
-        waves = (*running_waves, *split(eligible, operation.rollout, most=most))
-    else:
-        waves = split([*eligible, *running], operation.rollout)
+    waves = split(standing, operation.rollout, most=most)
     # From here on the waves and the outcomes name every target.
-    planned = replace(operation, targets=None, waves=waves, outcomes=outcomes)
-    return Plan(planned, tuple(problems) if operation.reject_ineligible else (), bool(running))
+    planned = replace(operation, planned=True, targets=None, waves=waves, outcomes=outcomes)
+    return planned, tuple(problems) if operation.reject_ineligible else ()
 
 
-def split(instances: Iterable[Instance], rollout: Rollout, *, most: int | None = None) -> tuple[tuple[str, ...], ...]:
-    """Every instance in exactly one wave, in stable order: by update domain where asked for, else as given.
-
-    No wave is larger than `rollout.wave_size`; with `by_update_domain` no wave mixes domains, and instances whose
-    domain the view does not tell come last, among themselves. `most`: an upper bound that is not the request's.
-    """
-    ordered = list(instances)
-    size = min(rollout.wave_size(len(ordered)), most or len(ordered) or 1)
-    if not rollout.by_update_domain:
-        return tuple(_cut([instance.instance_id for instance in ordered], size))
-    domains: dict[int | None, list[str]] = {}
-    for instance in ordered:
-        domains.setdefault(instance.update_domain, []).append(instance.instance_id)
-    known = sorted(domain for domain in domains if domain is not None)
-    order: list[int | None] = [*known, *([None] if None in domains else [])]
-    return tuple(wave for domain in order for wave in _cut(domains[domain], size))
-
-
-def most_per_flexible_wave(instance_ids: Iterable[str]) -> int:
-    """How many VMs of a Flexible scale set fit into one wave.
-
-    Each has an operation of its own, with a URL of up to 4 KB, and all stand in one record of at most 200 KB beside the
-    name of every VM, which stands there twice.
-    """
-    names = sum(2 * len(instance_id) + 80 for instance_id in instance_ids)
-    return min(max((180_000 - names) // 4_000, 1), 30)
+def _choose(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+    """Those of the wave that are posted next; what needs nothing gets its outcome."""
+    instances = looked.instances or ()
+    operation, eligible, blocked = sort_wave(operation, instances)
+    if not eligible and not blocked:
+        return close_wave(rules, operation, operation, now)
+    if not eligible:
+        return _wait_for_others(rules, operation, blocked, now)
+    by_id = {instance.instance_id: instance for instance in instances}
+    batch = within(most_down(operation, by_id), eligible, by_id)
+    if operation.one_by_one:
+        batch = batch[:1]
+    if not batch:
+        down = sum(instance.is_down for instance in instances)
+        message = f"Not started: {down} instances of the scale set are down or updating already."
+        return retry(rules, operation, ErrorDetail("InstancesDown", message), now)
+    found, _ = select(instances, batch)
+    baseline = {instance_id: found[instance_id].baseline for instance_id in batch}
+    posting = replace(operation, phase=Phase.POST, batch=batch, baseline=baseline, blocked_since=None)
+    return proceed(posting, now)
 
 
-def _cut(ids: list[str], size: int) -> Iterator[tuple[str, ...]]:
-    for start in range(0, len(ids), size):
-        yield tuple(ids[start : start + size])
+def sort_wave(
+    operation: Operation, instances: Sequence[Instance]
+) -> tuple[Operation, tuple[str, ...], tuple[str, ...]]:
+    """The operation with the outcomes of those that need nothing more, the eligible, and those that others update."""
+    found, missing = select(instances, operation.left_of_wave())
+    gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
+    outcomes = dict.fromkeys(missing, gone)
+    eligible: list[str] = []
+    blocked: list[str] = []
+    for instance_id, instance in found.items():
+        match instance.state:
+            case InstanceState.ELIGIBLE:
+                eligible.append(instance_id)
+            case InstanceState.IN_PROGRESS | InstanceState.UNREPORTED:
+                blocked.append(instance_id)
+            case InstanceState.COMPLETED:
+                outcomes[instance_id] = already_completed(instance)
+            case _:
+                outcomes[instance_id] = Outcome(Result.SKIPPED, instance.why, operation.wave)
+    return operation.with_outcomes(outcomes), tuple(eligible), tuple(blocked)
+
+
+def _wait_for_others(rules: Rules, operation: Operation, blocked: tuple[str, ...], now: datetime) -> Action:
+    """Only instances are left that somebody else updates, or whose view is not reported: for a bounded time."""
+    since = operation.blocked_since or now
+    if now < since + rules.timing.foreign:
+        waiting = replace(operation, blocked_since=since)
+        message = f"{len(blocked)} instances are being updated by others, or their views are not reported."
+        return retry(rules, waiting, ErrorDetail("InstancesBusy", message), now)
+    skipped = Outcome(Result.SKIPPED, "it was still being updated by somebody else", operation.wave)
+    left = operation.with_outcomes(dict.fromkeys(blocked, skipped))
+    return close_wave(rules, left, left, now)
+
+
+def already_completed(instance: Instance) -> Outcome:
+    """The outcome of an instance that is found completed before this run started anything for it."""
+    return Outcome(Result.ALREADY_COMPLETED, instance.why)

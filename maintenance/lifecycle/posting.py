@@ -1,17 +1,16 @@
-"""The posting phase: check a wave by the views, post it, and read what ARM answered. Pure.
+"""The phases POST and JUDGE: post a batch if nothing changed since it was planned, and judge whether ARM took it. Pure.
 
-A Uniform scale set takes one call for a wave, a Flexible one takes one for each VM; all calls of a wave are tracked in
-one operation.
+A Uniform scale set takes one call for a batch, a Flexible one takes one for each VM.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import CancellationMarker, Entry, cancellation
-from maintenance.domain.instances import Instance, InstanceState, select
+from maintenance.domain.coordination import cancellation, leases_of, own_leases
+from maintenance.domain.instances import InstanceState, select
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -22,127 +21,111 @@ from maintenance.domain.observations import (
     Succeeded,
     Throttled,
 )
-from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Post, Posted, ReadViews, Rules
-from maintenance.lifecycle.tracking import close_wave, confirm
-from maintenance.lifecycle.transitions import end, failed, retry, started, still_unauthorized, wait
-from maintenance.lifecycle.verdicts import completed_before, touched_since
+from maintenance.domain.operation import Call, Operation, Phase
+from maintenance.lifecycle.actions import Action, LeaveToJudge, Looked, Posted, Read, Rules, Submit
+from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
+from maintenance.lifecycle.tracking import confirm
+from maintenance.lifecycle.verdicts import is_changed
+from maintenance.lifecycle.waves import most_down, within
+
+UNKNOWN = ErrorDetail(
+    "OutcomeUnknown", "performMaintenance was sent, its outcome is not known, and instance views are not read."
+)
+LEASE_LOST = ErrorDetail("LeaseLost", "The run's lease of the scale set is gone; nothing more is started.")
 
 
-def cancel_rollout(operation: Operation, cancel: CancellationMarker, now: datetime) -> Action:
-    """The request was canceled before it, or its next wave, was started."""
-    because = f" ({cancel.reason})" if cancel.reason else ""
-    told = f"The request was canceled{because}. What Resource Manager had started before is not undone."
-    untouched = replace(operation, posted_at=None, calls=(), error=ErrorDetail("Canceled", told), holds_lease=True)
-    return end(untouched, now, Status.CANCELED)
+def deliver(rules: Rules, operation: Operation, now: datetime, *, redelivered: bool) -> Action:
+    """A redelivered POST record never acts: its first delivery may have sent the next record, and nobody else has
+    acted on it, or it would be gone."""
+    if redelivered:
+        return proceed(planning_again(operation), now)
+    return Read(operation, views=rules.views, coordination=True)
 
 
-def start_wave(
-    rules: Rules,
-    operation: Operation,
-    instances: Sequence[Instance],
-    entries: Sequence[Entry],
-    now: datetime,
-    *,
-    may_have_started: bool,
+def post(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+    """What was read last before the POST: whatever changed since the batch was planned goes back to PLAN."""
+    marker = cancellation(looked.entries, operation.scale_set.key, operation.request_id, operation.requested_at)
+    if marker is not None:
+        return cancel(operation, marker, now)
+    if now >= operation.deadline:
+        return time_out(operation, now)
+    leases = leases_of(looked.entries, operation.scale_set.key)
+    if not own_leases(leases, operation.run_id):
+        return end(replace(operation, error=LEASE_LOST), now)
+    if leases[0].run_id != operation.run_id or (rules.views and not _as_planned(operation, looked)):
+        return proceed(planning_again(operation), now)
+    judge = replace(operation, phase=Phase.JUDGE, posted_at=now, transient_error=operation.transient_error)
+    groups: tuple[tuple[str, ...] | None, ...] = (operation.batch or None,)
+    if operation.flexible:
+        groups = tuple((vm_name,) for vm_name in operation.batch)
+    due = now + rules.timing.settle
+    return Submit(operation, judge.with_next_number(), due, groups, looked.asked_at or now)
+
+
+def _as_planned(operation: Operation, looked: Looked) -> bool:
+    instances = looked.instances or ()
+    found, missing = select(instances, operation.batch)
+    if missing or any(
+        instance.state is not InstanceState.ELIGIBLE
+        or is_changed(instance, operation.baseline.get(instance_id)) is not False
+        for instance_id, instance in found.items()
+    ):
+        return False
+    by_id = {instance.instance_id: instance for instance in instances}
+    return within(most_down(operation, by_id), operation.batch, by_id) == operation.batch
+
+
+def after_submission(
+    rules: Rules, operation: Operation, posted: Sequence[Posted], began_at: datetime, now: datetime
 ) -> Action:
-    """Sort the wave's instances by what they show now, and post those that may be."""
-    unsettled = may_have_started or operation.posted_at is not None
-    found, missing = select(instances, operation.current_wave)
-    operation, eligible, running = _classify(operation, found, missing, unsettled=unsettled)
-    running_call = Call(running, ended="unknown" if unsettled else "foreign")
-    if not eligible:
-        # Trouble with the POST is behind us; until then it counts, or a POST that always fails would never slow down.
-        operation = replace(operation, failures=0, transient_error=None)
-        return watch(rules, operation, [running_call], now) if running else close_wave(rules, operation, now)
-    if unsettled:
-        asked = operation.posted_at or now
-        operation = replace(operation, posted_at=asked)
-        if running:
-            return watch(rules, operation, [Call((*eligible, *running), ended="unknown")], now)
-        # A run that died may have posted a moment ago, however long ago the one before it did.
-        settled_at = (now if may_have_started else asked) + rules.timing.settle
-        if now < settled_at:
-            return wait(operation, now, settled_at)
-    if (cancel := cancellation(entries, operation.scale_set.key, operation.request_id)) is not None:
-        if not running:
-            return cancel_rollout(operation, cancel, now)
-        # What runs is waited for, so that the event can say how it ended; nothing more is started.
-        return watch(rules, operation, [running_call, Call(eligible, ended="unsent")], now)
-    stopped = tuple(i for i in (*eligible, *running) if found[i].power not in (None, "running"))
-    operation = replace(operation, stopped_before=stopped, calls=(running_call,) if running else ())
-    return Post(operation, eligible)
-
-
-def _classify(
-    operation: Operation, found: Mapping[str, Instance], missing: Sequence[str], *, unsettled: bool
-) -> tuple[Operation, tuple[str, ...], tuple[str, ...]]:
-    """The operation with the outcomes of those that need nothing more, the eligible, and those to be followed: they
-    are being updated or, where an earlier run may have posted, have been."""
-    gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
-    outcomes = {i: gone for i in missing if i not in operation.outcomes}
-    eligible: list[str] = []
-    running: list[str] = []
-    for instance_id, instance in found.items():
-        if instance_id in operation.outcomes:
-            continue
-        if unsettled and touched_since(instance, operation.requested_at):
-            running.append(instance_id)
-            continue
-        match instance.state:
-            case InstanceState.ELIGIBLE:
-                eligible.append(instance_id)
-            case InstanceState.IN_PROGRESS:
-                running.append(instance_id)
-            case InstanceState.COMPLETED:
-                outcomes[instance_id] = completed_before(instance)
-            case _:
-                outcomes[instance_id] = Outcome(Result.SKIPPED, instance.why, operation.wave)
-    return operation.with_outcomes(outcomes), tuple(eligible), tuple(running)
-
-
-def watch(rules: Rules, operation: Operation, calls: Sequence[Call], now: datetime) -> Action:
-    """Follow by the instance views alone."""
-    watching = replace(
-        operation, phase=Phase.TRACKING, calls=tuple(calls), confirming_since=now, failures=0, transient_error=None
+    """performMaintenance answered, or did not, for each group of the batch. `operation` is the POST record; JUDGE has
+    its next number."""
+    answered = replace(operation, number=operation.number + 1, posted_at=began_at)
+    taken = [call for ids, submission in posted if (call := _taken(ids or (), submission)) is not None]
+    doubtful = [ids or () for ids, submission in posted if isinstance(submission, Ambiguous)]
+    if not taken and doubtful:
+        return LeaveToJudge(operation)
+    if not taken:
+        return _not_started(rules, answered, posted, now)
+    calls = (*taken, *(Call(ids, ended="unknown") for ids in doubtful))
+    answered = _note_refusals(answered, posted)
+    tracked = replace(
+        took(answered, now),
+        phase=Phase.TRACK,
+        # What was refused or not sent stays in its wave and is planned again.
+        batch=operation.batch if not operation.flexible else tuple(i for call in calls for i in call.instance_ids),
+        calls=calls,
+        failures=0,
+        transient_error=None,
+        final_at=now if all(call.ended for call in calls) else None,
     )
-    return wait(started(watching, now), now, rules.timing.next_read(now))
-
-
-def post_without_views(rules: Rules, operation: Operation, now: datetime, *, may_have_started: bool) -> Action:
-    if operation.dry_run:
-        return end(operation, now, Status.NOTHING_TO_DO)
-    operation = replace(operation, phase=Phase.POSTING, waves=operation.waves or (operation.targets or (),))
-    if may_have_started or operation.posted_at is not None:
-        error = ErrorDetail(
-            "OutcomeUnknown",
-            "performMaintenance was sent, its outcome is not known, and this app does not read instance views.",
-            details=(operation.transient_error,) if operation.transient_error else (),
-        )
-        return end(replace(started(operation, now), error=error), now)
-    return Post(operation, operation.targets)
-
-
-def after_submission(rules: Rules, operation: Operation, posted: Sequence[Posted], now: datetime) -> Action:
-    """performMaintenance answered, or did not, for each call of the wave."""
-    under_way = [call for ids, submission in posted if (call := _under_way(ids or (), submission)) is not None]
-    if under_way:
-        return _track(rules, operation, posted, under_way, now)
-    ambiguous = [submission for _, submission in posted if isinstance(submission, Ambiguous)]
-    if ambiguous:
-        pauses = [submission.retry_after for submission in ambiguous if submission.retry_after is not None]
-        asked = replace(operation, transient_error=ambiguous[0].error, posted_at=now, failures=operation.failures + 1)
-        later = rules.timing.back_off(now, asked.failures, operation.message_id, max(pauses, default=None))
-        return wait(asked, now, max(later, now + rules.timing.settle))
-    return _not_started(rules, operation, posted, now)
+    dues = [
+        rules.timing.next_poll(now, submission.retry_after)
+        for _, submission in posted
+        if isinstance(submission, Accepted)
+    ]
+    errors = [submission.error for _, submission in posted if isinstance(submission, Failed)]
+    if errors:
+        tracked = replace(tracked, error=errors[-1])
+    if not dues or (not rules.views and all(call.ended for call in calls)):
+        if not rules.views:
+            return confirm(rules, tracked, now)
+        return proceed(tracked, now)
+    return wait(rules, tracked, now, min(dues))
 
 
 def after_untrusted(operation: Operation, error: ErrorDetail, now: datetime) -> Action:
-    """ARM's answer points somewhere that must not be followed: nothing it says can be relied on."""
-    return end(replace(started(operation, now), error=error), now)
+    """ARM's response points somewhere that must not be followed: nothing it says can be relied on."""
+    number = operation.number + (operation.phase is Phase.POST)
+    doubtful = replace(took(operation, now), number=number, phase=Phase.TRACK, error=error)
+    return end(doubtful, now)
 
 
-def _under_way(ids: tuple[str, ...], submission: Submission) -> Call | None:
+def planning_again(operation: Operation) -> Operation:
+    return replace(operation, phase=Phase.PLAN, batch=(), baseline={}, calls=(), posted_at=None)
+
+
+def _taken(ids: tuple[str, ...], submission: Submission | None) -> Call | None:
     """The call to follow, where ARM took it; None where it did not, or may not have."""
     match submission:
         case Accepted(url=url, kind=kind):
@@ -154,66 +137,73 @@ def _under_way(ids: tuple[str, ...], submission: Submission) -> Call | None:
     return None
 
 
-def _track(
-    rules: Rules, operation: Operation, posted: Sequence[Posted], under_way: Sequence[Call], now: datetime
-) -> Action:
-    calls = [*operation.calls, *under_way]
-    dues = []
-    error = operation.error
-    for ids, submission in posted:
-        match submission:
-            case Accepted(retry_after=retry_after):
-                dues.append(rules.timing.next_poll(now, retry_after))
-            case Failed(error=why):
-                error = why
-            case Refused(error=why):
-                calls.append(Call(ids or (), ended="refused", error=why))
-            case Ambiguous(error=why):
-                calls.append(Call(ids or (), ended="unknown", error=why))
-            case Throttled():
-                calls.append(Call(ids or (), ended="unsent"))
-    following = replace(
-        operation,
-        phase=Phase.TRACKING,
-        calls=tuple(calls),
-        posted_at=None,
-        confirming_since=now,
-        failures=0,
-        transient_error=None,
-        error=error,
-    )
-    begun = started(following, now)
-    if not dues or (not rules.views and all(call.ended for call in calls)):
-        return confirm(rules, begun, now)
-    return wait(begun, now, min(dues))
-
-
 def _not_started(rules: Rules, operation: Operation, posted: Sequence[Posted], now: datetime) -> Action:
-    refused = [(ids or (), answer) for ids, answer in posted if isinstance(answer, Refused)]
-    throttled = [answer for _, answer in posted if isinstance(answer, Throttled)]
-    unauthorized = [answer for _, answer in refused if answer.status == 401]
-    # A 401 can be a token that was revoked a moment ago, a 403 is a missing role: only the first may pass.
-    if unauthorized and not still_unauthorized(operation, unauthorized[0].error):
-        return retry(rules, operation, unauthorized[0].error, now)
-    if throttled:
-        for ids, answer in refused:
-            outcomes = dict.fromkeys(ids, failed(answer.error, operation.wave))
-            operation = operation.with_outcomes(outcomes)
-        pauses = [answer.retry_after for answer in throttled if answer.retry_after is not None]
-        return retry(rules, operation, throttled[0].error, now, retry_after=max(pauses, default=None))
-    calls = tuple(Call(ids, ended="refused", error=answer.error) for ids, answer in refused)
-    closing = replace(
-        operation,
-        phase=Phase.TRACKING,
-        calls=(*operation.calls, *calls),
-        posted_at=None,
-        confirming_since=now,
+    """Nothing was done, for sure: look again, and post what may be posted then."""
+    refused = [submission for _, submission in posted if isinstance(submission, Refused)]
+    throttled = [submission for _, submission in posted if isinstance(submission, Throttled)]
+    denied = next((each for each in refused if each.status in (401, 403)), None)
+    again = planning_again(operation)
+    if denied is not None and (denied.status == 403 or still_unauthorized(operation, denied.error)):
+        return end(replace(again, error=denied.error), now)
+    pauses = [each.retry_after for each in throttled if each.retry_after is not None]
+    errors = [each.error for each in (*throttled, *refused)]
+    error = errors[0] if errors else ErrorDetail("TooLate", "What was read before the POST was too old to act on.")
+    if denied is None:
+        again = planning_again(_note_refusals(operation, posted))
+    return retry(rules, again, error, now, retry_after=max(pauses, default=None))
+
+
+def _note_refusals(operation: Operation, posted: Sequence[Posted]) -> Operation:
+    """Refused twice with the same batch: one instance at a time. Refused twice, and the last time alone: failed."""
+    refusals = {
+        instance_id: submission.error
+        for ids, submission in posted
+        if isinstance(submission, Refused) and submission.status not in (401, 403)
+        for instance_id in ids or ()
+    }
+    again = set(refusals) & set(operation.refused)
+    alone = operation.flexible or len(operation.batch) == 1
+    if alone:
+        operation = operation.with_outcomes({i: failed(refusals[i], operation.wave) for i in again})
+    elif again == set(operation.batch):
+        operation = replace(operation, one_by_one=True)
+    kept = tuple(dict.fromkeys((*operation.refused, *refusals)))
+    return replace(operation, refused=tuple(i for i in kept if i not in operation.outcomes))
+
+
+# ------------------------------------------------------------------ the phase JUDGE
+
+
+def deliver_judge(rules: Rules, operation: Operation, now: datetime) -> Action:
+    """Nobody said what became of the POST."""
+    if not rules.views:
+        return end(replace(took(operation, now), error=UNKNOWN), now)
+    return Read(operation, views=True, coordination=False, newer_than=operation.posted_at)
+
+
+def judge(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+    """A change since the baseline proves that the POST was taken, of one instance for all of its call; no change in any
+    proves that it was not."""
+    found, missing = select(looked.instances or (), operation.batch)
+    changes = {i: is_changed(found.get(i), operation.baseline.get(i)) for i in operation.batch}
+    lost = ErrorDetail("PostLost", "The instance views show that performMaintenance was not carried out.")
+    if all(changed is False for changed in changes.values()):
+        again = replace(planning_again(operation), transient_error=operation.transient_error or lost)
+        return proceed(replace(again, failures=operation.failures + 1), now)
+    if not any(changes.values()):
+        if now >= operation.deadline:
+            return time_out(operation, now)
+        return wait(rules, operation, now, rules.timing.next_read(now))
+    taken = operation.batch
+    if operation.flexible:
+        # Each VM's call is judged for itself.
+        taken = tuple(i for i in operation.batch if changes[i] is not False)
+    tracked = replace(
+        took(operation, now),
+        phase=Phase.TRACK,
+        batch=tuple(i for i in taken if i not in missing) or taken,
+        calls=(Call(taken, ended="unknown"),),
+        final_at=now,
         failures=0,
-        transient_error=None,
     )
-    if rules.views and any(answer.status == 409 for _, answer in refused):
-        # A conflict can mean that the maintenance runs already: the views tell.
-        return ReadViews(closing)
-    for ids, answer in refused:
-        closing = closing.with_outcomes(dict.fromkeys(ids, failed(answer.error, operation.wave)))
-    return close_wave(rules, closing, now)
+    return proceed(tracked, now)

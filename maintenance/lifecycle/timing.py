@@ -12,18 +12,30 @@ FEW_CALLS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Pauses between looks at Azure. The defaults are those of the ARM contract: polls 10 s to 10 min apart, 60 s
-    where no Retry-After was given.
+    """Pauses between calls to Azure, and how long things may take. Polls: the ARM contract's 10 s to 10 min, 60 s where
+    there is no Retry-After.
 
-    `settle`: how long after a POST of unknown outcome the instance views can be trusted to show it.
-    `confirm`: how long the views may take to confirm what ARM called succeeded.
+    `confirm`: how long the views may take to confirm what ARM called succeeded. `view_lag`: how old what a view shows
+    may be. `settle`: how long after a POST record was begun its outcome can be judged by the views. Its default is
+    2 x lock (5 min; a lock can be lost early without being counted) + stopwatch (2 min) + a call's time-out (45 s)
+    + view lag (2 min) + clocks (5 min). `stopwatch`: how long after its successor was sent a POST may be made.
+    `look`: how old may be what was read before a POST. `slice`: the longest wait of any record but JUDGE. `lease_wait`:
+    how long a lease must have been up before it counts against those behind it. `release_look`: when the coordination
+    queue is read again after the end for a lease that came late. `foreign`: how long others' updates are waited for.
     """
 
     min_poll: timedelta = timedelta(seconds=10)
     max_poll: timedelta = timedelta(minutes=10)
     default_poll: timedelta = timedelta(seconds=60)
-    settle: timedelta = timedelta(seconds=30)
     confirm: timedelta = timedelta(minutes=5)
+    view_lag: timedelta = timedelta(minutes=2)
+    settle: timedelta = timedelta(minutes=20)
+    stopwatch: timedelta = timedelta(minutes=2)
+    look: timedelta = timedelta(minutes=1)
+    slice: timedelta = timedelta(minutes=10)
+    lease_wait: timedelta = timedelta(minutes=10)
+    release_look: timedelta = timedelta(minutes=6)
+    foreign: timedelta = timedelta(hours=1)
 
     def next_poll(self, now: datetime, retry_after: timedelta | None) -> datetime:
         """When to poll a running operation again."""

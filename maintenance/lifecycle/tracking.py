@@ -1,4 +1,4 @@
-"""X"""
+"""The phase TRACK: follow what ARM took, confirm it by the instance views, close the wave. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.instances import Instance, InstanceState, select
+from maintenance.domain.instances import Instance, select
 from maintenance.domain.observations import (
     ErrorDetail,
     Failed,
@@ -17,22 +17,31 @@ from maintenance.domain.observations import (
     Unreadable,
     Unreported,
 )
-from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, ReadViews, Rules
-from maintenance.lifecycle.events import progressed
-from maintenance.lifecycle.transitions import end, failed, time_out, wait
+from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
+from maintenance.lifecycle.actions import Action, Looked, Poll, Read, Rules
+from maintenance.lifecycle.ending import end, failed, proceed, time_out, wait
 from maintenance.lifecycle.verdicts import has_recovered, judge
 
 UNREPORTED = ErrorDetail(
-    "OutcomeUnknown", "ARM does not tell how the operation ended, and instance views are not read."
+    "OutcomeUnknown", "ARM does not report how the operation ended, and instance views are not read."
 )
+
+
+def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
+    running = tuple(call for call in operation.calls if call.ended is None)
+    if not running:
+        return confirm(rules, operation, now)
+    # One last poll at the deadline, but none that a Retry-After forbade.
+    if now >= operation.deadline and operation.failures:
+        return time_out(operation, now)
+    return Poll(operation, running)
 
 
 def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call, Reading]], now: datetime) -> Action:
     """The operation URLs were read, each with its call."""
     calls = list(operation.calls)
     dues: list[datetime] = []
-    error, transient_error, reported = operation.error, None, None
+    error, transient_error, status = operation.error, None, None
     for call, reading in readings:
         place = calls.index(call)
         match reading:
@@ -44,113 +53,130 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
             case Unreported(error=why, gone=gone):
                 transient_error = why
                 calls[place] = replace(call, ended="gone" if gone else "unreported", url=None)
-            case Running(status=status, retry_after=retry_after, url=url, remaining=remaining):
+            case Running(status=running, retry_after=retry_after, url=url, remaining=remaining):
                 if url is not None:
                     calls[place] = replace(call, url=url)
                 due = rules.timing.next_poll(now, retry_after)
                 dues.append(rules.timing.spread_out(due, now, remaining, operation.message_id))
-                reported = status
+                status = running
             case Throttled(error=why, retry_after=pause) | Unreadable(error=why, retry_after=pause):
                 transient_error = why
                 dues.append(rules.timing.back_off(now, operation.failures + 1, operation.message_id, pause))
     failures = operation.failures + 1 if transient_error else 0
     polled = tuple(calls)
-    if (polled, error, transient_error, failures) != (
-        operation.calls,
-        operation.error,
-        operation.transient_error,
-        operation.failures,
-    ):
+    before = (operation.calls, operation.error, operation.transient_error, operation.failures)
+    if (polled, error, transient_error, failures) != before:
         # Most polls find it running as before, and a copy of an operation costs as much as reading it.
         operation = replace(operation, calls=polled, error=error, transient_error=transient_error, failures=failures)
     if not dues:
-        return confirm(rules, replace(operation, failures=0, confirming_since=now), now)
+        return confirm(rules, replace(operation, failures=0, final_at=now), now)
     if now >= operation.deadline:
-        told = f"ARM's last word on the operation was {reported[:100]!r}." if reported else None
-        return time_out(operation, now, ErrorDetail("OperationRunning", told) if told else None)
-    return wait(operation, now, max(dues) if transient_error else min(dues))
+        message = f"The last status that ARM reported for the operation was {status[:100]!r}." if status else None
+        return time_out(operation, now, ErrorDetail("OperationRunning", message) if message else None)
+    return wait(rules, operation, now, max(dues) if transient_error else min(dues))
 
 
 def confirm(rules: Rules, operation: Operation, now: datetime) -> Action:
+    """Every call has its final status: read the views, or conclude without them."""
     if rules.views:
-        return ReadViews(operation)
+        return Read(operation, views=True, coordination=False, newer_than=operation.views_read_at or operation.final_at)
     settled: dict[str, Outcome] = {}
     for call in operation.calls:
         match call.ended:
             case "succeeded":
                 outcome = Outcome(Result.COMPLETED, "as ARM says; instance views are not read", operation.wave)
-            case "unknown" | "unreported" | "gone" | "foreign" | "unsent" | None:
-                operation = replace(operation, error=operation.error or UNREPORTED)
-                outcome = Outcome(Result.UNKNOWN, "ARM does not tell how it ended", operation.wave)
-            case _:
+            case "failed" | "canceled":
                 outcome = failed(call.error, operation.wave)
+            case _:
+                operation = replace(operation, error=operation.error or UNREPORTED)
+                outcome = Outcome(Result.UNKNOWN, "ARM does not report how it ended", operation.wave)
         settled.update(dict.fromkeys(call.instance_ids, outcome))
-    return close_wave(rules, operation.with_outcomes(settled), now)
+    return close_batch(rules, operation.with_outcomes(settled), now)
 
 
-def judge_wave(rules: Rules, operation: Operation, instances: Sequence[Instance], now: datetime) -> Action:
-    found, _ = select(instances, operation.current_wave)
-    since = operation.confirming_since or now
-    verdict = judge(operation, found, grace_over=now >= min(since + rules.timing.confirm, operation.deadline))
-    operation = operation.with_outcomes(verdict.settled)
+def judge_batch(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+    """The views were read after ARM's final status."""
+    read_at = looked.views_asked_at or now
+    found, _ = select(looked.instances or (), operation.batch)
+    verdict = judge(operation, found, read_at, rules.timing)
+    operation = replace(operation.with_outcomes(verdict.settled), views_read_at=read_at, updating=verdict.updating)
     if verdict.pending:
         if now >= operation.deadline:
             shown = ", ".join(verdict.pending[:20])
             last = ErrorDetail("InstancesPending", f"The instance views did not show these as done yet: {shown}.")
             return time_out(operation, now, last)
-        if any(found[i].state is InstanceState.IN_PROGRESS for i in verdict.pending):
+        if any((instance := found.get(i)) is not None and instance.provisioning == "updating" for i in verdict.pending):
             # The views can confirm nothing before the update is over, so their time begins then.
-            operation = replace(operation, confirming_since=now)
-        return wait(operation, now, rules.timing.next_read(now))
-    if verdict.again:
-        again = replace(operation, phase=Phase.POSTING, calls=(), posted_at=operation.posted_at or now)
-        return wait(again, now, rules.timing.next_read(now))
+            operation = replace(operation, final_at=now)
+        return wait(rules, operation, now, rules.timing.next_read(now))
     return _recover(rules, operation, found, now)
 
 
 def _recover(rules: Rules, operation: Operation, instances: Mapping[str, Instance], now: datetime) -> Action:
-    """Before another wave follows, the instances of this one must be well again."""
-    if operation.wave + 1 >= len(operation.waves):
-        return close_wave(rules, operation, now)
-    ill = [
+    """Before anything else is posted, the instances of this batch must be healthy again."""
+    last = operation.wave + 1 >= len(operation.waves) and not operation.left_of_wave()
+    unhealthy = [
         instance_id
-        for instance_id in operation.current_wave
-        if operation.outcomes[instance_id].result is Result.COMPLETED
+        for instance_id in operation.batch
+        if (outcome := operation.outcomes.get(instance_id)) is not None
+        and outcome.result is Result.COMPLETED
         and (instance := instances.get(instance_id)) is not None
-        and not has_recovered(instance, was_down=instance_id in operation.stopped_before)
+        and not has_recovered(instance, operation.baseline.get(instance_id))
     ]
-    if not ill:
-        return close_wave(rules, operation, now)
+    if last or not unhealthy:
+        return close_batch(rules, operation, now)
     since = operation.recovering_since or now
     give_up = min(since + operation.rollout.health_timeout, operation.deadline)
     if now < give_up:
-        recovering = replace(operation, recovering_since=since)
-        return wait(recovering, now, min(rules.timing.next_read(now), give_up))
-    told = f"maintained, but not healthy {operation.rollout.health_timeout} later"
-    unwell = {i: replace(operation.outcomes[i], message=told) for i in ill}
-    shown = ", ".join(ill[:20])
-    error = ErrorDetail("InstancesUnhealthy", f"The rollout stopped: {told}: {shown}.")
-    return end(replace(operation.with_outcomes(unwell), error=error), now)
+        due = min(rules.timing.next_read(now), give_up)
+        return wait(rules, replace(operation, recovering_since=since), now, due)
+    message = f"maintained, but not healthy {operation.rollout.health_timeout} later"
+    outcomes = {i: replace(operation.outcomes[i], message=message) for i in unhealthy}
+    shown = ", ".join(unhealthy[:20])
+    error = ErrorDetail("InstancesUnhealthy", f"The rollout stopped: {message}: {shown}.")
+    return end(replace(operation.with_outcomes(outcomes), error=error), now)
 
 
-def close_wave(rules: Rules, operation: Operation, now: datetime) -> Action:
-    failed = operation.count(Result.FAILED, Result.UNKNOWN)
+def close_batch(rules: Rules, operation: Operation, now: datetime) -> Action:
+    """The batch is judged: the rest of its wave, the next wave, or the end."""
     canceled = any(call.ended == "canceled" for call in operation.calls)
-    stop = failed > operation.rollout.max_failed_instances or canceled
-    if stop or operation.wave + 1 >= len(operation.waves):
+    failures = operation.count(Result.FAILED, Result.UNKNOWN)
+    if canceled or failures > operation.rollout.max_failed_instances:
         return end(operation, now, Status.CANCELED if canceled else None)
-    onward = replace(
+    cleared = replace(
         operation,
-        phase=Phase.POSTING,
-        wave=operation.wave + 1,
-        revision=-1,
+        phase=Phase.PLAN,
+        batch=(),
+        baseline={},
         calls=(),
+        updating=(),
         posted_at=None,
-        confirming_since=None,
+        final_at=None,
         recovering_since=None,
-        stopped_before=(),
+        blocked_since=None,
         failures=0,
         transient_error=None,
     )
-    told = (progressed(operation, now),)
-    return wait(onward, now, now + operation.rollout.pause_between_waves, told)
+    if not rules.views:
+        return end(operation, now)
+    if cleared.left_of_wave():
+        return proceed(cleared, now)
+    return close_wave(rules, cleared, operation, now)
+
+
+def close_wave(rules: Rules, cleared: Operation, operation: Operation, now: datetime) -> Action:
+    """Every instance of the wave has its outcome. `cleared` is what a further record holds, `operation` what an end
+    says."""
+    failures = operation.count(Result.FAILED, Result.UNKNOWN)
+    if failures > operation.rollout.max_failed_instances or operation.wave + 1 >= len(operation.waves):
+        return end(operation, now)
+    onward = replace(
+        cleared,
+        wave=operation.wave + 1,
+        one_by_one=False,
+        refused=(),
+        blocked_since=None,
+        resume_at=now + operation.rollout.pause_between_waves,
+        owed=(*operation.owed, Owed("progressed", now, operation.wave)),
+    )
+    return wait(rules, onward, now, now + operation.rollout.pause_between_waves)

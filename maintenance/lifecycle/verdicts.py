@@ -1,132 +1,160 @@
-"""X"""
+"""Judging a posted batch by the instance views: who is done, who failed, who is at work, who was never started. Pure.
+
+Each instance is compared with its baseline, how it was shown before the POST. ARM's status of the operation and the
+view must agree before an instance is called completed; what is not known is called unknown.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from maintenance.domain.instances import Instance, InstanceState
+from maintenance.domain.instances import Baseline, Instance, InstanceState
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Call, Operation, Outcome, Result
+from maintenance.lifecycle.timing import Timing
 
-# Azure's clocks and ours may differ; an earlier campaign lies days back, so a wide margin mistakes nothing.
-CLOCK_SKEW = timedelta(minutes=5)
+DONE = "maintenancecompleted"
+NOT_DONE = ("maintenanceaborted", "retrylater")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`settled` have their outcome; `pending` need another look; `again` were never started and may be."""
+    """`settled` have their outcome; `pending` need another reading; `untouched`: nothing was done to them, for sure, so
+    they may be posted again. `updating`: those seen updating since the POST."""
 
     settled: Mapping[str, Outcome] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
-    again: tuple[str, ...] = ()
+    untouched: tuple[str, ...] = ()
+    updating: tuple[str, ...] = ()
 
 
-def judge(operation: Operation, instances: Mapping[str, Instance], *, grace_over: bool) -> Verdict:
-    """What the views say of the current wave.
-
-    `instances` holds those of the wave that the view shows. `grace_over`: ARM called it succeeded, and the views had
-    their time to confirm.
-    """
+def judge(operation: Operation, instances: Mapping[str, Instance], read_at: datetime, timing: Timing) -> Verdict:
+    """What the views say of the batch. `instances` holds those of the batch that the view shows; `read_at`: when it was
+    asked for."""
     settled: dict[str, Outcome] = {}
     pending: list[str] = []
-    again: list[str] = []
-    for instance_id in operation.current_wave:
+    untouched: list[str] = []
+    updating = list(operation.updating)
+    for instance_id in operation.batch:
         if instance_id in operation.outcomes:
             continue
+        instance = instances.get(instance_id)
+        if instance is not None and instance.state is InstanceState.IN_PROGRESS and instance_id not in updating:
+            updating.append(instance_id)
         call = next((call for call in operation.calls if call.covers(instance_id)), None)
-        found = _judge_one(operation, call, instances.get(instance_id), grace_over=grace_over)
+        found = _judge_one(operation, call, instance_id, instance, read_at, timing)
         if isinstance(found, Outcome):
             settled[instance_id] = found
-        elif found == "again":
-            again.append(instance_id)
+        elif found == "untouched":
+            untouched.append(instance_id)
         else:
             pending.append(instance_id)
-    return Verdict(settled, tuple(pending), tuple(again))
+    return Verdict(settled, tuple(pending), tuple(untouched), tuple(updating))
 
 
 def _judge_one(
-    operation: Operation, call: Call | None, instance: Instance | None, *, grace_over: bool
+    operation: Operation,
+    call: Call | None,
+    instance_id: str,
+    instance: Instance | None,
+    read_at: datetime,
+    timing: Timing,
 ) -> Outcome | str:
     wave = operation.wave
+    ended = call.ended if call else "unknown"
+    final_at = operation.final_at or read_at
+    # What a view shows may be that old, so only then does it say that nothing is at work any more.
+    rested = read_at >= final_at + timing.view_lag
+    given_up = read_at >= final_at + max(timing.confirm, timing.view_lag)
     if instance is None:
         return Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", wave)
+    if not instance.reported:
+        return _unknown(wave, "its instance view was not reported") if given_up and ended is not None else "pending"
     if instance.state is InstanceState.IN_PROGRESS:
         return "pending"
+    baseline = operation.baseline.get(instance_id)
+    was_updating = instance_id in operation.updating
+    if instance.provisioning == "failed":
+        return Outcome(Result.FAILED, _account(call, instance, "its provisioning failed"), wave)
+    if is_completed(instance, baseline, succeeded=ended == "succeeded", was_updating=was_updating):
+        return Outcome(Result.COMPLETED, None if instance.maintenance else "no maintenance is planned any more", wave)
+    if ended is None:
+        return "pending"
     status = instance.maintenance
-    last = status.last_result if status else "none"
-    ended = call.ended if call else "unknown"
-    # Where a run died, posted_at is the time of the one that came after it.
-    posted_at = None if ended == "unknown" else operation.posted_at
-    recent = changed_since(instance, posted_at or operation.requested_at)
-    if ended in ("failed", "canceled", "refused"):
-        if last == "maintenancecompleted" and recent:
-            return Outcome(Result.COMPLETED, wave=wave)
-        if (
-            operation.views_read_at
-            and operation.confirming_since
-            and operation.views_read_at < operation.confirming_since
-        ):
-            # A look from before ARM's last word may not show what was completed until then.
-            return "pending"
-        return Outcome(Result.FAILED, _failure(call, status.last_message if status else None), wave)
-    if last in ("maintenanceaborted", "retrylater") and recent:
-        told = (status.last_message if status else None) or f"Azure ended it as {last}"
-        return Outcome(Result.FAILED, told, wave)
-    if status is None or (last == "maintenancecompleted" and (recent or ended == "succeeded" or not status.allowed)):
-        return Outcome(Result.COMPLETED, None if status else "no maintenance is planned any more", wave)
-    if ended == "succeeded":
-        return _unconfirmed(wave) if grace_over else "pending"
-    if not status.allowed:
-        return Outcome(Result.SKIPPED, instance.why, wave)
-    untouched = untouched_since(instance, operation.posted_at)
-    if ended in ("foreign", "unsent") or (ended == "unknown" and untouched):
-        return "again"
-    if ended == "unreported" and untouched:
+    if status and status.last_result in NOT_DONE and _differs(instance, baseline) and rested:
+        return Outcome(Result.FAILED, status.last_message or f"Azure ended it as {status.last_result}", wave)
+    if ended in ("failed", "canceled"):
+        return Outcome(Result.FAILED, _account(call, instance, None), wave) if rested else "pending"
+    if ended == "unknown" and baseline is not None and not _differs(instance, baseline):
+        if operation.flexible and operation.posted_at and read_at >= operation.posted_at + timing.settle:
+            return "untouched"
+        return _unknown(wave, "it is not known whether maintenance was started") if given_up else "pending"
+    if ended == "unreported":
         # ARM has it, and may not have come to it yet.
         return "pending"
-    return _unconfirmed(wave) if grace_over else "pending"
+    return _unknown(wave, "the instance view never showed how maintenance ended") if given_up else "pending"
 
 
-def _unconfirmed(wave: int) -> Outcome:
-    told = "maintenance was asked for and ended, but the instance view never showed it as completed"
-    return Outcome(Result.FAILED, told, wave)
+def is_completed(instance: Instance, baseline: Baseline | None, *, succeeded: bool, was_updating: bool) -> bool:
+    """Whether maintenance was done since the baseline, by positive proof: a result that was not there before; or an
+    absent status together with ARM's own `Succeeded`, or with an update that was seen."""
+    status = instance.maintenance
+    if status is None:
+        return (baseline is None or baseline.planned) and (succeeded or was_updating)
+    if status.last_result != DONE:
+        return False
+    if baseline is None:
+        return succeeded
+    if baseline.last_result != DONE:
+        return True
+    # It was completed in an earlier campaign, too.
+    moved = instance.changed_at != baseline.changed_at
+    return moved and (not status.allowed or ((succeeded or was_updating) and status.window != baseline.window))
 
 
-def has_recovered(instance: Instance, *, was_down: bool) -> bool:
-    """Whether the instance is up again: healthy where an application health extension tells, else running.
+def is_changed(instance: Instance | None, baseline: Baseline | None) -> bool | None:
+    """Whether anything happened to an instance since the baseline; None where that is not known. An instance that is
+    gone did not change on account of a POST."""
+    if instance is None:
+        return False
+    if not instance.reported or baseline is None:
+        return None
+    return _differs(instance, baseline)
 
-    `was_down`: it was not running before maintenance, so nothing better can be asked of it now.
+
+def has_recovered(instance: Instance, baseline: Baseline | None) -> bool:
+    """Whether the instance is up again: healthy where an application health extension reports, else running.
+
+    One that was not running before maintenance cannot be asked for more now.
     """
     if instance.healthy is not None:
         return instance.healthy
+    was_down = baseline is not None and baseline.power not in (None, "running")
     return was_down or instance.power in (None, "running")
 
 
-def touched_since(instance: Instance, since: datetime) -> bool:
-    """Whether maintenance was begun or has ended, well or badly, since: by a run that died, for all one knows."""
-    if instance.state is InstanceState.IN_PROGRESS:
+def _differs(instance: Instance, baseline: Baseline | None) -> bool:
+    if baseline is None or instance.state is InstanceState.IN_PROGRESS:
         return True
-    status = instance.maintenance
-    return status is not None and status.last_result != "none" and changed_since(instance, since)
+    now = instance.baseline
+    return (now.planned, now.allowed, now.last_result, now.window, now.changed_at) != (
+        baseline.planned,
+        baseline.allowed,
+        baseline.last_result,
+        baseline.window,
+        baseline.changed_at,
+    )
 
 
-def changed_since(instance: Instance, since: datetime) -> bool:
-    """Whether the instance changed after `since`, as far as the view tells; untold counts as changed."""
-    return instance.changed_at is None or instance.changed_at >= since - CLOCK_SKEW
+def _unknown(wave: int, why: str) -> Outcome:
+    return Outcome(Result.UNKNOWN, f"maintenance was asked for: {why}", wave)
 
 
-def untouched_since(instance: Instance, posted_at: datetime | None) -> bool:
-    """Whether the view proves that nothing was done to the instance since; only then may it be posted again."""
-    return posted_at is not None and instance.changed_at is not None and instance.changed_at < posted_at - CLOCK_SKEW
-
-
-def _failure(call: Call | None, told: str | None) -> str:
+def _account(call: Call | None, instance: Instance, why: str | None) -> str:
     error: ErrorDetail | None = call.error if call else None
-    return told or (f"{error.code}: {error.message}" if error else "ARM ended the operation without success")
-
-
-def completed_before(instance: Instance) -> Outcome:
-    """The outcome of an instance that is found completed before this request started anything."""
-    return Outcome(Result.ALREADY_COMPLETED, instance.why)
+    message = instance.maintenance.last_message if instance.maintenance else None
+    if why:
+        return f"{why}: {message}" if message else why
+    return message or (f"{error.code}: {error.message}" if error else "ARM ended the operation without success")

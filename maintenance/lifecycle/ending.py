@@ -1,0 +1,235 @@
+"""How a delivery goes on or ends a run: waiting, retrying, ending; and the phases END and REST. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, CancellationMarker
+from maintenance.domain.errors import Problem
+from maintenance.domain.instances import select
+from maintenance.domain.observations import ErrorDetail
+from maintenance.domain.operation import Operation, Outcome, Owed, Phase, Result, Status
+from maintenance.lifecycle.actions import Action, Continue, Done, Looked, Read, ReleaseLease, Rules
+
+UNAUTHORIZED_ATTEMPTS = 3
+MAX_STRIKES = 3
+
+
+def proceed(operation: Operation, now: datetime, due: datetime | None = None) -> Continue:
+    """The next record of the run, due at once or then."""
+    return Continue(operation.with_next_number(), max(now, due) if due else now)
+
+
+def wait(rules: Rules, operation: Operation, now: datetime, due: datetime) -> Continue:
+    """The next record, due then, at the deadline or after one slice: what waits is never woken, so it looks again."""
+    return proceed(operation, now, min(due, now + rules.timing.slice, max(operation.deadline, now)))
+
+
+def retry(
+    rules: Rules,
+    operation: Operation,
+    error: ErrorDetail,
+    now: datetime,
+    *,
+    retry_after: timedelta | None = None,
+) -> Action:
+    """A transient error: the same again, with backoff."""
+    failures = operation.failures + 1
+    due = rules.timing.back_off(now, failures, operation.message_id, retry_after)
+    return wait(rules, replace(operation, transient_error=error, failures=failures), now, due)
+
+
+def time_out(operation: Operation, now: datetime, last: ErrorDetail | None = None) -> Continue:
+    """The deadline passed: say the last that was known; `last`: what was observed just now."""
+    last = operation.transient_error or operation.error or last
+    error = ErrorDetail(
+        "DeadlineExceeded",
+        f"Not finished by the deadline, {operation.deadline.isoformat()}.",
+        details=(last,) if last else (),
+    )
+    return end(replace(operation, error=error), now, Status.TIMED_OUT)
+
+
+def cancel(operation: Operation, marker: CancellationMarker, now: datetime) -> Continue:
+    """The run was canceled before it, or its next wave, was started."""
+    because = f" ({marker.reason})" if marker.reason else ""
+    message = f"The request was canceled{because}. What Resource Manager had started before is not undone."
+    return end(replace(operation, error=ErrorDetail("Canceled", message)), now, Status.CANCELED)
+
+
+def end(operation: Operation, now: datetime, status: Status | None = None) -> Continue:
+    """The run ends; without `status`, as the outcomes of its instances say."""
+    in_doubt = _in_doubt(operation)
+    operation = operation.with_outcomes(_leftovers(operation, in_doubt))
+    status = status or _conclude(operation)
+    error = None if status in (Status.SUCCEEDED, Status.NOTHING_TO_DO) else _account(operation)
+    ended = replace(
+        operation,
+        phase=Phase.END,
+        status=status,
+        error=error,
+        ended_at=now,
+        at_work=bool(in_doubt) or _whole_set_in_doubt(operation),
+        failures=0,
+    )
+    return proceed(ended, now)
+
+
+def reject(operation: Operation, problems: Sequence[Problem], now: datetime) -> Continue:
+    """The request asks not to be carried out under these circumstances."""
+    details = tuple(ErrorDetail(problem.field, problem.message, problem.value) for problem in problems)
+    error = ErrorDetail(
+        "Rejected", "Some targets cannot be maintained, and the request asks to be rejected then.", details=details
+    )
+    named = (*(operation.targets or ()), *(target for wave in operation.waves for target in wave))
+    outcomes = {target: Outcome(Result.NOT_ATTEMPTED) for target in named if target not in operation.outcomes}
+    rejected = replace(
+        operation.with_outcomes(outcomes), phase=Phase.END, status=Status.REJECTED, error=error, ended_at=now
+    )
+    return proceed(rejected, now)
+
+
+def duplicate(operation: Operation, other: str, now: datetime) -> Continue:
+    """Another run with the same requestId and the same content holds the scale set."""
+    error = ErrorDetail("Duplicate", f"Run {other} of the same request is under way; nothing was started for this one.")
+    return proceed(
+        replace(operation, phase=Phase.END, status=Status.DUPLICATE, error=error, ended_at=now, duplicate_of=other), now
+    )
+
+
+def strike(operation: Operation, reason: str, now: datetime) -> Continue:
+    """The record was dead-lettered: one more delivery, of its successor. After three, the run ends with what is known;
+    an END, and what follows it, goes on."""
+    error = ErrorDetail("DeadLettered", f"Service Bus gave up delivering a record of this run: {reason}")
+    struck = replace(operation, strikes=operation.strikes + 1, transient_error=error)
+    if operation.phase in (Phase.END, Phase.REST):
+        return proceed(replace(operation, strikes=operation.strikes + 1), now)
+    if struck.strikes >= MAX_STRIKES:
+        return end(replace(struck, error=error), now, Status.FAILED)
+    if operation.phase is Phase.POST:
+        return proceed(replace(struck, phase=Phase.PLAN, batch=(), baseline={}), now)
+    return proceed(struck, now)
+
+
+def still_unauthorized(operation: Operation, error: ErrorDetail) -> bool:
+    """Whether a 401 is final: the tries before it ended so too. The first can be a token revoked a moment ago."""
+    last = operation.transient_error.code if operation.transient_error else None
+    return operation.failures + 1 >= UNAUTHORIZED_ATTEMPTS and last == error.code
+
+
+def took(operation: Operation, now: datetime) -> Operation:
+    """ARM took something of this run; `accepted` is owed once."""
+    if operation.started_at is not None:
+        return operation
+    return replace(operation, started_at=now, owed=(*operation.owed, Owed("accepted", now)))
+
+
+def failed(error: ErrorDetail | None, wave: int) -> Outcome:
+    return Outcome(Result.FAILED, f"{error.code}: {error.message}" if error else None, wave)
+
+
+# ------------------------------------------------------------------ the phases END and REST
+
+
+def deliver_end(rules: Rules, operation: Operation, now: datetime) -> Action:
+    """The end is published. Its lease is released, unless a wave may still be at work."""
+    if operation.dry_run:
+        return Done(operation)
+    if operation.at_work:
+        return _rest(rules, operation, now, now + rules.timing.slice)
+    return ReleaseLease(operation)
+
+
+def deliver_rest(rules: Rules, operation: Operation, now: datetime) -> Action:
+    """Release the lease once nothing is at work, at the latest when it runs out."""
+    if not operation.at_work or now >= operation.deadline + LEASE_OUTLASTS_DEADLINE or not rules.views:
+        return ReleaseLease(operation)
+    return Read(operation, views=True, coordination=False)
+
+
+def judge_rest(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+    """Whether the views show that nothing of the batch can be at work any more."""
+    found, missing = select(looked.instances or (), operation.batch)
+    at_rest = all(
+        instance_id in missing
+        or (
+            (instance := found[instance_id]).reported
+            and instance.provisioning != "updating"
+            and instance.baseline != operation.baseline.get(instance_id)
+        )
+        for instance_id in operation.batch
+    )
+    if at_rest and operation.batch:
+        return ReleaseLease(operation)
+    return _rest(rules, operation, now, now + rules.timing.slice)
+
+
+def after_release(rules: Rules, operation: Operation, *, found: bool, now: datetime) -> Action:
+    """A planner of this run may be late with its lease: where none was seen, look once more."""
+    if found or operation.phase is Phase.REST and not operation.at_work:
+        return Done(operation)
+    return _rest(rules, replace(operation, at_work=False), now, now + rules.timing.release_look)
+
+
+def rest_later(rules: Rules, operation: Operation, now: datetime) -> Continue:
+    """What the release takes could not be read or done, for now."""
+    return _rest(rules, operation, now, rules.timing.next_read(now))
+
+
+def _rest(rules: Rules, operation: Operation, now: datetime, due: datetime) -> Continue:
+    return proceed(replace(operation, phase=Phase.REST, owed=()), now, min(due, now + rules.timing.slice))
+
+
+# ------------------------------------------------------------------ what an end says
+
+
+def _in_doubt(operation: Operation) -> tuple[str, ...]:
+    """Those of the batch that ARM may be at work on: they were posted, and how that ended is not known."""
+    if operation.phase not in (Phase.JUDGE, Phase.TRACK):
+        return ()
+    return tuple(instance_id for instance_id in operation.batch if instance_id not in operation.outcomes)
+
+
+def _whole_set_in_doubt(operation: Operation) -> bool:
+    posted = operation.phase in (Phase.JUDGE, Phase.TRACK) and not operation.batch
+    return posted and (
+        not operation.calls or any(call.ended in (None, "unknown", "unreported") for call in operation.calls)
+    )
+
+
+def _leftovers(operation: Operation, in_doubt: tuple[str, ...]) -> dict[str, Outcome]:
+    """The outcome of every instance that none was found for: it may be at work, or was never tried."""
+    left: dict[str, Outcome] = {}
+    for number, wave in enumerate(operation.waves):
+        for instance_id in wave:
+            if instance_id in operation.outcomes:
+                continue
+            if instance_id in in_doubt:
+                left[instance_id] = Outcome(Result.UNKNOWN, "maintenance was asked for; its end was not seen", number)
+            else:
+                left[instance_id] = Outcome(Result.NOT_ATTEMPTED, None, number)
+    if not operation.waves:
+        planned = {target: Outcome(Result.NOT_ATTEMPTED) for target in operation.targets or ()}
+        left.update({target: outcome for target, outcome in planned.items() if target not in operation.outcomes})
+    return left
+
+
+def _conclude(operation: Operation) -> Status:
+    done = operation.count(Result.COMPLETED)
+    whole = [call for call in operation.calls if not call.instance_ids]
+    bad = operation.count(Result.FAILED, Result.UNKNOWN, Result.NOT_ATTEMPTED)
+    if bad or operation.error or any(call.ended != "succeeded" for call in whole):
+        return Status.PARTIALLY_SUCCEEDED if done else Status.FAILED
+    return Status.SUCCEEDED if done or whole else Status.NOTHING_TO_DO
+
+
+def _account(operation: Operation) -> ErrorDetail:
+    """The error of a run that did not succeed: ARM's own where there is one."""
+    reported = (call.error for call in operation.calls if call.error)
+    failed_count = operation.count(Result.FAILED, Result.UNKNOWN, Result.NOT_ATTEMPTED)
+    fallback = ErrorDetail(
+        "MaintenanceFailed", f"{failed_count} of {len(operation.outcomes)} instances were not maintained."
+    )
+    return operation.error or next(reported, None) or operation.transient_error or fallback
