@@ -52,3 +52,17 @@ async def poll_operations(timer: func.TimerRequest) -> None:
     from maintenance.worker import worker  # noqa: PLC0415 - as above
 
     await worker().poll()
+
+
+@app.function_name("read_dead_letters")
+@app.timer_trigger(
+    arg_name="timer",
+    schedule=_setting("DEAD_LETTER_SCHEDULE", "15 */5 * * * *"),
+    run_on_startup=False,
+    use_monitor=False,
+)
+async def read_dead_letters(timer: func.TimerRequest) -> None:
+    """What Service Bus gave up delivering: each ends as an event."""
+    from maintenance.worker import worker  # noqa: PLC0415 - as above
+
+    await worker().read_dead_letters()

@@ -64,7 +64,7 @@ class Settings:
     dry_run: bool = False
     allow_whole_scale_set: bool = True
     read_instance_views: bool = True
-    queue_rollouts: bool = True
+    wait_for_lease: bool = True
     timing: Timing = field(default_factory=Timing)
     tick_budget: timedelta = timedelta(minutes=4)
     poll_concurrency: int = 64
@@ -90,8 +90,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         min_poll=reader.duration("MAINTENANCE_MIN_POLL_INTERVAL", defaults.min_poll),
         default_poll=reader.duration("MAINTENANCE_DEFAULT_POLL_INTERVAL", defaults.default_poll),
         max_poll=reader.duration("MAINTENANCE_MAX_POLL_INTERVAL", defaults.max_poll),
-        settle=reader.duration("MAINTENANCE_SETTLE_TIME", defaults.settle),
+        settle=reader.span("MAINTENANCE_SETTLE_TIME", defaults.settle),
         confirm=reader.duration("MAINTENANCE_CONFIRM_TIME", defaults.confirm),
+        view_lag=reader.duration("MAINTENANCE_VIEW_LAG", defaults.view_lag),
+        lease_wait=reader.duration("MAINTENANCE_LEASE_WAIT", defaults.lease_wait),
     )
     if not timing.min_poll <= timing.default_poll <= timing.max_poll:
         told = "the minimum, default and maximum poll interval must not decrease in this order"
@@ -111,7 +113,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         default_deadline=reader.span("MAINTENANCE_DEFAULT_DEADLINE", timedelta(hours=6)),
         dry_run=dry_run,
         allow_whole_scale_set=reader.flag("MAINTENANCE_ALLOW_WHOLE_SCALE_SET", default=True),
-        queue_rollouts=reader.choice("MAINTENANCE_SECOND_ROLLOUT", {"wait": True, "reject": False}, default="wait"),
+        wait_for_lease=reader.choice("MAINTENANCE_SECOND_ROLLOUT", {"wait": True, "reject": False}, default="wait"),
         read_instance_views=views,
         timing=timing,
         tick_budget=reader.span("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4)),

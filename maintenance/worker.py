@@ -9,6 +9,7 @@ import functools
 import gc
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -18,6 +19,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import ManagedIdentityCredential
 
 from maintenance.alerts.discovery import Discoverer
+from maintenance.alerts.messages import DISCOVERY, REQUEST
 from maintenance.alerts.receiver import AlertReceiver
 from maintenance.arm.client import CALL_TIMEOUT as ARM_TIMEOUT
 from maintenance.arm.client import ArmClient
@@ -27,14 +29,15 @@ from maintenance.arm.throttling import ThrottlingGateway
 from maintenance.arm.transport import AiohttpTransport
 from maintenance.domain.messages import Envelope
 from maintenance.lifecycle.actions import Rules
+from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.poller import Poller, Tick
 from maintenance.operations.runner import Runner
-from maintenance.requests.cancellation import CancellationHandler
 from maintenance.requests.handler import RequestHandler
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import CALL_TIMEOUT as BUS_TIMEOUT
 from maintenance.servicebus.connection import close_quietly, connect
 from maintenance.servicebus.coordination_queue import CoordinationQueue
+from maintenance.servicebus.sender import PATIENCE
 from maintenance.settings import Settings, read_settings
 
 
@@ -54,8 +57,10 @@ class Worker:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
         arm_timeout: float = ARM_TIMEOUT,
         bus_timeout: float = BUS_TIMEOUT,
+        patience: float = PATIENCE,
     ) -> None:
         self._credential = ManagedIdentityCredential(client_id=settings.identity_client_id)
         self._bus_credential = _bus_credential(settings)
@@ -76,8 +81,11 @@ class Worker:
             operations_queue=settings.operations_queue,
             events_topic=settings.events_topic,
             call_timeout=bus_timeout,
+            patience=patience,
         )
-        self._coordination = CoordinationQueue(self._bus_client, settings.coordination_queue, call_timeout=bus_timeout)
+        self._coordination = CoordinationQueue(
+            self._bus_client, settings.coordination_queue, now=now, call_timeout=bus_timeout, patience=patience
+        )
         arm = ThrottlingGateway(
             ResourceManager(self._client, endpoint=settings.arm_endpoint, now=now),
             default_pause=settings.timing.min_poll,
@@ -87,18 +95,22 @@ class Worker:
             allowed_scopes=settings.allowed_scopes,
             timing=settings.timing,
             views=settings.read_instance_views,
-            queue_rollouts=settings.queue_rollouts,
+            wait_for_lease=settings.wait_for_lease,
         )
-        runner = Runner(arm, rules, coordination=self._coordination, now=now)
+        runner = Runner(arm, self._bus, self._coordination, rules, now=now, monotonic=monotonic)
         self._alerts = AlertReceiver(self._bus, settings.alerts)
-        # What comes on the requests queue besides requests: the first that recognizes a message handles it.
-        routes = (
-            CancellationHandler(self._coordination, self._bus, settings, now=now),
-            self._alerts,
-            Discoverer(arm, self._bus, settings, now=now),
+        # What the requests queue brings beside requests and cancellations.
+        others = (self._alerts,)
+        self._handler = RequestHandler(
+            self._bus, self._coordination, settings, work_off=self._work_off, now=now, others=others
         )
-        self._handler = RequestHandler(runner, self._bus, settings, now=now, routes=routes)
-        self._poller = Poller(runner, self._bus, self._coordination, settings, now=now)
+        # What the operations queue brings beside records, by its subject.
+        intake = {
+            REQUEST: self._handler.handle_delivery,
+            DISCOVERY: Discoverer(arm, self._bus, settings, now=now).handle,
+        }
+        self._poller = Poller(runner, self._bus, settings, intake=intake, now=now, monotonic=monotonic)
+        self._dead_letters = DeadLetterReader(self._bus, self._handler.give_up, intake=tuple(intake), now=now)
 
     @property
     def arm_client(self) -> ArmClient:
@@ -118,6 +130,13 @@ class Worker:
     async def poll(self) -> Tick:
         """Handle what is due in the operations queue."""
         return await self._poller.tick()
+
+    async def read_dead_letters(self) -> int:
+        """Deal with what Service Bus gave up delivering; returns how many messages that were."""
+        return await self._dead_letters.read()
+
+    async def _work_off(self) -> None:
+        await self._poller.work_off()
 
     async def close(self) -> None:
         await self._coordination.close()

@@ -1,27 +1,48 @@
-"""X"""
+"""A discovery is delivered: find the scale sets whose maintenance is planned, and send a request for each.
+
+Nothing is started here. Each request is handled as any other: validated, held against the allowed scopes, and its
+instances read again before anything is posted.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
 
-from maintenance.alerts.messages import MOST_SCALE_SETS, Discovery, Message, batch, maintenance_request, read_discovery
+from maintenance.alerts.messages import (
+    BATCH,
+    Discovery,
+    batch,
+    maintenance_request,
+    read_discovery,
+    to_discovery_record,
+)
 from maintenance.alerts.rules import AlertRules, Target
 from maintenance.alerts.schemas import normal
+from maintenance.domain import message_ids
 from maintenance.domain.errors import ArmError, PolicyViolation, Problem, ProblemsError, RefusedError
 from maintenance.domain.instances import Instance, InstanceState, ScaleSetSummary
-from maintenance.domain.messages import Envelope, RequestsQueue, RetryLater, trace_of
+from maintenance.domain.messages import Delivery, Record, read_document, trace_of
+from maintenance.domain.operation import Reply
+from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.timing import Timing
+from maintenance.operations.records import to_reply_record
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
-# Each look is one page or a few; many more at once only meet Resource Manager's limits sooner.
-LOOKS_AT_ONCE = 8
+# Each is one page or a few; many more at once only meet Resource Manager's limits sooner.
+READ_AT_ONCE = 8
+MAX_PROBLEMS = 50
+
+
+class RecordSender(Protocol):
+    """What is used of `servicebus.bus.Bus`. Raises BusUnavailable."""
+
+    async def send(self, records: Sequence[Record]) -> None: ...
 
 
 class DiscoveryRules(Protocol):
@@ -32,6 +53,12 @@ class DiscoveryRules(Protocol):
 
     @property
     def read_instance_views(self) -> bool: ...
+
+    @property
+    def operations_queue(self) -> str: ...
+
+    @property
+    def default_deadline(self) -> timedelta: ...
 
     @property
     def timing(self) -> Timing: ...
@@ -54,15 +81,15 @@ class DiscoveryArm(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A scale set to look at. `flexible` is None where that is not known yet."""
+    """A scale set to read. `flexible` is None where that is not known yet."""
 
     scale_set: ScaleSet
     flexible: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What a look at one scale set came to: the ids that may be maintained, or why there was nothing to be seen."""
+class _Found:
+    """What reading one scale set came to: the ids that may be maintained, or why it could not be read."""
 
     scale_set: ScaleSet
     eligible: tuple[str, ...] = ()
@@ -70,49 +97,58 @@ class _Look:
 
     @property
     def denied(self) -> bool:
-        """It is there and may not be looked at; one that is gone needs nothing."""
+        """It is there and may not be read; one that is gone needs nothing."""
         return isinstance(self.failure, RefusedError) and self.failure.status != 404
 
     @property
-    def passing(self) -> bool:
+    def transient(self) -> bool:
         return self.failure is not None and not isinstance(self.failure, RefusedError)
 
 
 class Discoverer:
-    """The use case behind a discovery. `now` gives aware times."""
+    """The use case behind a discovery, a message of the operations queue. `now` gives aware times."""
 
     def __init__(
-        self, arm: DiscoveryArm, bus: RequestsQueue, rules: DiscoveryRules, *, now: Callable[[], datetime]
+        self, arm: DiscoveryArm, bus: RecordSender, rules: DiscoveryRules, *, now: Callable[[], datetime]
     ) -> None:
         self._arm = arm
         self._bus = bus
         self._rules = rules
         self._now = now
 
-    def recognizes(self, document: dict[str, Any]) -> bool:
-        return "discover" in document
+    async def handle(self, delivery: Delivery) -> None:
+        """Send a request for each scale set with planned maintenance; what could not be read for now is retried. What
+        may not be read is rejected once all else is done. Raises BusUnavailable."""
+        try:
+            discovery = read_discovery(read_document(delivery.envelope))
+        except ProblemsError as error:
+            await self._reject(delivery, message_ids.short_hash(delivery.message_id, length=32), error.problems)
+            return
+        discovery = replace(discovery, begun=discovery.begun or delivery.enqueued_at or self._now())
+        try:
+            self._check(discovery)
+            records = await self._follow(discovery)
+        except ProblemsError as error:
+            await self._reject(delivery, discovery.first_id, error.problems)
+            return
+        trace = trace_of(delivery.properties)
+        await self._bus.send([replace(each, properties=trace) for each in records])
 
-    async def handle(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> RetryLater | None:
-        """Put requests on the queue; what could not be looked at for now comes again.
-
-        Raises InvalidRequest, PolicyViolation, or ProblemsError with what may not be looked at, once all else is done.
-        """
-        discovery = read_discovery(document)
-        self._check(discovery)
+    async def _follow(self, discovery: Discovery) -> list[Record]:
+        """What follows from a discovery. Raises ProblemsError."""
         if discovery.scale_sets is not None:
-            return await self._look(discovery, [_Candidate(each) for each in discovery.scale_sets], envelope, attempt)
+            return await self._read_all(discovery, [_Candidate(each) for each in discovery.scale_sets])
         try:
             listed = await self._list(discovery)
         except RefusedError as error:
             raise ProblemsError((_problem(error),)) from None
         except ArmError as error:
-            return self._retry_later(envelope.body, [error], envelope, attempt)
-        if len(listed) <= MOST_SCALE_SETS:
-            return await self._look(discovery, listed, envelope, attempt)
+            return [self._retry(discovery, [error])]
+        if len(listed) <= BATCH:
+            return await self._read_all(discovery, listed)
         names = [candidate.scale_set for candidate in listed]
-        parts = [names[start : start + MOST_SCALE_SETS] for start in range(0, len(names), MOST_SCALE_SETS)]
-        await self._enqueue([batch(discovery, part, self._rules.alerts) for part in parts], envelope)
-        return None
+        parts = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
+        return [batch(discovery, part, self._rules.alerts) for part in parts]
 
     def _check(self, discovery: Discovery) -> None:
         """Raises PolicyViolation with everything this app does not allow about the discovery."""
@@ -145,47 +181,44 @@ class Discoverer:
         }
         return [found[key] for key in sorted(found)]
 
-    async def _look(
-        self, discovery: Discovery, candidates: Sequence[_Candidate], envelope: Envelope, attempt: int
-    ) -> RetryLater | None:
-        permits = asyncio.Semaphore(LOOKS_AT_ONCE)
+    async def _read_all(self, discovery: Discovery, candidates: Sequence[_Candidate]) -> list[Record]:
+        permits = asyncio.Semaphore(READ_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._look_at(candidate, permits)) for candidate in candidates]
-        looks = [task.result() for task in tasks]
-        requests = [
+            tasks = [group.create_task(self._read(candidate, permits)) for candidate in candidates]
+        found = [task.result() for task in tasks]
+        records = [
             maintenance_request(
-                Target(look.scale_set, look.eligible), discovery.origin, discovery.reason, self._rules.alerts
+                Target(each.scale_set, each.eligible), discovery.origin, discovery.reason, self._rules.alerts
             )
-            for look in looks
-            if look.eligible
+            for each in found
+            if each.eligible
         ]
-        await self._enqueue(requests, envelope)
         logger.info(
-            "Discovery %s: %d scale sets looked at, %d with planned maintenance, %d cannot be seen",
+            "Discovery %s read %d scale sets: %d with planned maintenance, %d that cannot be read",
             discovery.origin,
-            len(looks),
-            len(requests),
-            sum(look.failure is not None for look in looks),
+            len(found),
+            len(records),
+            sum(each.failure is not None for each in found),
         )
-        denied = [look.failure for look in looks if look.denied and look.failure is not None]
-        passing = [look.failure for look in looks if look.passing and look.failure is not None]
-        if passing:
-            # What may not be looked at is told at the end, so it goes along.
-            left = [look.scale_set for look in looks if look.passing or look.denied]
-            return self._retry_later(batch(discovery, left, self._rules.alerts).body, passing, envelope, attempt)
+        denied = [each for each in found if each.denied and each.failure is not None]
+        transient = [each for each in found if each.transient and each.failure is not None]
+        if transient:
+            left = replace(discovery, regions=None, scale_sets=tuple(each.scale_set for each in transient))
+            records.append(self._retry(left, [each.failure for each in transient if each.failure is not None]))
         if denied:
-            raise ProblemsError(tuple(_problem(error) for error in denied))
-        return None
+            problems = tuple(_problem(each.failure) for each in denied if each.failure is not None)
+            records.append(self._rejection(discovery.first_id, problems, [each.scale_set.key for each in denied]))
+        return records
 
-    async def _look_at(self, candidate: _Candidate, permits: asyncio.Semaphore) -> _Look:
+    async def _read(self, candidate: _Candidate, permits: asyncio.Semaphore) -> _Found:
         scale_set = candidate.scale_set
         async with permits:
             try:
                 instances = await self._instances(candidate)
             except ArmError as error:
-                return _Look(scale_set, failure=error)
+                return _Found(scale_set, failure=error)
         eligible = (each.instance_id for each in instances if each.state is InstanceState.ELIGIBLE)
-        return _Look(scale_set, eligible=tuple(eligible))
+        return _Found(scale_set, eligible=tuple(eligible))
 
     async def _instances(self, candidate: _Candidate) -> list[Instance]:
         flexible = candidate.flexible
@@ -193,25 +226,34 @@ class Discoverer:
             flexible = await self._arm.is_flexible(candidate.scale_set)
         return await self._arm.list_instances(candidate.scale_set, flexible=flexible)
 
-    def _retry_later(self, body: bytes, failures: Sequence[ArmError], envelope: Envelope, attempt: int) -> RetryLater:
+    def _retry(self, discovery: Discovery, failures: Sequence[ArmError]) -> Record:
+        """The same again later, until the time that a request has by default is over. Raises ProblemsError then."""
+        now = self._now()
+        if discovery.begun is not None and now > discovery.begun + self._rules.default_deadline:
+            error = failures[0].error
+            problem = Problem("discover", f"could not be carried out in time: {error.code}: {error.message}")
+            raise ProblemsError((problem,))
         pauses = [error.retry_after for error in failures if error.retry_after is not None]
-        seed = envelope.message_id or "discovery"
-        due = self._rules.timing.back_off(self._now(), attempt + 1, seed, max(pauses, default=None))
-        return RetryLater(body, due, failures[0].error)
+        attempt = discovery.attempt + 1
+        due = self._rules.timing.back_off(now, attempt, discovery.first_id, max(pauses, default=None))
+        return to_discovery_record(replace(discovery, attempt=attempt), self._rules.alerts, due)
 
-    async def _enqueue(self, messages: Sequence[Message], envelope: Envelope) -> None:
-        """All messages, together; one that is on the queue already is not put there again. Raises BusUnavailable."""
-        sends = [
-            self._bus.enqueue(
-                message.body,
-                message_id=message.message_id,
-                due=None,
-                correlation_id=envelope.correlation_id,
-                properties=trace_of(envelope.properties),
-            )
-            for message in messages
-        ]
-        await asyncio.gather(*sends)
+    async def _reject(self, delivery: Delivery, first_id: str, problems: Sequence[Problem]) -> None:
+        message = "; ".join(str(problem) for problem in problems)
+        logger.warning("Discovery %s rejected: %s", delivery.message_id, redact(message)[:1000])
+        await self._bus.send([self._rejection(first_id, problems, [delivery.message_id])])
+
+    def _rejection(self, first_id: str, problems: Sequence[Problem], which: Sequence[str]) -> Record:
+        """One event for what could not be read, the same whenever it is found again."""
+        run_id = message_ids.short_hash(first_id, *which, length=32)
+        reply = Reply(
+            run_id=run_id,
+            request_id=f"discover-{run_id}",
+            at=self._now(),
+            source=f"/queues/{self._rules.operations_queue}",
+            problems=tuple((each.field, each.message, each.value) for each in problems[:MAX_PROBLEMS]),
+        )
+        return to_reply_record(reply, None)
 
 
 def _problem(error: ArmError) -> Problem:

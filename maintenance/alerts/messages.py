@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -13,19 +14,19 @@ from pydantic.alias_generators import to_camel
 from maintenance.alerts.rules import AlertRules, Decision, Search, Target
 from maintenance.domain import message_ids
 from maintenance.domain.errors import InvalidRequest, Problem
+from maintenance.domain.formats import RFC_3339
+from maintenance.domain.messages import Record
 from maintenance.domain.resources import ScaleSet, parse_scale_set_id, subscription_problem
 
 # As many ids as stay within what a message of the queue may hold, and as one run can look at in good time.
 MOST_SCALE_SETS = 100
+# Looked at within one lock: two rounds of 8 at once, each of two calls of 45 s at most.
+BATCH = 16
 MAX_REASON = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message for the requests queue; `message_id` is the request's id, too."""
-
-    message_id: str
-    body: bytes
+# The subjects of messages in the operations queue that are no records.
+REQUEST, DISCOVERY = "request", "discovery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,9 @@ class Discovery:
     """Find the scale sets whose maintenance is planned, and ask for it.
 
     `origin` goes into the ids of the requests: it is the same for all that must not start a scale set twice.
-    `regions` as ARM writes locations; None is everywhere. `scale_sets`: look at these and list nothing.
+    `regions` as ARM writes locations; None is everywhere. `scale_sets`: look at these and list nothing. `first_id`
+    names the discovery in events, whichever of its parts is delivered; `attempt` counts from 0, and `begun` is when the
+    first was delivered.
     """
 
     subscription_id: str
@@ -41,6 +44,9 @@ class Discovery:
     regions: tuple[str, ...] | None = None
     scale_sets: tuple[ScaleSet, ...] | None = None
     reason: str = ""
+    first_id: str = ""
+    attempt: int = 0
+    begun: datetime | None = None
 
     def to_json(self) -> bytes:
         document: dict[str, Any] = {"subscriptionId": self.subscription_id, "origin": self.origin}
@@ -50,16 +56,22 @@ class Discovery:
             document["scaleSets"] = [scale_set.resource_id for scale_set in self.scale_sets]
         if self.reason:
             document["reason"] = self.reason
+        if self.first_id:
+            document["firstId"] = self.first_id
+        if self.attempt:
+            document["attempt"] = self.attempt
+        if self.begun is not None:
+            document["begun"] = self.begun.isoformat()
         return json.dumps({"schemaVersion": 1, "discover": document}).encode()
 
 
-def messages(decision: Decision, alert_id: str, rules: AlertRules) -> list[Message]:
+def messages(decision: Decision, alert_id: str, rules: AlertRules) -> list[Record]:
     """What a decision puts on the queue. An update of an event looks again; the same alert twice does not."""
     requests = [maintenance_request(target, decision.origin, decision.reason, rules) for target in decision.targets]
     return [*requests, *(_discovery(search, decision, alert_id, rules) for search in decision.searches)]
 
 
-def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRules) -> Message:
+def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRules) -> Record:
     """A request as it goes onto the queue, with the rules' rollout and dry run."""
     request_id = message_ids.alert_request(origin, target.scale_set.key, dry_run=rules.dry_run)
     document: dict[str, Any] = {"requestId": request_id, "resourceId": target.scale_set.resource_id}
@@ -71,19 +83,19 @@ def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRu
         document["dryRun"] = True
     if reason:
         document["reason"] = reason[:MAX_REASON]
-    return Message(request_id, json.dumps(document).encode())
+    return Record(request_id, json.dumps(document).encode(), None, REQUEST, correlation_id=f"alert-{origin}")
 
 
-def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet], rules: AlertRules) -> Message:
-    """A part of a discovery that has listed too many scale sets to look at all of them itself."""
-    part = Discovery(
-        subscription_id=discovery.subscription_id,
-        origin=discovery.origin,
-        scale_sets=tuple(scale_sets),
-        reason=discovery.reason,
-    )
-    keys = sorted(scale_set.key for scale_set in scale_sets)
-    return Message(message_ids.discovery(discovery.origin, *keys, dry_run=rules.dry_run), part.to_json())
+def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet], rules: AlertRules) -> Record:
+    """A part of a discovery: as many scale sets as are looked at in one delivery."""
+    part = replace(discovery, regions=None, scale_sets=tuple(scale_sets))
+    return to_discovery_record(part, rules)
+
+
+def to_discovery_record(discovery: Discovery, rules: AlertRules, due: datetime | None = None) -> Record:
+    body = discovery.to_json()
+    message_id = message_ids.discovery(discovery.origin, body, dry_run=rules.dry_run)
+    return Record(message_id, body, due, DISCOVERY, correlation_id=f"alert-{discovery.origin}")
 
 
 def read_discovery(document: Mapping[str, Any]) -> Discovery:
@@ -110,18 +122,22 @@ def read_discovery(document: Mapping[str, Any]) -> Discovery:
         regions=tuple(fields.regions) if fields.regions is not None else None,
         scale_sets=scale_sets,
         reason=fields.reason,
+        first_id=fields.first_id or "",
+        attempt=fields.attempt,
+        begun=datetime.fromisoformat(fields.begun) if fields.begun else None,
     )
 
 
-def _discovery(search: Search, decision: Decision, alert_id: str, rules: AlertRules) -> Message:
+def _discovery(search: Search, decision: Decision, alert_id: str, rules: AlertRules) -> Record:
+    first_id = message_ids.short_hash(search.subscription_id.lower(), alert_id, *(search.regions or ()), length=32)
     discovery = Discovery(
         subscription_id=search.subscription_id,
         origin=decision.origin,
         regions=search.regions,
         reason=decision.reason[:MAX_REASON],
+        first_id=first_id,
     )
-    parts = (search.subscription_id.lower(), alert_id, *(search.regions or ()))
-    return Message(message_ids.discovery(decision.origin, *parts, dry_run=rules.dry_run), discovery.to_json())
+    return to_discovery_record(discovery, rules)
 
 
 def _told(kind: str, message: str) -> str:
@@ -152,6 +168,9 @@ class _Discovery(_Strict):
         | None
     ) = None
     reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
+    first_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    attempt: Annotated[int, Field(ge=0, le=10_000)] = 0
+    begun: Annotated[str, Field(pattern=RFC_3339.pattern)] | None = None
 
 
 class _Document(_Strict):

@@ -1,20 +1,23 @@
-"""X"""
+"""An alert arrives, over HTTP or over the requests queue: what it leads to goes into the operations queue.
+
+Nothing else is done, and Resource Manager is not called, so that the response is fast: action groups wait for it, and
+send again where it is slow.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from maintenance.alerts.messages import messages
 from maintenance.alerts.rules import AlertRules, Decision, decide
 from maintenance.alerts.schemas import alert_in, read_alert
 from maintenance.domain.errors import BusUnavailable, Problem, ProblemsError
 from maintenance.domain.formats import read_json
-from maintenance.domain.messages import MAX_ALERT, Envelope, RequestsQueue, RetryLater, trace_of
+from maintenance.domain.messages import MAX_ALERT, Envelope, Record, trace_of
 from maintenance.domain.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -40,10 +43,16 @@ class Answer:
         return json.dumps(self.document).encode()
 
 
+class RecordSender(Protocol):
+    """What is used of `servicebus.bus.Bus`. Raises BusUnavailable."""
+
+    async def send(self, records: Sequence[Record]) -> None: ...
+
+
 class AlertReceiver:
     """The use case behind an alert."""
 
-    def __init__(self, bus: RequestsQueue, rules: AlertRules) -> None:
+    def __init__(self, bus: RecordSender, rules: AlertRules) -> None:
         self._bus = bus
         self._rules = rules
 
@@ -69,33 +78,25 @@ class AlertReceiver:
         status = "test" if decision.test else "accepted" if ids else "ignored"
         return Answer(202 if ids else 200, {"status": status, "reason": decision.reason, "requestIds": ids})
 
-    def recognizes(self, document: dict[str, Any]) -> bool:
+    def recognizes(self, document: Mapping[str, Any]) -> bool:
         return alert_in(document) is not None
 
-    async def handle(self, envelope: Envelope, document: dict[str, Any], *, attempt: int) -> RetryLater | None:
-        """An alert that came over the queue. Raises InvalidAlert, BusUnavailable."""
+    async def handle(self, envelope: Envelope, document: dict[str, Any]) -> None:
+        """An alert that came over the requests queue. Raises InvalidAlert, BusUnavailable."""
         await self._act(alert_in(document) or document, trace_of(envelope.properties), envelope.correlation_id)
-        return None
 
     async def _act(
         self, document: dict[str, Any], trace: Mapping[str, str], correlation_id: str | None
     ) -> tuple[Decision, list[str]]:
         alert = read_alert(document)
         decision = decide(alert, self._rules)
-        found = messages(decision, alert.alert_id, self._rules)
-        sends = [
-            self._bus.enqueue(
-                message.body,
-                message_id=message.message_id,
-                due=None,
-                correlation_id=correlation_id or f"alert-{decision.origin}",
-                properties=dict(trace),
-            )
-            for message in found
+        found = [
+            replace(each, properties=trace, correlation_id=correlation_id or each.correlation_id)
+            for each in messages(decision, alert.alert_id, self._rules)
         ]
-        await asyncio.gather(*sends)
+        await self._bus.send(found)
         ids = [message.message_id for message in found]
-        logger.info("Alert: %s Leads to: %s", redact(decision.reason), ", ".join(ids[:20]) or "nothing")
+        logger.info("Alert taken: %s Leads to: %s", redact(decision.reason), ", ".join(ids[:20]) or "nothing")
         return decision, ids
 
 

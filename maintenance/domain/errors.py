@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from maintenance.domain.observations import ErrorDetail
+from maintenance.domain.resources import ScaleSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,14 @@ class InvalidAlert(ProblemsError):
 
 
 class PolicyViolation(ProblemsError):
-    """The request is well formed, but this app does not allow it."""
+    """The request is well formed, but this app does not allow it. `scale_set` and `reason` are the request's."""
+
+    def __init__(
+        self, problems: tuple[Problem, ...], scale_set: ScaleSet | None = None, reason: str | None = None
+    ) -> None:
+        super().__init__(problems)
+        self.scale_set = scale_set
+        self.reason = reason
 
 
 class SettingsError(ProblemsError):
@@ -50,7 +58,7 @@ class SettingsError(ProblemsError):
 
 
 class UnreadableRecord(MaintenanceError):
-    """A message in the operations queue that this version cannot read; it belongs in the dead-letter queue."""
+    """A message in the operations queue that this version cannot read."""
 
     def __init__(self, reason: str, description: str) -> None:
         self.reason = reason

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from maintenance.domain.message_ids import short_hash
 from maintenance.domain.resources import ScaleSet
 
 # Provisioning states in which maintenance cannot begin, and those in which the instance is not up for sure.
@@ -44,12 +45,13 @@ class Baseline:
     """How an instance was shown before it was posted. What became of it is judged by the difference from this, never
     by our clock."""
 
-    planned: bool
-    allowed: bool = False
+    # The defaults are those of most instances, and are not written into records: 1,000 must fit into one.
+    planned: bool = True
+    allowed: bool = True
     last_result: str = "none"
-    window: tuple[str, ...] = ()
+    window: str = ""  # a digest
     changed_at: datetime | None = None
-    power: str | None = None
+    power: str = "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,11 @@ class Instance:
     @property
     def baseline(self) -> Baseline:
         """What a later view of the instance is compared with."""
-        status = self.maintenance
+        status, power = self.maintenance, self.power or "running"
         if status is None:
-            return Baseline(planned=False, changed_at=self.changed_at, power=self.power)
-        return Baseline(True, status.allowed, status.last_result, status.window, self.changed_at, self.power)
+            return Baseline(planned=False, allowed=False, changed_at=self.changed_at, power=power)
+        window = short_hash(*status.window, length=8) if any(status.window) else ""
+        return Baseline(True, status.allowed, status.last_result, window, self.changed_at, power)
 
     @property
     def why(self) -> str:

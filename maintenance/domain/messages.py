@@ -79,6 +79,37 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A locked message, received by the app itself. `delivery_count` is 1 on the first delivery; `sequence_number` and
+    `enqueued_at` are Service Bus's own. `dead_letter_reason` where it comes from a dead-letter queue. `handle` is the
+    library's message."""
+
+    body: bytes
+    message_id: str = ""
+    subject: str = ""
+    delivery_count: int = 1
+    sequence_number: int | None = None
+    enqueued_at: datetime | None = None
+    correlation_id: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    dead_letter_reason: str | None = None
+    handle: Any = None
+
+    @property
+    def envelope(self) -> Envelope:
+        """The same, as the trigger of the requests queue hands messages over."""
+        return Envelope(
+            body=self.body,
+            message_id=self.message_id or None,
+            sequence_number=self.sequence_number,
+            delivery_count=self.delivery_count,
+            enqueued_at=self.enqueued_at,
+            correlation_id=self.correlation_id,
+            properties=self.properties,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceEvent:
     """One CloudEvent, with the plain properties that subscription filters look at."""
 

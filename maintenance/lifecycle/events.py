@@ -1,62 +1,75 @@
-"""The events that subscribers receive, each with a deterministic id. Pure."""
+"""The events that subscribers receive, rebuilt from records, each with a deterministic id and content. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from maintenance.domain import message_ids
-from maintenance.domain.errors import Problem
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import ErrorDetail
-from maintenance.domain.operation import Operation, Result, Status
+from maintenance.domain.operation import Operation, Owed, Phase, Reply, Result, Status
 from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet
 
 TYPE_PREFIX = "vmss.maintenance"
-MAX_QUOTED_BODY = 4_096
 MAX_PROBLEMS = 100
 MAX_VALUE = 200
 
 
-def accepted(operation: Operation, now: datetime) -> MaintenanceEvent:
-    """ARM has taken the first wave."""
+def owed_events(operation: Operation) -> tuple[MaintenanceEvent, ...]:
+    """What a delivery of the record publishes before it does anything else, in this order."""
+    events = tuple(_owed(operation, owed) for owed in operation.owed)
+    return (*events, ended(operation)) if operation.phase is Phase.END else events
+
+
+def _owed(operation: Operation, owed: Owed) -> MaintenanceEvent:
+    return accepted(operation, owed.at) if owed.kind == "accepted" else progressed(operation, owed.wave, owed.at)
+
+
+def accepted(operation: Operation, at: datetime) -> MaintenanceEvent:
+    """ARM has taken something. What is said of instances is what planning found: it does not change any more."""
     data = {
         "status": "Accepted",
-        "start": _iso(operation.started_at or now),
+        "start": _iso(operation.started_at or at),
         "deadline": _iso(operation.deadline),
         "waves": [list(wave) for wave in operation.waves],
-        "instances": _instances(operation),
     }
-    return _event(operation, "accepted", message_ids.accepted(operation.request_id), now, data)
+    return _event(operation, "accepted", message_ids.accepted(operation.run_id), at, data)
 
 
-def progressed(operation: Operation, now: datetime) -> MaintenanceEvent:
-    """A wave ended and another follows."""
-    left = sum(i not in operation.outcomes for wave in operation.waves[operation.wave + 1 :] for i in wave)
+def progressed(operation: Operation, wave: int, at: datetime) -> MaintenanceEvent:
+    """A wave ended and another follows. Counts what was known then, so that it says the same whenever it is rebuilt."""
+    known = [outcome for outcome in operation.outcomes.values() if outcome.wave is None or outcome.wave <= wave]
+    done = sum(outcome.result in (Result.COMPLETED, Result.ALREADY_COMPLETED) for outcome in known)
     data = {
         "status": "InProgress",
-        "wave": operation.wave + 1,
+        "wave": wave + 1,
         "waves": len(operation.waves),
-        "done": operation.count(Result.COMPLETED, Result.ALREADY_COMPLETED),
-        "failed": operation.count(Result.FAILED, Result.UNKNOWN),
-        "left": left,
-        "instances": _instances(operation, operation.wave),
+        "done": done,
+        "failed": sum(outcome.result in (Result.FAILED, Result.UNKNOWN) for outcome in known),
+        "left": sum(len(each) for each in operation.waves[wave + 1 :]),
+        "instances": _instances(operation, wave),
     }
-    return _event(operation, "progressed", message_ids.progressed(operation.request_id, operation.wave), now, data)
+    return _event(operation, "progressed", message_ids.progressed(operation.run_id, wave), at, data)
 
 
 def ended(operation: Operation) -> MaintenanceEvent:
-    """The request ended, as `completed` or as `rejected`; `operation` is in its last phase."""
+    """The run ended, as `completed`, `rejected` or `duplicate`; `operation` is an END record."""
     now = operation.ended_at
     if now is None or operation.status is None:
         raise ValueError(f"operation {operation.message_id} has not ended")
-    if operation.status is Status.REJECTED:
-        details = operation.error.details if operation.error else ()
-        problems = [_problem(Problem(detail.code, detail.message, detail.target)) for detail in details[:MAX_PROBLEMS]]
-        refusal = {"status": Status.REJECTED.value, "problems": problems, "instances": _instances(operation)}
-        return _event(operation, "rejected", message_ids.ended(operation.request_id), now, refusal)
+    event_id = message_ids.ended(operation.run_id)
+    match operation.status:
+        case Status.REJECTED:
+            details = operation.error.details if operation.error else ()
+            problems = [_problem(each.code, each.message, each.target) for each in details[:MAX_PROBLEMS]]
+            refusal = {"status": Status.REJECTED.value, "problems": problems, "instances": _instances(operation)}
+            return _event(operation, "rejected", event_id, now, refusal)
+        case Status.DUPLICATE:
+            same = {"status": Status.DUPLICATE.value, "duplicateOf": operation.duplicate_of}
+            return _event(operation, "duplicate", event_id, now, same)
     data: dict[str, Any] = {
         "status": operation.status.value,
         "start": _iso(operation.started_at),
@@ -66,76 +79,43 @@ def ended(operation: Operation) -> MaintenanceEvent:
     }
     if operation.dry_run:
         data.update(dryRun=True, waves=[list(wave) for wave in operation.waves])
-    return _event(operation, "completed", message_ids.ended(operation.request_id), now, data)
+    return _event(operation, "completed", event_id, now, data)
 
 
-def rejected(
-    *,
-    request_id: str,
-    problems: Sequence[Problem],
-    body: bytes,
-    now: datetime,
-    source: str,
-    correlation_id: str | None,
-    trace: Mapping[str, str],
-    scale_set: ScaleSet | None = None,
-    reason: str | None = None,
-) -> MaintenanceEvent:
-    """A message that is no request, or one that is not allowed; quotes its body up to `MAX_QUOTED_BODY` bytes."""
-    data: dict[str, Any] = {
-        "requestId": request_id,
-        **_names(scale_set),
-        "status": Status.REJECTED.value,
-        "problems": [_problem(problem) for problem in problems[:MAX_PROBLEMS]],
-        "request": redact(body[:MAX_QUOTED_BODY].decode("utf-8", errors="backslashreplace")),
-        "requestBytes": len(body),
-        "requestCut": len(body) > MAX_QUOTED_BODY,
-    }
-    if reason is not None:
-        data["reason"] = redact(reason)
+def replied(reply: Reply) -> MaintenanceEvent:
+    """The end of a message that started no run: `rejected`, or `accepted` for a cancellation."""
+    data: dict[str, Any] = {"requestId": reply.request_id, "runId": reply.run_id, **_names(reply.scale_set)}
+    if reply.cancels is not None:
+        kind, status = "accepted", "Accepted"
+        data.update(status=status, cancels=reply.cancels)
+    else:
+        kind, status = "rejected", Status.REJECTED.value
+        data.update(
+            status=status,
+            problems=[_problem(*problem) for problem in reply.problems[:MAX_PROBLEMS]],
+            request=redact(reply.quoted),
+            requestBytes=reply.size,
+            requestCut=reply.size > len(reply.quoted.encode(errors="replace")),
+        )
+    if reply.reason is not None:
+        data["reason"] = redact(reply.reason)
+    accepts = reply.cancels is not None
     return MaintenanceEvent(
-        type=f"{TYPE_PREFIX}.rejected.v1",
-        event_id=message_ids.ended(request_id),
-        source=scale_set.resource_id if scale_set else source,
-        subject=request_id,
-        time=now,
+        type=f"{TYPE_PREFIX}.{kind}.v1",
+        event_id=message_ids.accepted(reply.run_id) if accepts else message_ids.ended(reply.run_id),
+        source=reply.scale_set.resource_id if reply.scale_set else reply.source,
+        subject=reply.request_id,
+        time=reply.at,
         data=data,
-        properties=_properties("rejected", Status.REJECTED.value, request_id, scale_set),
-        correlation_id=correlation_id or request_id,
-        trace=trace,
-    )
-
-
-def cancellation_accepted(
-    *,
-    request_id: str,
-    cancels: str,
-    scale_set: ScaleSet,
-    now: datetime,
-    reason: str | None,
-    correlation_id: str | None,
-    trace: Mapping[str, str],
-) -> MaintenanceEvent:
-    """A cancellation will be met by the request `cancels` before its next wave, if it is not over yet."""
-    data: dict[str, Any] = {"requestId": request_id, **_names(scale_set), "status": "Accepted", "cancels": cancels}
-    if reason is not None:
-        data["reason"] = redact(reason)
-    return MaintenanceEvent(
-        type=f"{TYPE_PREFIX}.accepted.v1",
-        event_id=message_ids.accepted(request_id),
-        source=scale_set.resource_id,
-        subject=request_id,
-        time=now,
-        data=data,
-        properties=_properties("accepted", "Accepted", request_id, scale_set),
-        correlation_id=correlation_id or request_id,
-        trace=trace,
+        properties=_properties(kind, status, reply.request_id, reply.scale_set),
+        correlation_id=reply.correlation_id or reply.request_id,
+        trace=reply.trace,
     )
 
 
 def _event(operation: Operation, kind: str, event_id: str, now: datetime, data: Mapping[str, Any]) -> MaintenanceEvent:
     scale_set = operation.scale_set
-    document = {"requestId": operation.request_id, **_names(scale_set), **data}
+    document = {"requestId": operation.request_id, "runId": operation.run_id, **_names(scale_set), **data}
     if operation.reason is not None:
         document["reason"] = redact(operation.reason)
     return MaintenanceEvent(
@@ -191,10 +171,10 @@ def _error(error: ErrorDetail | None) -> dict[str, Any] | None:
     }
 
 
-def _problem(problem: Problem) -> dict[str, str]:
-    document = {"field": problem.field, "message": redact(problem.message)}
-    if problem.value is not None:
-        document["value"] = redact(problem.value[:MAX_VALUE])
+def _problem(name: str, message: str, value: str | None) -> dict[str, str]:
+    document = {"field": name, "message": redact(message)}
+    if value is not None:
+        document["value"] = redact(value[:MAX_VALUE])
     return document
 
 

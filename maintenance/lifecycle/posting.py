@@ -104,9 +104,9 @@ def after_submission(
         for _, submission in posted
         if isinstance(submission, Accepted)
     ]
-    errors = [submission.error for _, submission in posted if isinstance(submission, Failed)]
-    if errors:
-        tracked = replace(tracked, error=errors[-1])
+    failures = [submission for _, submission in posted if isinstance(submission, Failed)]
+    if failures:
+        tracked = replace(tracked, error=failures[-1].error)
     if not dues or (not rules.views and all(call.ended for call in calls)):
         if not rules.views:
             return confirm(rules, tracked, now)
@@ -146,7 +146,7 @@ def _not_started(rules: Rules, operation: Operation, posted: Sequence[Posted], n
     if denied is not None and (denied.status == 403 or still_unauthorized(operation, denied.error)):
         return end(replace(again, error=denied.error), now)
     pauses = [each.retry_after for each in throttled if each.retry_after is not None]
-    errors = [each.error for each in (*throttled, *refused)]
+    errors: list[ErrorDetail] = [*(each.error for each in throttled), *(each.error for each in refused)]
     error = errors[0] if errors else ErrorDetail("TooLate", "What was read before the POST was too old to act on.")
     if denied is None:
         again = planning_again(_note_refusals(operation, posted))

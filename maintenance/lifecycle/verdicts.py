@@ -111,7 +111,9 @@ def is_completed(instance: Instance, baseline: Baseline | None, *, succeeded: bo
         return True
     # It was completed in an earlier campaign, too.
     moved = instance.changed_at != baseline.changed_at
-    return moved and (not status.allowed or ((succeeded or was_updating) and status.window != baseline.window))
+    return moved and (
+        not status.allowed or ((succeeded or was_updating) and instance.baseline.window != baseline.window)
+    )
 
 
 def is_changed(instance: Instance | None, baseline: Baseline | None) -> bool | None:
@@ -131,7 +133,7 @@ def has_recovered(instance: Instance, baseline: Baseline | None) -> bool:
     """
     if instance.healthy is not None:
         return instance.healthy
-    was_down = baseline is not None and baseline.power not in (None, "running")
+    was_down = baseline is not None and baseline.power != "running"
     return was_down or instance.power in (None, "running")
 
 

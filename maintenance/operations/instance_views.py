@@ -8,56 +8,90 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from maintenance.domain.errors import ArmError
+from maintenance.domain.errors import ArmError, RefusedError
 from maintenance.domain.instances import Instance
 from maintenance.domain.resources import ScaleSet
 
 
 class InstanceLister(Protocol):
-    """What is used of `arm.resource_manager.ResourceManager`."""
+    """What is used of `arm.throttling.ThrottlingGateway`."""
+
+    async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The instances of a scale set, asked for at `time`; or why there is no answer."""
+    """The instances of a scale set, asked for at `time`, which was `at` on the monotonic clock; or why there are none."""
 
     time: datetime
+    at: float
     instances: list[Instance]
+    flexible: bool
     error: ArmError | None = None
 
 
 class InstanceViews:
-    """Instance listings, one per scale set: a tick keeps them for all of its operations that end.
+    """Listings, one per scale set. `max_age` (seconds): how old one may be that is shared. Who has seen one already,
+    and was not content, gets a newer one."""
 
-    An operation that has seen a listing already, and was not content, gets a newer one.
-    """
-
-    def __init__(self, arm: InstanceLister, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        arm: InstanceLister,
+        *,
+        max_age: float,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._arm = arm
+        self._max_age = max_age
         self._now = now
-        self._locks: dict[tuple[str, bool], asyncio.Lock] = {}
+        self._monotonic = monotonic
+        self._locks: dict[tuple[str, bool | None], asyncio.Lock] = {}
         # By the way of listing, too: what a Flexible set answers to the one for Uniform sets is nothing to the other.
-        self._listings: dict[tuple[str, bool], Listing] = {}
+        self._listings: dict[tuple[str, bool | None], Listing] = {}
 
-    async def of(self, scale_set: ScaleSet, *, flexible: bool = False, newer_than: datetime | None = None) -> Listing:
-        """Raises ArmError."""
+    async def of(
+        self, scale_set: ScaleSet, *, flexible: bool | None = None, newer_than: datetime | None = None
+    ) -> Listing:
+        """`flexible` is None where the orchestration mode is not known yet. Raises ArmError."""
         key = (scale_set.key, flexible)
         async with self._locks.setdefault(key, asyncio.Lock()):
             listing = self._listings.get(key)
-            if listing is None or (newer_than is not None and listing.time <= newer_than):
-                time = self._now()
-                try:
-                    listing = Listing(time, await self._arm.list_instances(scale_set, flexible=flexible))
-                except ArmError as error:
-                    listing = Listing(time, [], error)
-                self._listings[key] = listing
+            if (
+                listing is None
+                or self._monotonic() - listing.at > self._max_age
+                or (newer_than is not None and listing.time <= newer_than)
+            ):
+                listing = self._listings[key] = await self._list(scale_set, flexible)
         if listing.error is not None:
             raise listing.error
         return listing
 
     def forget(self, scale_set: ScaleSet) -> None:
-        """The instances are about to change, or what is decided next must not rest on an older look."""
-        for flexible in (False, True):
+        """The instances are about to change."""
+        for flexible in (None, False, True):
             self._listings.pop((scale_set.key, flexible), None)
+
+    async def _list(self, scale_set: ScaleSet, flexible: bool | None) -> Listing:
+        time, at = self._now(), self._monotonic()
+        try:
+            if flexible is not None:
+                return Listing(time, at, await self._arm.list_instances(scale_set, flexible=flexible), flexible)
+            try:
+                instances = await self._arm.list_instances(scale_set)
+            except RefusedError as error:
+                # A Flexible set refuses to expand views from the set; one that cannot be listed for other reasons
+                # cannot be asked for its mode either.
+                if error.status != 400 or not await self._arm.is_flexible(scale_set):
+                    raise
+            else:
+                # Only instances of Uniform sets have numbers for ids: then the mode need not be read.
+                numbered = bool(instances) and all(each.instance_id.isdigit() for each in instances)
+                if numbered or not await self._arm.is_flexible(scale_set):
+                    return Listing(time, at, instances, flexible=False)
+            time, at = self._now(), self._monotonic()
+            return Listing(time, at, await self._arm.list_instances(scale_set, flexible=True), flexible=True)
+        except ArmError as error:
+            return Listing(time, at, [], bool(flexible), error)

@@ -1,32 +1,53 @@
-"""X"""
+"""Works off what is due in the operations queue: publish what a record owes, run it, send its successor, complete it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge, UnreadableRecord
-from maintenance.domain.messages import MaintenanceEvent, Record
-from maintenance.domain.redaction import redact
+from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
+from maintenance.domain.operation import Operation, Phase, Reply
+from maintenance.domain.redaction import place_of, redact
+from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
+from maintenance.lifecycle.events import owed_events, replied
 from maintenance.operations.instance_views import InstanceViews
-from maintenance.operations.outbox import Dispatch, dispatch, record_to_persist
-from maintenance.operations.records import read_record
+from maintenance.operations.records import REPLY, read_record, read_reply, to_record, to_reply_record
 from maintenance.operations.runner import Runner
-from maintenance.servicebus.operations_queue import Received
+from maintenance.operations.unreadable import pass_on
 
 logger = logging.getLogger(__name__)
+
+# What one receiver holds. All of a batch are begun at once, within `poll_concurrency`, so that each is done well
+# within the lock of 5 minutes: a poll and a listing take 45 s each at most, and a send is patient for 2 minutes.
 BATCH = 100
-# How many of a batch one receiver has under way; over all of them `poll_concurrency` is the bound.
-WIDTH = 32
 # Once messages have come, more that are due come as fast: a tick need not end in waiting as long as it began.
 FURTHER_WAIT = 0.05  # seconds, at least
 FURTHER_WAITS = 2  # times as long as the last took
+RETRY_AFTER = timedelta(minutes=1)
+
+
+class Deliveries(Protocol):
+    """What is used of `servicebus.operations_queue.OperationsReceiver`. All raise BusUnavailable."""
+
+    async def receive(self, most: int, *, wait: float) -> list[Delivery]: ...
+
+    async def send(self, records: Sequence[Record]) -> None: ...
+
+    async def complete(self, delivery: Delivery) -> bool: ...
+
+
+class OperationsBus(Protocol):
+    """What is used of `servicebus.bus.Bus`."""
+
+    def operations(self) -> AbstractAsyncContextManager[Deliveries]: ...
+
+    async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
 
 
 class TickLimits(Protocol):
@@ -45,87 +66,79 @@ class TickLimits(Protocol):
     def receive_wait(self) -> timedelta: ...
 
 
-class DueMessages(Protocol):
-    """What is used of `due_operations.DueOperations`."""
-
-    async def receive(self, most: int, *, wait: float) -> list[Received]: ...
-
-    async def persist(self, records: Sequence[Record]) -> None: ...
-
-    async def complete(self, received: Sequence[Received]) -> None: ...
-
-    async def dead_letter(self, received: Received, reason: str, description: str) -> None: ...
-
-
-class OperationsBus(Protocol):
-    """What is used of `bus.Bus`."""
-
-    def due_operations(self) -> AbstractAsyncContextManager[DueMessages]: ...
-
-    async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
-
-
-class Leases(Protocol):
-    """What is used of `notice_board.CoordinationQueue`."""
-
-    async def release(self, request_ids: Sequence[str]) -> None: ...
+# Deals with a message of the operations queue that is no record, by its subject. Raises BusUnavailable.
+Intake = Callable[[Delivery], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class Tick:
-    """One run of the timer, and what it did."""
+    """One run of the timer, and what it did: records and other messages taken, records sent on, runs that have ended,
+    messages passed on unread, and those left to their lock."""
 
     views: InstanceViews
     stop_at: float
     permits: asyncio.Semaphore
+    receivers: int = 0
     taken: int = 0
     persisted: int = 0
     ended: int = 0
     unreadable: int = 0
     failed: int = 0
-    receivers: int = field(default=0)
 
     def __str__(self) -> str:
         return (
             f"{self.taken} taken, {self.persisted} persisted for later, {self.ended} ended, "
-            f"{self.unreadable} unreadable, {self.failed} failed"
+            f"{self.unreadable} unreadable, {self.failed} left to their lock"
         )
 
 
 @dataclass(slots=True)
-class _Run:
-    """What one operation's run leads to, and how far that has come."""
+class _Unit:
+    """One delivery of a batch: what it holds, and what follows from it."""
 
-    received: Received
-    dispatch: Dispatch
-    published: bool = False
-    persisted: bool = False
+    delivery: Delivery
+    content: Operation | Reply | Record | None = None
+    successor: Record | None = None
+    completes: bool = False
+
+    @property
+    def owed(self) -> tuple[MaintenanceEvent, ...]:
+        match self.content:
+            case Operation(owed=(), phase=phase) if phase is not Phase.END:
+                return ()
+            case Operation():
+                return owed_events(self.content)
+            case Reply():
+                return (replied(self.content),)
+        return ()
 
 
 class Poller:
-    """The use case behind the timer trigger."""
+    """The use case behind the timer trigger. `intake` has the subjects of messages that are no records."""
 
     def __init__(
         self,
         runner: Runner,
         bus: OperationsBus,
-        leases: Leases,
         limits: TickLimits,
         *,
+        intake: Mapping[str, Intake],
         now: Callable[[], datetime],
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float],
     ) -> None:
         self._runner = runner
         self._bus = bus
-        self._leases = leases
         self._limits = limits
+        self._intake = intake
         self._now = now
         self._monotonic = monotonic
+        self._working: asyncio.Task[Tick] | None = None
+        self._more = False
 
     async def tick(self) -> Tick:
         """Work until nothing is due or the time budget is used up; what is left then waits for the next tick.
 
-        Trouble with Service Bus ends the tick early and is logged: every operation that was not settled comes again.
+        Service Bus errors end the tick early and are logged: every message that was not settled is redelivered.
         """
         tick = Tick(
             views=self._runner.views(),
@@ -135,8 +148,25 @@ class Poller:
         async with asyncio.TaskGroup() as group:
             self._add_receiver(group, tick)
         if tick.taken:
-            logger.info("Tick: %s", tick)
+            logger.info("Tick ended: %s", tick)
         return tick
+
+    async def work_off(self) -> None:
+        """Work off what is due, as a tick does: what a handler has just sent is carried out at once. Handlers of one
+        process share it: one is at work, the others ask it to go on."""
+        if self._working is None or self._working.done():
+            self._more = False
+            self._working = asyncio.create_task(self._work_off())
+        else:
+            self._more = True
+        await asyncio.shield(self._working)
+
+    async def _work_off(self) -> Tick:
+        while True:
+            tick = await self.tick()
+            if not self._more:
+                return tick
+            self._more = False
 
     def _add_receiver(self, group: asyncio.TaskGroup, tick: Tick) -> None:
         tick.receivers += 1
@@ -144,106 +174,144 @@ class Poller:
 
     async def _drain(self, group: asyncio.TaskGroup, tick: Tick) -> None:
         try:
-            async with self._bus.due_operations() as due:
+            async with self._bus.operations() as deliveries:
                 wait = longest = self._limits.receive_wait.total_seconds()
                 while (asked := self._monotonic()) < tick.stop_at:
-                    batch = await due.receive(BATCH, wait=wait)
+                    batch = await deliveries.receive(BATCH, wait=wait)
                     if not batch:
                         return
                     wait = min(longest, max(FURTHER_WAIT, FURTHER_WAITS * (self._monotonic() - asked)))
                     if len(batch) == BATCH and tick.receivers < self._limits.poll_receivers:
                         self._add_receiver(group, tick)
                     tick.taken += len(batch)
-                    await self._work(due, batch, tick)
+                    await self._work(deliveries, batch, tick)
         except BusUnavailable as error:
-            logger.error("The tick ends early, what it held comes again: %s", error)
+            logger.error("Tick ended early, what it holds is redelivered: %s", error)
 
-    async def _work(self, due: DueMessages, batch: Sequence[Received], tick: Tick) -> None:
-        outcomes = await self._proceed_all(batch, tick)
-        runs = [outcome for outcome in outcomes if isinstance(outcome, _Run)]
-        await self._publish(runs)
-        await self._persist(due, runs, tick)
-        if over := [
-            run.dispatch.request_id for run in runs if run.dispatch.release_lease and run.published and run.persisted
-        ]:
-            await self._leases.release(over)
-        settled = [run.received for run in runs if run.persisted]
-        await due.complete(settled)
-        unreadable = [
-            (each, why) for each, why in zip(batch, outcomes, strict=True) if isinstance(why, UnreadableRecord)
-        ]
-        for received, why in unreadable:
-            published = redact(why.description)
-            logger.error("Dead-lettered %s: %s: %s", received.message_id, why.reason, published)
-            await due.dead_letter(received, why.reason, published)
-        tick.unreadable += len(unreadable)
-        tick.failed += len(batch) - len(settled) - len(unreadable)
+    async def _work(self, deliveries: Deliveries, batch: Sequence[Delivery], tick: Tick) -> None:
+        units = [self._read(delivery, tick) for delivery in batch]
+        published = await self._publish(units)
+        finished: asyncio.Queue[_Unit] = asyncio.Queue()
+        waiting = iter(units)
 
-    async def _proceed_all(self, batch: Sequence[Received], tick: Tick) -> list[_Run | UnreadableRecord | None]:
-        """The runs of a batch, in its order, by tasks that take one after the other."""
-        outcomes: list[_Run | UnreadableRecord | None] = [None] * len(batch)
-        waiting = iter(enumerate(batch))
-
-        async def proceed() -> None:
-            for place, received in waiting:
-                outcomes[place] = await self._proceed(received, tick)
+        async def work() -> None:
+            for unit in waiting:
+                await self._run(unit, deliveries, tick, published=published)
+                finished.put_nowait(unit)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(batch), WIDTH)):
-                group.create_task(proceed())
-        return outcomes
+            for _ in range(min(len(units), self._limits.poll_concurrency)):
+                group.create_task(work())
+            left = len(units)
+            while left:
+                # Settled as they are done: all that have finished by now, together.
+                done = [await finished.get()]
+                while not finished.empty():
+                    done.append(finished.get_nowait())
+                left -= len(done)
+                await self._settle(deliveries, [unit for unit in done if unit.completes], tick)
+        tick.failed += sum(not unit.completes for unit in units)
 
-    async def _proceed(self, received: Received, tick: Tick) -> _Run | UnreadableRecord | None:
-        """One operation's run. None where something unforeseen happened: the message is left to its lock, comes again
-        after it, and ends in the dead-letter queue if that does not help; the other operations go on."""
+    def _read(self, delivery: Delivery, tick: Tick) -> _Unit:
+        if delivery.subject in self._intake:
+            return _Unit(delivery)
         try:
-            operation = read_record(received.body)
+            if delivery.subject == REPLY:
+                return _Unit(delivery, read_reply(delivery.body))
+            return _Unit(delivery, read_record(delivery.body))
         except UnreadableRecord as error:
-            return error
-        async with tick.permits:
-            try:
-                result = await self._runner.run(operation, tick.views, may_have_started=received.delivery_count > 1)
-                run = _Run(received, dispatch(result, self._now()))
-            except Exception as error:
-                # No text and no trace: what is unforeseen may hold anything.
-                logger.error("Operation %s failed unexpectedly: %s", received.message_id, type(error).__name__)
-                return None
-        if run.dispatch.persist is None:
-            tick.ended += 1
-            logger.info("Request %s: %s", operation.request_id, result.operation.describe())
-        return run
+            tick.unreadable += 1
+            reason = redact(f"{error.reason}: {error.description}")[:500]
+            record = pass_on(delivery, reason, self._now())
+            if record is None:
+                logger.error("Dropped message %s, which no run owns: %s", delivery.message_id, reason)
+            else:
+                logger.error("Passed record %s on unread: %s", delivery.message_id, reason)
+            return _Unit(delivery, record)
 
-    async def _publish(self, runs: Sequence[_Run]) -> None:
-        """Publish what the runs have to tell; what cannot be goes into the operations' records."""
-        events = [event for run in runs for event in run.dispatch.events]
+    async def _publish(self, units: Sequence[_Unit]) -> bool:
+        """Publish all that the records owe. Where that fails they owe it still."""
+        events = [event for unit in units for event in unit.owed]
+        if not events:
+            return True
         try:
             await self._bus.publish(events)
         except BusUnavailable as error:
-            if isinstance(error, MessageTooLarge) and len(runs) > 1:
-                for run in runs:
-                    await self._publish([run])
-                return
-            logger.error("%d events are persisted for later: %s", len(events), error)
-            return
-        for run in runs:
-            run.published = True
+            logger.error("Publishing %d events failed, they are owed still: %s", len(events), error)
+            return False
+        return True
 
-    async def _persist(self, due: DueMessages, runs: Sequence[_Run], tick: Tick) -> None:
-        """Send the operations' next records. One that is too large failed unexpectedly, and must not hold up the others."""
+    async def _run(self, unit: _Unit, deliveries: Deliveries, tick: Tick, *, published: bool) -> None:
+        """One delivery. Where something fails unexpectedly the message is left to its lock, redelivered after it, and
+        dead-lettered if that does not help; the other deliveries go on."""
         try:
-            records = [
-                record
-                for run in runs
-                if (record := record_to_persist(run.dispatch, published=run.published)) is not None
-            ]
-            await due.persist(records)
-        except (MessageTooLarge, ValueError) as error:
-            if len(runs) == 1:
-                logger.error("Operation %s failed unexpectedly: %s", runs[0].received.message_id, error)
+            async with tick.permits:
+                match unit.content:
+                    case Operation():
+                        await self._run_operation(unit, unit.content, deliveries, tick, published=published)
+                    case Reply():
+                        later = None
+                        if not published:
+                            again = replace(unit.content, number=unit.content.number + 1)
+                            later = to_reply_record(again, self._now() + RETRY_AFTER)
+                        unit.successor, unit.completes = later, True
+                    case Record():
+                        unit.successor, unit.completes = unit.content, True
+                    case None:
+                        if (intake := self._intake.get(unit.delivery.subject)) is not None:
+                            await intake(unit.delivery)
+                        unit.completes = True
+        except BusUnavailable as error:
+            logger.warning("Message %s is left to its lock: %s", unit.delivery.message_id, error)
+        except Exception as error:
+            # No text: what is unexpected may hold anything.
+            logger.error("Message %s failed unexpectedly: %s", unit.delivery.message_id, place_of(error))
+
+    async def _run_operation(
+        self, unit: _Unit, operation: Operation, deliveries: Deliveries, tick: Tick, *, published: bool
+    ) -> None:
+        now = self._now()
+        ends = operation.phase is Phase.END
+        if ends and not published:
+            unit.successor = to_record(operation.with_next_number(), now + RETRY_AFTER)
+            unit.completes = True
+            return
+        if operation.owed and published:
+            operation = replace(operation, owed=())
+        if ends:
+            tick.ended += 1
+            logger.info("Request %s (run %s) %s", operation.request_id, operation.run_id, operation.describe())
+
+        async def settle() -> bool:
+            return await deliveries.complete(unit.delivery)
+
+        result = await self._runner.run(
+            operation, redelivered=unit.delivery.delivery_count > 1, settle=settle, views=tick.views
+        )
+        match result:
+            case Continue(operation=successor, due=due):
+                unit.successor = to_record(successor, due)
+                unit.completes = True
+            case Done():
+                unit.completes = True
+            case LeaveToJudge():
+                unit.completes = False
+                tick.failed -= 1
+
+    async def _settle(self, deliveries: Deliveries, units: Sequence[_Unit], tick: Tick) -> None:
+        """Send the successors, then complete what they follow. One that is too large must not hold up the others."""
+        records = [unit.successor for unit in units if unit.successor is not None]
+        try:
+            if records:
+                await deliveries.send(records)
+        except MessageTooLarge as error:
+            if len(units) == 1:
+                units[0].completes = False
+                logger.error("Message %s is left to its lock: %s", units[0].delivery.message_id, error)
                 return
-            for run in runs:
-                await self._persist(due, [run], tick)
+            for unit in units:
+                await self._settle(deliveries, [unit], tick)
             return
         tick.persisted += len(records)
-        for run in runs:
-            run.persisted = True
+        for unit in units:
+            await deliveries.complete(unit.delivery)

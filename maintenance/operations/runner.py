@@ -3,51 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from maintenance.arm.resource_manager import untrusted
-from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, Entry, Lease
+from maintenance.domain import message_ids
+from maintenance.domain.coordination import Entry, Lease, own_leases
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, UntrustedUrl
 from maintenance.domain.instances import Instance
+from maintenance.domain.messages import Record
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
-from maintenance.domain.operation import Call, Operation, Phase
+from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet
 from maintenance.lifecycle.actions import (
     Action,
+    Continue,
+    Delivered,
     Denied,
-    End,
+    Done,
+    LeaseReleased,
     LeaseTaken,
+    LeaveToJudge,
+    Looked,
+    NotTheOne,
     Observation,
     OperationRead,
-    PollOperation,
-    Post,
+    Poll,
     Posted,
-    ReadViews,
-    Resumed,
+    Read,
+    ReleaseLease,
     Rules,
+    Submit,
     Submitted,
     TakeLease,
     Unavailable,
     Untrusted,
-    ViewsRead,
-    Wait,
 )
 from maintenance.lifecycle.machine import next_action
-from maintenance.operations.instance_views import InstanceViews, Listing
+from maintenance.operations.instance_views import InstanceViews
+from maintenance.operations.records import to_record
 
-# A run takes a handful of actions; more means that decisions chase each other.
-MAX_ACTIONS = 20
-MAX_POSTS = 64
+logger = logging.getLogger(__name__)
+
+# A delivery takes a handful of actions; more means that decisions chase each other.
 T = TypeVar("T")
+MAX_ACTIONS = 10
+MAX_POSTS = 64
 
 
 class Arm(Protocol):
     """What is used of `arm.throttling.ThrottlingGateway`."""
 
-    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: tuple[str, ...] | None) -> Submission: ...
+    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission: ...
 
     async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission: ...
 
@@ -59,94 +69,148 @@ class Arm(Protocol):
 
 
 class Coordination(Protocol):
-    """What is used of `servicebus.coordination_queue.CoordinationQueue`."""
+    """What is used of `servicebus.coordination_queue.CoordinationQueue`. All raise BusUnavailable."""
 
     async def read(self) -> list[Entry]: ...
 
     async def put(self, entry: Entry) -> None: ...
 
+    async def cancel(self, number: int) -> None: ...
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    listing: Listing
-    flexible: bool
-    entries: Sequence[Entry] = ()
+    async def use_up(self, message_id: str) -> None: ...
+
+
+class RecordSender(Protocol):
+    """What is used of `servicebus.bus.Bus`. All raise BusUnavailable."""
+
+    async def send(self, records: Sequence[Record]) -> None: ...
+
+    async def schedule(self, record: Record) -> int: ...
+
+    async def cancel(self, number: int) -> None: ...
+
+
+# Completes the message that is being delivered: true only where Service Bus confirmed it.
+Settle = Callable[[], Awaitable[bool]]
 
 
 class Runner:
-    """Runs operations under one set of rules. `now` gives aware times."""
+    """Runs deliveries under one set of rules. `now` gives aware times, `monotonic` seconds."""
 
-    def __init__(self, arm: Arm, rules: Rules, *, coordination: Coordination, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        arm: Arm,
+        bus: RecordSender,
+        coordination: Coordination,
+        rules: Rules,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._arm = arm
-        self._rules = rules
+        self._bus = bus
         self._coordination = coordination
+        self._rules = rules
         self._now = now
-        self._vm_posts = asyncio.Semaphore(MAX_POSTS)
+        self._monotonic = monotonic
+        self._posts = asyncio.Semaphore(MAX_POSTS)
 
     def views(self) -> InstanceViews:
-        return InstanceViews(self._arm, self._now)
+        """For one tick."""
+        max_age = self._rules.timing.look.total_seconds()
+        return InstanceViews(self._arm, max_age=max_age, now=self._now, monotonic=self._monotonic)
 
-    async def run(self, operation: Operation, views: InstanceViews, *, may_have_started: bool) -> Wait | End:
-        """Perform actions until the operation has to wait or has ended."""
-        observation: Observation = Resumed()
+    async def run(
+        self, operation: Operation, *, redelivered: bool, settle: Settle, views: InstanceViews
+    ) -> Continue | Done | LeaveToJudge:
+        """Perform actions until the delivery ends. `LeaveToJudge`: the message is completed, or is another's.
+
+        Raises BusUnavailable where a record could not be sent: the message is then left to its lock.
+        """
+        observation: Observation = Delivered(redelivered)
         current = operation
         for _ in range(MAX_ACTIONS):
-            action = next_action(self._rules, current, observation, self._now(), may_have_started=may_have_started)
-            if isinstance(action, Wait | End):
-                return action
+            action = next_action(self._rules, current, observation, self._now())
+            match action:
+                case Continue() | Done() | LeaveToJudge():
+                    return action
+                case Submit():
+                    return await self._submit(action, settle, views)
             current = action.operation
             observation = await self._perform(action, views)
-        raise RuntimeError(
-            f"operation {operation.message_id} takes no end of actions; the last: {type(action).__name__}"
-        )
+        raise RuntimeError(f"record {operation.message_id} takes no end of actions; the last: {type(action).__name__}")
 
     async def _perform(self, action: Action, views: InstanceViews) -> Observation:
         match action:
-            case ReadViews(operation=operation):
-                return await self._read_views(operation, views)
+            case Read():
+                return await self._read(action, views)
             case TakeLease():
                 return await self._take_lease(action)
-            case PollOperation(operation=operation, calls=calls):
+            case Poll(operation=operation, calls=calls):
                 return await self._poll(operation.scale_set, calls)
-            case Post(operation=operation, instance_ids=instance_ids):
-                views.forget(operation.scale_set)
-                return await self._post(operation, instance_ids)
-        raise AssertionError(f"{type(action).__name__} ends a run")
+            case ReleaseLease(operation=operation):
+                return await self._release_lease(operation)
+        raise AssertionError(f"{type(action).__name__} ends a delivery")
 
-    async def _read_views(self, operation: Operation, views: InstanceViews) -> Observation:
+    async def _read(self, action: Read, views: InstanceViews) -> Observation:
+        operation, asked_at = action.operation, self._now()
+        looked = Looked(asked_at=asked_at)
         try:
-            read = await self._read_all_views(operation, views)
+            async with asyncio.TaskGroup() as group:
+                entries = group.create_task(_caught(self._coordination.read())) if action.coordination else None
+                listing = (
+                    group.create_task(
+                        _caught(
+                            views.of(operation.scale_set, flexible=operation.flexible, newer_than=action.newer_than)
+                        )
+                    )
+                    if action.views
+                    else None
+                )
+            if entries is not None:
+                looked = replace(looked, entries=_result(entries.result()))
+            if listing is not None:
+                listed = _result(listing.result())
+                looked = replace(
+                    looked,
+                    instances=listed.instances,
+                    flexible=listed.flexible,
+                    asked_at=min(asked_at, listed.time),
+                    views_asked_at=listed.time,
+                )
         except BusUnavailable as error:
             return _bus_unavailable(error)
         except RefusedError as error:
             return Denied(error.error)
         except ArmError as error:
             return Unavailable(error.error, error.retry_after, error.status)
-        return ViewsRead(read.listing.instances, read.entries, read.flexible, read.listing.time)
-
-    async def _read_all_views(self, operation: Operation, views: InstanceViews) -> _Read:
-        """What the next decision rests on. Raises ArmError or BusUnavailable."""
-        scale_set = operation.scale_set
-        flexible = bool(operation.flexible)
-        if operation.phase is Phase.TRACKING:
-            listing = await views.of(scale_set, flexible=flexible, newer_than=operation.views_read_at)
-            return _Read(listing, flexible)
-        views.forget(scale_set)
-        listed, entries = await _together(views.of(scale_set, flexible=flexible), self._coordination.read())
-        unknown = operation.flexible is None and not _shows_uniform(listed)
-        if unknown and await self._arm.is_flexible(scale_set):
-            views.forget(scale_set)
-            return _Read(await views.of(scale_set, flexible=True), True, _result(entries))
-        return _Read(_result(listed), flexible, _result(entries))
+        return looked
 
     async def _take_lease(self, action: TakeLease) -> Observation:
-        operation = action.unplanned
-        until = operation.deadline + LEASE_OUTLASTS_DEADLINE
+        operation = action.operation
+        lease = Lease(
+            run_id=operation.run_id,
+            request_id=operation.request_id,
+            scale_set=operation.scale_set.key,
+            until=action.until,
+            content=operation.content,
+        )
         try:
-            await self._coordination.put(Lease(operation.request_id, operation.scale_set.key, until))
-            return LeaseTaken(action, await self._coordination.read())
+            await self._coordination.put(lease)
+            return LeaseTaken(replace(action.looked, entries=await self._coordination.read()))
         except BusUnavailable as error:
             return _bus_unavailable(error)
+
+    async def _release_lease(self, operation: Operation) -> Observation:
+        try:
+            own = own_leases(await self._coordination.read(), operation.run_id)
+            for lease in own:
+                await self._coordination.cancel(lease.number)
+            if not own:
+                await self._coordination.use_up(message_ids.lease(operation.run_id))
+        except BusUnavailable as error:
+            return _bus_unavailable(error)
+        return LeaseReleased(bool(own))
 
     async def _poll(self, scale_set: ScaleSet, calls: tuple[Call, ...]) -> Observation:
         readings: list[tuple[Call, Reading]] = []
@@ -170,22 +234,54 @@ class Runner:
         except UntrustedUrl as error:
             return error
 
-    async def _post(self, operation: Operation, instance_ids: tuple[str, ...] | None) -> Observation:
-        groups: list[tuple[str, ...] | None] = [instance_ids]
-        if operation.flexible and instance_ids is not None:
-            groups = [(vm_name,) for vm_name in instance_ids]
+    # ------------------------------------------------------------------ intent, complete, act
+
+    async def _submit(self, action: Submit, settle: Settle, views: InstanceViews) -> Continue | Done | LeaveToJudge:
+        """Send JUDGE, complete the POST record, and only then post; send what ARM answered, and take JUDGE back."""
+        operation, timing = action.operation, self._rules.timing
+        began_at, began = self._now(), self._monotonic()
+        # What was read before may be older than this moment; both clocks run alike for so short a time.
+        read_ago = max((began_at - action.looked_at).total_seconds(), 0.0)
+        left = min(timing.stopwatch.total_seconds(), timing.look.total_seconds() - read_ago)
+        judge_number = await self._bus.schedule(to_record(action.judge, action.due))
+        if not await settle():
+            logger.warning("Record %s was not confirmed as completed: nothing is posted", operation.message_id)
+            return self._conclude(operation, NotTheOne())
+        views.forget(operation.scale_set)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._submit(operation, ids)) for ids in groups]
+            tasks = [group.create_task(self._post(operation, ids, began + left)) for ids in action.groups]
         posted: list[Posted] = []
-        for ids, task in zip(groups, tasks, strict=True):
+        answer: Observation | None = None
+        for ids, task in zip(action.groups, tasks, strict=True):
             submission = task.result()
             if isinstance(submission, UntrustedUrl):
-                return Untrusted(untrusted(submission))
-            posted.append((ids, submission))
-        return Submitted(posted)
+                answer = Untrusted(untrusted(submission))
+            else:
+                posted.append((ids, submission))
+        concluded = self._conclude(operation, answer or Submitted(posted, began_at))
+        if isinstance(concluded, Continue):
+            try:
+                await self._bus.send([to_record(concluded.operation, concluded.due)])
+                await self._bus.cancel(judge_number)
+            except BusUnavailable as error:
+                logger.warning(
+                    "Record %s: its successor or JUDGE remains to be dealt with: %s", operation.message_id, error
+                )
+        return LeaveToJudge(operation)
 
-    async def _submit(self, operation: Operation, ids: tuple[str, ...] | None) -> Submission | UntrustedUrl:
-        async with self._vm_posts:
+    def _conclude(self, operation: Operation, observation: Observation) -> Continue | Done | LeaveToJudge:
+        action = next_action(self._rules, operation, observation, self._now())
+        if not isinstance(action, Continue | Done | LeaveToJudge):
+            raise AssertionError(f"{type(action).__name__} after a POST")
+        return action
+
+    async def _post(
+        self, operation: Operation, ids: tuple[str, ...] | None, until: float
+    ) -> Submission | UntrustedUrl | None:
+        """None: not sent, since the stopwatch or the age of what was read forbids it by now."""
+        async with self._posts:
+            if self._monotonic() >= until:
+                return None
             try:
                 if operation.flexible and ids is not None:
                     return await self._arm.perform_vm_maintenance(operation.scale_set, ids[0])
@@ -198,27 +294,11 @@ def _bus_unavailable(error: BusUnavailable) -> Unavailable:
     return Unavailable(ErrorDetail("ServiceBusUnavailable", str(error)))
 
 
-async def _together(*calls: Awaitable[Any]) -> list[Any]:
-    """The results of `calls` made at the same time; of those that failed as calls do, the errors."""
-
-    async def caught(call: Awaitable[Any]) -> Any:
-        try:
-            return await call
-        except (ArmError, BusUnavailable) as error:
-            return error
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(caught(call)) for call in calls]
-    return [task.result() for task in tasks]
-
-
-def _shows_uniform(listed: Listing | ArmError | BusUnavailable) -> bool:
-    """Whether the orchestration mode need not be read: only instances of Uniform sets have numbers for ids, and a set
-    that cannot be listed for other reasons cannot be asked for its mode either."""
-    if isinstance(listed, Listing):
-        return bool(listed.instances) and all(instance.instance_id.isdigit() for instance in listed.instances)
-    # A Flexible set refuses to expand views from the set.
-    return not (isinstance(listed, RefusedError) and listed.status == 400)
+async def _caught(call: Awaitable[T]) -> T | ArmError | BusUnavailable:
+    try:
+        return await call
+    except (ArmError, BusUnavailable) as error:
+        return error
 
 
 def _result(result: T | ArmError | BusUnavailable) -> T:

@@ -1,202 +1,190 @@
-"""X"""
+"""The requests queue: a message becomes the first record of a run, and nothing else is decided here.
+
+What is no request, or is not allowed, becomes a record too: its end. So the first record that lives is the verdict,
+however often the message is delivered. Afterwards what is due is worked off, so that the POST comes at once.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from maintenance.domain.errors import BusUnavailable, Problem, ProblemsError
-from maintenance.domain.messages import (
-    Envelope,
-    MaintenanceEvent,
-    MessageHandler,
-    Record,
-    RequestsQueue,
-    read_document,
-    trace_of,
-)
-from maintenance.domain.observations import ErrorDetail
-from maintenance.domain.operation import Operation
+from maintenance.domain import message_ids
+from maintenance.domain.coordination import MARKER_LASTS, CancellationMarker, Entry
+from maintenance.domain.errors import PolicyViolation, Problem, ProblemsError
+from maintenance.domain.messages import Delivery, Envelope, Record, read_document, trace_of
+from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import redact
-from maintenance.lifecycle.actions import End, Wait
-from maintenance.lifecycle.events import rejected
-from maintenance.operations.outbox import RETRY_AFTER, dispatch, record_to_persist
-from maintenance.operations.records import to_record
-from maintenance.operations.runner import Runner
-from maintenance.requests.inbound import InboundMessage, read_inbound
-from maintenance.requests.policy import Policy, check_request
-from maintenance.requests.schema import MaintenanceRequest, read_request
+from maintenance.domain.resources import ScaleSet
+from maintenance.operations.records import to_record, to_reply_record
+from maintenance.requests.policy import Policy, check_cancellation, check_request, deadline_of
+from maintenance.requests.schema import read_cancellation, read_request
 
 logger = logging.getLogger(__name__)
 
+MAX_QUOTED_BODY = 4_096
+MAX_PROBLEMS = 100
 
-class RequestBus(RequestsQueue, Protocol):
-    """What is used of `bus.Bus`."""
 
-    async def persist(self, records: Sequence[Record]) -> None: ...
+class RecordSender(Protocol):
+    """What is used of `servicebus.bus.Bus`. Raises BusUnavailable."""
 
-    async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
+    async def send(self, records: Sequence[Record]) -> None: ...
+
+
+class EntryWriter(Protocol):
+    """What is used of `servicebus.coordination_queue.CoordinationQueue`. Raises BusUnavailable."""
+
+    async def put(self, entry: Entry) -> None: ...
+
+
+class OtherMessages(Protocol):
+    """A kind of message beside requests and cancellations, for the routing table."""
+
+    def recognizes(self, document: Mapping[str, Any]) -> bool:
+        """Whether the document is of this kind, be it right or wrong."""
+        ...
+
+    async def handle(self, envelope: Envelope, document: dict[str, Any]) -> None:
+        """Raises ProblemsError where it is to be rejected, and BusUnavailable."""
+        ...
 
 
 class RequestHandler:
-    """The use case behind the queue trigger."""
+    """The use case behind the queue trigger. `work_off` carries out what is due; `others` is the routing table of the
+    kinds of message that are neither request nor cancellation. `now` gives aware times."""
 
     def __init__(
         self,
-        runner: Runner,
-        bus: RequestBus,
+        bus: RecordSender,
+        coordination: EntryWriter,
         policy: Policy,
         *,
+        work_off: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
-        routes: Sequence[MessageHandler] = (),
+        others: Sequence[OtherMessages] = (),
     ) -> None:
-        self._routes = routes
-        self._runner = runner
         self._bus = bus
+        self._coordination = coordination
         self._policy = policy
+        self._work_off = work_off
         self._now = now
+        self._others = others
 
     async def handle(self, envelope: Envelope) -> None:
-        """Handle one message. Returns when all that follows from it is kept; raises what is unforeseen."""
+        """Handle one message. Returns once its record is in the operations queue; raises what is unexpected, and
+        BusUnavailable."""
+        record = await self.first_record(envelope)
+        if record is not None:
+            await self._bus.send([record])
+            await self._work_off()
+
+    async def handle_delivery(self, delivery: Delivery) -> None:
+        """A request that an alert led to, from the operations queue; it is worked off where it was received."""
+        record = await self.first_record(delivery.envelope)
+        if record is not None:
+            await self._bus.send([record])
+
+    async def first_record(self, envelope: Envelope) -> Record | None:
+        """What a message becomes; None where it is of another kind, and was dealt with. Raises BusUnavailable."""
+        document: dict[str, Any] | None = None
         try:
             document = read_document(envelope)
+            if other := next((each for each in self._others if each.recognizes(document)), None):
+                await other.handle(envelope, document)
+                return None
+            if "cancel" in document:
+                return await self._cancel(envelope, document)
+            return self._start(envelope, document)
         except ProblemsError as error:
-            await self._reject(read_inbound(envelope, None, self._now()), error.problems, None)
-            return
-        message = read_inbound(envelope, document, self._now())
-        if other := next((each for each in self._routes if each.recognizes(document)), None):
-            await self._route(other, message, document)
-            return
-        request = None
-        try:
-            request = replace(read_request(envelope, document), request_id=message.request_id)
-            check_request(request, self._policy, self._now(), first_delivery=message.first_delivery)
-        except ProblemsError as error:
-            await self._reject(message, error.problems, request)
-            return
-        await self._start(request, message)
+            message = "; ".join(str(problem) for problem in error.problems)
+            logger.warning("Request %s rejected: %s", _request_id(envelope, document), redact(message)[:1000])
+            known = error if isinstance(error, PolicyViolation) else PolicyViolation(())
+            return self.rejection(
+                envelope, error.problems, document=document, scale_set=known.scale_set, reason=known.reason
+            )
 
-    async def _route(self, other: MessageHandler, message: InboundMessage, document: dict[str, Any]) -> None:
-        """No request but another kind of message: a good one ends silently, what follows from it speaks for itself."""
-        try:
-            again = await other.handle(message.envelope, document, attempt=message.attempt)
-            if again is not None and self._now() > message.requested_at + self._policy.default_deadline:
-                told = f"could not be carried out in time: {again.error.code}: {again.error.message}"
-                raise ProblemsError((Problem("body", told),))
-        except ProblemsError as error:
-            await self._reject(message, error.problems, None)
-        except BusUnavailable:
-            await self._schedule_retry(message, due=self._now() + RETRY_AFTER)
-        else:
-            if again is not None:
-                moved = replace(message, envelope=replace(message.envelope, body=again.body))
-                await self._schedule_retry(moved, due=again.due, transient_error=again.error)
-
-    async def _start(self, request: MaintenanceRequest, message: InboundMessage) -> None:
+    def _start(self, envelope: Envelope, document: dict[str, Any]) -> Record:
         now = self._now()
-        waits_until = request.not_before
-        starts_at = max(waits_until, message.requested_at) if waits_until else message.requested_at
+        requested_at = envelope.enqueued_at or now
+        request = read_request(envelope, document)
+        check_request(request, self._policy, now)
         operation = request.operation(
-            requested_at=message.requested_at,
-            deadline=request.deadline or starts_at + self._policy.default_deadline,
+            requested_at=requested_at,
+            deadline=deadline_of(request, self._policy, requested_at),
             dry_run=self._policy.dry_run,
-            envelope=message.envelope,
+            envelope=envelope,
         )
-        again = message.may_have_started or message.envelope.delivery_count > 1
-        if waits_until and waits_until > now:
-            # First of all: not even a run that died makes it start before its time.
-            await self._schedule_retry(message, due=waits_until, may_have_started=again)
-        elif message.may_have_started:
-            # An earlier run may have started it, and may have left a record of the same id: the poller finds out.
-            await self._persist(to_record(replace(operation, revision=0, posted_at=now), now), message)
-        elif again:
-            # Whatever successor the earlier run sent, this clone has the same id as the one it may have sent.
-            await self._schedule_retry(message, due=None, may_have_started=True)
-        else:
-            await self._run(operation, message)
+        logger.info("Request %s (run %s) taken for %s", operation.request_id, operation.run_id, operation.scale_set)
+        return to_record(operation, None)
 
-    async def _run(self, operation: Operation, message: InboundMessage) -> None:
-        operation = replace(operation, failures=message.attempt, transient_error=message.last_error)
-        result = await self._runner.run(operation, self._runner.views(), may_have_started=False)
-        if isinstance(result, Wait) and not result.operation.may_have_posted:
-            await self._schedule_retry(message, due=result.due, transient_error=result.operation.transient_error)
-            return
-        if isinstance(result, End) and not result.operation.dry_run:
-            # Should this process die now, the message comes again, and what it leaves must say that it has ended.
-            result = replace(result, commit=True)
-        outcome = dispatch(result, self._now())
-        published = await self._publish(outcome.events)
-        record = record_to_persist(outcome, published=published)
-        if record is not None and not await self._persist(record, message):
-            return
-        # Should this fail, the poller tells it, from the record just kept.
-        await self._publish(outcome.publish_after)
-        logger.info("Request %s: %s", operation.request_id, result.operation.describe())
-
-    async def _persist(self, record: Record, message: InboundMessage) -> bool:
-        """Keep a request's operation. Whatever it has come to, its first record has the same id: of those that several
-        runs of one message leave, duplicate detection keeps the first.
-
-        Where that fails the request is looked at again later, as one that may have been started: raised, the trouble
-        would cost the message its deliveries within seconds.
-        """
-        try:
-            await self._bus.persist([replace(record, message_id=f"{message.request_id}:w0:p0")])
-        except BusUnavailable as error:
-            logger.warning("Request %s cannot be kept, and comes again: %s", message.request_id, error)
-            await self._schedule_retry(message, due=self._now() + RETRY_AFTER, may_have_started=True)
-            return False
-        return True
-
-    async def _publish(self, events: Sequence[MaintenanceEvent]) -> bool:
-        try:
-            await self._bus.publish(events)
-        except BusUnavailable as error:
-            logger.warning("Events of %s are kept for later: %s", events[0].subject, error)
-            return False
-        return True
-
-    async def _reject(
-        self, message: InboundMessage, problems: tuple[Problem, ...], request: MaintenanceRequest | None
-    ) -> None:
-        envelope = message.envelope
-        event = rejected(
-            request_id=message.request_id,
-            problems=problems,
-            body=envelope.body,
-            now=self._now(),
-            source=f"/queues/{self._policy.requests_queue}",
+    async def _cancel(self, envelope: Envelope, document: dict[str, Any]) -> Record:
+        """The marker first: once the answer is published, no run that looks later misses it."""
+        now = self._now()
+        cancellation = read_cancellation(document)
+        check_cancellation(cancellation, self._policy)
+        marker = CancellationMarker(
+            run_id=envelope.run_id,
+            request_id=cancellation.request_id,
+            scale_set=cancellation.scale_set.key,
+            enqueued_at=envelope.enqueued_at or now,
+            until=now + MARKER_LASTS,
+            reason=cancellation.reason,
+        )
+        await self._coordination.put(marker)
+        logger.info("Cancellation of request %s taken for %s", cancellation.request_id, cancellation.scale_set)
+        reply = Reply(
+            run_id=envelope.run_id,
+            request_id=message_ids.request(None, envelope.message_id, envelope.sequence_number),
+            at=envelope.enqueued_at or now,
+            source=self._source,
+            scale_set=cancellation.scale_set,
+            cancels=cancellation.request_id,
+            reason=cancellation.reason,
             correlation_id=envelope.correlation_id,
             trace=trace_of(envelope.properties),
-            scale_set=request.scale_set if request else None,
-            reason=request.reason if request else None,
         )
-        try:
-            await self._bus.publish([event])
-        except BusUnavailable:
-            if self._now() > message.requested_at + self._policy.default_deadline:
-                raise
-            await self._schedule_retry(message, due=self._now() + RETRY_AFTER)
-            return
-        told = "; ".join(str(problem) for problem in problems)
-        logger.warning("Request %s was rejected: %s", message.request_id, redact(told)[:1000])
+        return to_reply_record(reply, None)
 
-    async def _schedule_retry(
+    def rejection(
         self,
-        message: InboundMessage,
+        envelope: Envelope,
+        problems: Sequence[Problem],
         *,
-        due: datetime | None,
-        may_have_started: bool = False,
-        transient_error: ErrorDetail | None = None,
-    ) -> None:
-        await self._bus.enqueue(
-            message.envelope.body,
-            message_id=message.retry_id,
-            due=due,
-            correlation_id=message.envelope.correlation_id,
-            properties=message.retry_properties(may_have_started=may_have_started, transient_error=transient_error),
+        document: Mapping[str, Any] | None = None,
+        scale_set: ScaleSet | None = None,
+        reason: str | None = None,
+    ) -> Record:
+        """The end of a message that starts no run."""
+        quoted = envelope.body[:MAX_QUOTED_BODY].decode("utf-8", errors="backslashreplace")
+        reply = Reply(
+            run_id=envelope.run_id,
+            request_id=_request_id(envelope, document),
+            at=envelope.enqueued_at or self._now(),
+            source=self._source,
+            scale_set=scale_set,
+            reason=reason,
+            problems=tuple((each.field, each.message, each.value) for each in problems[:MAX_PROBLEMS]),
+            quoted=redact(quoted),
+            size=len(envelope.body),
+            correlation_id=envelope.correlation_id,
+            trace=trace_of(envelope.properties),
         )
-        logger.info("Request %s comes again as %s, due %s", message.request_id, message.retry_id, due or "now")
+        return to_reply_record(reply, None)
+
+    def give_up(self, delivery: Delivery, reason: str) -> Record:
+        """The end of a message that was dead-lettered; dropped as a duplicate where its run had begun."""
+        problem = Problem("body", f"could not be handled: Service Bus gave up delivering it: {reason}")
+        return self.rejection(delivery.envelope, [problem])
+
+    @property
+    def _source(self) -> str:
+        return f"/queues/{self._policy.requests_queue}"
+
+
+def _request_id(envelope: Envelope, document: Mapping[str, Any] | None) -> str:
+    """What people see. A cancellation has no requestId of its own: it names another's."""
+    own = document.get("requestId") if document is not None and "cancel" not in document else None
+    return message_ids.request(own, envelope.message_id, envelope.sequence_number)

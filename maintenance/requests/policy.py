@@ -33,7 +33,7 @@ class Policy(Protocol):
     def allows(self, scale_set: ScaleSet) -> bool: ...
 
 
-def check_request(request: MaintenanceRequest, policy: Policy, now: datetime, *, first_delivery: bool) -> None:
+def check_request(request: MaintenanceRequest, policy: Policy, now: datetime) -> None:
     """Raises PolicyViolation with everything this app does not allow about the request."""
     problems = []
     if not policy.allows(request.scale_set):
@@ -43,19 +43,30 @@ def check_request(request: MaintenanceRequest, policy: Policy, now: datetime, *,
     rollout = request.rollout
     if not policy.read_instance_views and (rollout.max_instances_per_wave or rollout.by_update_domain):
         problems.append(Problem("rollout", "needs instance views, and this app does not read them"))
-    if request.deadline is not None and first_delivery and request.deadline <= now:
+    if request.deadline is not None and request.deadline <= now:
         problems.append(Problem("deadline", "has passed", request.deadline.isoformat()))
     for name, moment in (("notBefore", request.not_before), ("deadline", request.deadline)):
         if moment is not None and moment > now + FURTHEST_AHEAD:
             problems.append(Problem(name, "must be within 35 days", moment.isoformat()))
+    longest = (request.deadline or now + policy.default_deadline) - max(now, request.not_before or now)
+    if rollout.pause_between_waves >= longest and rollout.limited:
+        pause = str(rollout.pause_between_waves)
+        problems.append(Problem("rollout.pauseBetweenWaves", "must be shorter than the time to the deadline", pause))
     if problems:
-        raise PolicyViolation(tuple(problems))
+        raise PolicyViolation(tuple(problems), request.scale_set, request.reason)
+
+
+def deadline_of(request: MaintenanceRequest, policy: Policy, requested_at: datetime) -> datetime:
+    """The request's own, else the default after its begin; never further ahead than a request may ask for."""
+    starts_at = max(request.not_before or requested_at, requested_at)
+    deadline = request.deadline or starts_at + policy.default_deadline
+    return min(deadline, requested_at + FURTHEST_AHEAD + policy.default_deadline, requested_at + timedelta(days=36))
 
 
 def check_cancellation(cancellation: Cancellation, policy: Policy) -> None:
     """Raises PolicyViolation where the scale set is not this app's."""
     if not policy.allows(cancellation.scale_set):
-        raise PolicyViolation((_not_allowed(cancellation.scale_set),))
+        raise PolicyViolation((_not_allowed(cancellation.scale_set),), cancellation.scale_set, cancellation.reason)
 
 
 def _not_allowed(scale_set: ScaleSet) -> Problem:

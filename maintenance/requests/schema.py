@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -49,13 +49,21 @@ class MaintenanceRequest:
     dry_run: bool = False
     reason: str | None = None
 
+    @property
+    def content(self) -> str:
+        """The same for requests that ask for the same, whatever brought them and whatever they call it."""
+        asked = replace(self, request_id="", reason=None)
+        return message_ids.short_hash(self.scale_set.key, repr(asked), length=32)
+
     def operation(self, *, requested_at: datetime, deadline: datetime, dry_run: bool, envelope: Envelope) -> Operation:
-        """The operation this request starts as."""
+        """The first record of the run that this request starts. `requested_at`: when Service Bus enqueued it."""
         return Operation(
+            run_id=envelope.run_id,
             request_id=self.request_id,
             scale_set=self.scale_set,
             requested_at=requested_at,
             deadline=deadline,
+            content=self.content,
             targets=self.instance_ids,
             rollout=self.rollout,
             reject_ineligible=self.reject_ineligible,
@@ -63,6 +71,7 @@ class MaintenanceRequest:
             reason=self.reason,
             correlation_id=envelope.correlation_id,
             trace=trace_of(envelope.properties),
+            resume_at=self.not_before,
         )
 
 

@@ -1,4 +1,4 @@
-"""Service Bus over azure-servicebus: enqueue requests, persist records, publish events, open receivers.
+"""Service Bus over azure-servicebus: send records, publish events, open receivers.
 
 Everything here takes and gives plain values; the order of calls (send the next message, then settle the old one) is
 the callers'. The SDK's senders and receivers are not coroutine-safe, so each has one user at a time.
@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
-from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, DueOperations, to_message
-from maintenance.servicebus.sender import Sender
+from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, OperationsReceiver, to_message
+from maintenance.servicebus.scheduler import Scheduler
+from maintenance.servicebus.sender import PATIENCE, Sender
 
 
 class Bus:
-    """One per process."""
+    """One per process. `patience` (seconds): how long a send is tried again before BusUnavailable is raised."""
 
     def __init__(
         self,
@@ -33,72 +34,91 @@ class Bus:
         operations_queue: str,
         events_topic: str,
         call_timeout: float = CALL_TIMEOUT,
+        patience: float = PATIENCE,
     ) -> None:
         self._call_timeout = call_timeout
+        self._patience = patience
         self._client = client
+        self._requests_queue = requests_queue
         self._operations_queue = operations_queue
-        self._requests = Sender(lambda: self._client.get_queue_sender(requests_queue), call_timeout=call_timeout)
         self._operations = self._operations_sender()
-        self._events = Sender(lambda: self._client.get_topic_sender(events_topic), call_timeout=call_timeout)
-        self._idle: list[DueOperations] = []
-
-    async def enqueue(
-        self,
-        body: bytes,
-        *,
-        message_id: str,
-        due: datetime | None,
-        correlation_id: str | None,
-        properties: Mapping[str, str | int | bool],
-    ) -> None:
-        """A request, for `due` or at once."""
-        message = ServiceBusMessage(
-            body,
-            message_id=message_id,
-            content_type="application/json",
-            correlation_id=correlation_id,
-            application_properties=_properties(properties),
-            scheduled_enqueue_time_utc=due,
+        self._scheduler = Scheduler(client, operations_queue, call_timeout=call_timeout, patience=patience)
+        self._events = Sender(
+            lambda: self._client.get_topic_sender(events_topic), call_timeout=call_timeout, patience=0
         )
-        await self._requests.send([message])
+        self._idle: list[OperationsReceiver] = []
 
-    async def persist(self, records: Sequence[Record]) -> None:
-        """Operations, each for when it is due."""
+    async def send(self, records: Sequence[Record]) -> None:
+        """Messages of the operations queue, each for when it is due. Raises BusUnavailable."""
         await self._operations.send([to_message(record) for record in records])
 
+    async def schedule(self, record: Record) -> int:
+        """One record, for when it is due; returns the sequence number by which it can be canceled, even where
+        duplicate detection dropped it. Raises BusUnavailable."""
+        return await self._scheduler.schedule(record)
+
+    async def cancel(self, number: int) -> None:
+        """Cancel a scheduled record, if it is still there. Raises BusUnavailable."""
+        await self._scheduler.cancel(number)
+
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None:
-        """Events to the topic, in order."""
+        """Events to the topic, in order. Raises BusUnavailable."""
         await self._events.send([_publication(event) for event in events])
 
     @asynccontextmanager
-    async def due_operations(self) -> AsyncIterator[DueOperations]:
-        """A receiver for the length of a block. It stays open for the next one, unless the block failed."""
-        due = self._idle.pop() if self._idle else await self._open_due_operations()
+    async def operations(self) -> AsyncIterator[OperationsReceiver]:
+        """A receiver of the operations queue for the length of a block. It stays open for the next one, unless the
+        block failed."""
+        receiver = self._idle.pop() if self._idle else await self._open(self._operations_queue)
         try:
-            yield due
+            yield receiver
         except BaseException:
-            await due.close()
+            await receiver.close()
             raise
-        self._idle.append(due)
+        self._idle.append(receiver)
 
-    async def _open_due_operations(self) -> DueOperations:
-        receiver = self._client.get_queue_receiver(self._operations_queue, socket_timeout=SOCKET_TIMEOUT)
+    @asynccontextmanager
+    async def dead_requests(self) -> AsyncIterator[OperationsReceiver]:
+        """A receiver of the requests queue's dead letters, for the length of a block."""
+        async with self._dead_letters(self._requests_queue) as receiver:
+            yield receiver
+
+    @asynccontextmanager
+    async def dead_operations(self) -> AsyncIterator[OperationsReceiver]:
+        """A receiver of the operations queue's dead letters, for the length of a block."""
+        async with self._dead_letters(self._operations_queue) as receiver:
+            yield receiver
+
+    @asynccontextmanager
+    async def _dead_letters(self, queue: str) -> AsyncIterator[OperationsReceiver]:
+        receiver = await self._open(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
+        try:
+            yield receiver
+        finally:
+            await receiver.close()
+
+    async def _open(self, queue: str, **options: Any) -> OperationsReceiver:
+        receiver = self._client.get_queue_receiver(queue, socket_timeout=SOCKET_TIMEOUT, **options)
         try:
             async with asyncio.timeout(self._call_timeout):
                 # Entered, so that the link opens here: inside receive_messages the opening counts against the wait.
                 await receiver.__aenter__()
         except SDK_ERRORS as error:
             await close_quietly(receiver)
-            raise BusUnavailable(f"opening a receiver failed: {type(error).__name__}") from None
-        return DueOperations(receiver, self._operations_sender(), call_timeout=self._call_timeout)
+            raise BusUnavailable(f"opening a receiver of {queue} failed: {type(error).__name__}") from None
+        return OperationsReceiver(receiver, self._operations_sender(), call_timeout=self._call_timeout)
 
     def _operations_sender(self) -> Sender:
-        return Sender(lambda: self._client.get_queue_sender(self._operations_queue), call_timeout=self._call_timeout)
+        return Sender(
+            lambda: self._client.get_queue_sender(self._operations_queue),
+            call_timeout=self._call_timeout,
+            patience=self._patience,
+        )
 
     async def close(self) -> None:
         # Each link takes a second to close, and they do not mind company.
         async with asyncio.TaskGroup() as group:
-            for sender in (self._requests, self._operations, self._events):
+            for sender in (self._operations, self._events, self._scheduler):
                 group.create_task(sender.close())
             while self._idle:
                 group.create_task(self._idle.pop().close())
@@ -115,5 +135,6 @@ def _publication(event: MaintenanceEvent) -> ServiceBusMessage:
     )
 
 
-def _properties(values: Mapping[str, str | int | bool]) -> dict[str | bytes, int | float | bytes | bool | str | UUID]:
-    return dict(values.items())
+def _properties(values: Mapping[str, str]) -> dict[str | bytes, int | float | bytes | bool | str | UUID]:
+    # Under bytes, as the SDK itself writes trace properties: a name under both kinds of key stands twice in the map.
+    return {name.encode(): value for name, value in values.items()}

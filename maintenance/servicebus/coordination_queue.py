@@ -1,11 +1,13 @@
-"""The coordination queue on Service Bus: put entries, read them all, release them."""
+"""The coordination queue on Service Bus: put entries, read them all, cancel them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
 
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusMessageState
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError
 
@@ -13,40 +15,49 @@ from maintenance.domain.coordination import Entry, kind_of, read_entry, write_en
 from maintenance.domain.errors import BusUnavailable
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
+from maintenance.servicebus.sender import PATIENCE, patiently
 
+T = TypeVar("T")
 PAGE = 250
-MAX_PAGES = 40
+# What one reading takes at the most: more entries than any honest use leaves. Then nothing is started.
+MAX_PAGES = 400
+# Above this a sequence number holds a partition, and the numbers are in no order.
+PARTITIONED = 1 << 48
 # azure-servicebus 7.15 gives the link for management answers credit for 10,000, and never more: the call after those
 # waits for an answer that cannot come. So links are opened anew before.
 CALLS_OF_A_LINK = 9_000
 
 
 class CoordinationQueue:
-    """One per process. All methods raise BusUnavailable where Service Bus does not answer."""
+    """One per process. All methods raise BusUnavailable where Service Bus does not answer, or not for sure."""
 
     def __init__(
         self,
         client: ServiceBusClient,
         queue: str,
         *,
+        now: Callable[[], datetime],
         call_timeout: float = CALL_TIMEOUT,
+        patience: float = PATIENCE,
         calls_of_a_link: int = CALLS_OF_A_LINK,
     ) -> None:
         self._client = client
+        self._queue = queue
+        self._now = now
         self._call_timeout = call_timeout
+        self._patience = patience
         self._calls_of_a_link = calls_of_a_link
         self._calls = 0
-        self._queue = queue
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
         self._next_reading: asyncio.Task[list[Entry]] | None = None
 
     async def read(self) -> list[Entry]:
-        """Every entry, in the order of their numbers.
+        """Every entry that Service Bus shows as scheduled, in the order of their numbers.
 
         Whoever asks while a reading is under way gets the next one, together with all others who ask meanwhile: it
-        then shows all that was scheduled before they asked.
+        then shows all that was put before they asked.
         """
         if self._next_reading is None and not self._lock.locked():
             return await self._read_in_turn()
@@ -55,60 +66,76 @@ class CoordinationQueue:
         return await asyncio.shield(self._next_reading)
 
     async def put(self, entry: Entry) -> None:
-        """Schedule an entry; returns once all who read after this see it."""
-        message = ServiceBusMessage(write_entry(entry), subject=kind_of(entry), content_type="application/json")
-        async with self._lock:
-            try:
-                async with asyncio.timeout(self._call_timeout):
-                    await (await self._open_sender()).schedule_messages(message, entry.until)
-            except SDK_ERRORS as error:
-                await self._drop()
-                raise BusUnavailable(f"scheduling an entry failed: {type(error).__name__}") from None
+        """Schedule an entry for its `until`; returns once all who read after this see it."""
+        message = ServiceBusMessage(
+            write_entry(entry), message_id=entry.message_id, subject=kind_of(entry), content_type="application/json"
+        )
 
-    async def release(self, request_ids: Sequence[str]) -> None:
-        """Cancel every entry of these requests. None is left out because another run canceled one too."""
-        numbers = [entry.number for entry in await self.read() if entry.request_id in request_ids]
-        for number in numbers:
-            await self._cancel(number)
+        async def once() -> None:
+            await (await self._open_sender()).schedule_messages(message, entry.until)
 
-    async def _cancel(self, number: int) -> None:
-        async with self._lock:
+        await patiently(lambda: self._call("scheduling an entry", once), self._patience)
+
+    async def cancel(self, number: int) -> None:
+        """Cancel an entry; none is missed that another has canceled."""
+
+        async def once() -> None:
             try:
-                async with asyncio.timeout(self._call_timeout):
-                    await (await self._open_sender()).cancel_scheduled_messages(number)
+                await (await self._open_sender()).cancel_scheduled_messages(number)
             except MessageNotFoundError:
                 return
-            except SDK_ERRORS as error:
-                await self._drop()
-                raise BusUnavailable(f"canceling an entry failed: {type(error).__name__}") from None
 
-    async def _read_in_turn(self) -> list[Entry]:
+        await self._call("canceling an entry", once)
+
+    async def use_up(self, message_id: str) -> None:
+        """Send a message of this id that is no entry: duplicate detection drops an entry that comes later."""
+        message = ServiceBusMessage(b"", message_id=message_id, subject="used")
+
+        async def once() -> None:
+            await (await self._open_sender()).send_messages(message)
+
+        await patiently(lambda: self._call("using up an id", once), self._patience)
+
+    async def _call(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
         async with self._lock:
-            # From here on it is too late to join: an entry may be scheduled that this reading does not show.
-            self._next_reading = None
             try:
                 async with asyncio.timeout(self._call_timeout):
-                    return await self._read_all()
+                    return await call()
             except SDK_ERRORS as error:
                 await self._drop()
-                raise BusUnavailable(f"reading the coordination queue failed: {type(error).__name__}") from None
+                raise BusUnavailable(f"{doing} failed: {type(error).__name__}") from None
+
+    async def _read_in_turn(self) -> list[Entry]:
+        async def once() -> list[Entry]:
+            # From here on it is too late to join: an entry may be put that this reading does not show.
+            self._next_reading = None
+            return await self._read_all()
+
+        return await self._call("reading the coordination queue", once)
 
     async def _read_all(self) -> list[Entry]:
+        """Peek until a page is empty: Service Bus promises no least number of messages in a page."""
         entries: list[Entry] = []
-        start = 1
+        start, now = 1, self._now()
         for _ in range(MAX_PAGES):
             await self._count_call()
             if self._receiver is None:
                 self._receiver = self._client.get_queue_receiver(self._queue, socket_timeout=SOCKET_TIMEOUT)
             page = await self._receiver.peek_messages(max_message_count=PAGE, sequence_number=start)
+            if not page:
+                return entries
             for message in page:
                 number = int(message.sequence_number or 0)
+                if number >= PARTITIONED:
+                    raise BusUnavailable(f"{self._queue} is partitioned: the order of leases cannot be read")
                 start = max(start, number + 1)
-                if (entry := read_entry(b"".join(message.body), number)) is not None:
+                until = message.scheduled_enqueue_time_utc
+                if message.state is not ServiceBusMessageState.SCHEDULED or until is None:
+                    continue
+                until = until if until.tzinfo else until.replace(tzinfo=UTC)
+                if entry := read_entry(b"".join(message.body), number=number, until=until, now=now):
                     entries.append(entry)
-            if len(page) < PAGE:
-                break
-        return entries
+        raise BusUnavailable(f"{self._queue} has more than {MAX_PAGES} pages of entries: it cannot be read whole")
 
     async def _open_sender(self) -> ServiceBusSender:
         await self._count_call()

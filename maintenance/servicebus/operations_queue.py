@@ -1,11 +1,11 @@
-"""The receiving end of the operations queue: receive what is due, persist what follows, then settle."""
+"""The receiving end of a queue of this app's: receive what is due, send what follows, then settle."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from azure.servicebus import ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusReceiver
@@ -13,11 +13,12 @@ from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageProperties
 from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.domain.errors import BusUnavailable
-from maintenance.domain.messages import Record
+from maintenance.domain.messages import Delivery, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
 from maintenance.servicebus.sender import Sender
 
 logger = logging.getLogger(__name__)
+
 SCHEDULED = b"x-opt-scheduled-enqueue-time"
 # How long a receiver's lock on its socket lasts: settling waits for it.
 SOCKET_TIMEOUT = 0.01
@@ -25,28 +26,16 @@ SOCKET_TIMEOUT = 0.01
 MORE_WITHIN = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message of the operations queue, locked. `delivery_count` is 1 on the first delivery."""
-
-    body: bytes
-    delivery_count: int
-    handle: ServiceBusReceivedMessage
-
-    @property
-    def message_id(self) -> str:
-        return str(self.handle.message_id)
-
-
-class DueOperations:
-    """One receiver of the operations queue with a sender of its own, for one coroutine at a time."""
+class OperationsReceiver:
+    """One receiver of a queue with a sender of its own. `receive` is for one coroutine at a time."""
 
     def __init__(self, receiver: ServiceBusReceiver, sender: Sender, *, call_timeout: float = CALL_TIMEOUT) -> None:
         self._receiver = receiver
         self._sender = sender
         self._call_timeout = call_timeout
+        self._settling = asyncio.Lock()
 
-    async def receive(self, most: int, *, wait: float) -> list[Received]:
+    async def receive(self, most: int, *, wait: float) -> list[Delivery]:
         """What is due, up to `most`, after at most `wait` seconds. Raises BusUnavailable.
 
         One is asked for first: the credit for what does not come stays with Service Bus, which then locks that many
@@ -61,38 +50,29 @@ class DueOperations:
                     )
         except SDK_ERRORS as error:
             raise BusUnavailable(f"receiving failed: {type(error).__name__}") from None
-        return [_received(message) for message in messages]
+        return [_delivery(message) for message in messages]
 
-    async def persist(self, records: Sequence[Record]) -> None:
-        """What comes of the received operations, each for when it is due. Raises BusUnavailable."""
+    async def send(self, records: Sequence[Record]) -> None:
+        """What follows the received messages, each for when it is due. Raises BusUnavailable."""
         await self._sender.send([to_message(record) for record in records])
 
-    async def complete(self, received: Sequence[Received]) -> None:
-        """Settle messages whose successors were sent. Raises BusUnavailable, with some of them settled.
+    async def complete(self, delivery: Delivery) -> bool:
+        """Complete a message; true only where Service Bus confirmed it, which it does for one delivery alone.
 
-        A lost lock is harmless: its redelivery does the same again.
+        Service Bus's confirmation is what azure-servicebus 7.15 waits for. A lost lock is harmless: whoever has the
+        message now does the same again, or nothing.
         """
-        try:
-            async with asyncio.timeout(self._call_timeout):
-                for one in received:
-                    try:
-                        await self._receiver.complete_message(one.handle)
-                    except MessageLockLostError:
-                        logger.warning("The lock of %s was lost before it could be completed", one.message_id)
-        except SDK_ERRORS as error:
-            raise BusUnavailable(f"completing failed: {type(error).__name__}") from None
-
-    async def dead_letter(self, received: Received, reason: str, description: str) -> None:
-        """Put a message that cannot be read aside, with the reason a person will look for."""
-        try:
-            async with asyncio.timeout(self._call_timeout):
-                await self._receiver.dead_letter_message(
-                    received.handle, reason=reason, error_description=description[:1000]
-                )
-        except MessageLockLostError:
-            logger.warning("The lock of %s was lost before it could be dead-lettered", received.message_id)
-        except SDK_ERRORS as error:
-            raise BusUnavailable(f"dead-lettering failed: {type(error).__name__}") from None
+        async with self._settling:
+            try:
+                async with asyncio.timeout(self._call_timeout):
+                    await self._receiver.complete_message(delivery.handle)
+            except MessageLockLostError:
+                logger.warning("Lock lost on message %s before it was completed", delivery.message_id)
+                return False
+            except SDK_ERRORS as error:
+                logger.warning("Completing message %s failed: %s", delivery.message_id, type(error).__name__)
+                return False
+        return True
 
     async def close(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -101,24 +81,47 @@ class DueOperations:
 
 
 def to_message(record: Record) -> AmqpAnnotatedMessage:
-    """The message that keeps an operation until it is due."""
+    """The message that keeps a record until it is due."""
     # What the SDK makes of a ServiceBusMessage, in a fifth of the time: each poll of each operation sends one.
     message = AmqpAnnotatedMessage(
         data_body=record.body,
-        annotations={SCHEDULED: record.due},  # type: ignore[dict-item] # the SDK itself has bytes there
+        annotations={SCHEDULED: record.due} if record.due is not None else {},  # type: ignore[dict-item] # the SDK itself has bytes there
+        application_properties=_properties(record),
     )
     message.properties = AmqpMessageProperties(
         message_id=record.message_id,
         content_type="application/json",
-        subject=record.phase,
+        subject=record.subject,
         correlation_id=record.correlation_id,
     )
     return message
 
 
-def _received(message: ServiceBusReceivedMessage) -> Received:
-    return Received(
+def _properties(record: Record) -> dict[Any, Any]:
+    # Under bytes, as the SDK itself writes trace properties.
+    return {name.encode(): value for name, value in record.properties.items()}
+
+
+def _delivery(message: ServiceBusReceivedMessage) -> Delivery:
+    properties = message.application_properties or {}
+    return Delivery(
         body=b"".join(message.body),
+        message_id=str(message.message_id or ""),
+        subject=str(message.subject or ""),
         delivery_count=int(message.delivery_count or 0) + 1,
+        sequence_number=message.sequence_number,
+        enqueued_at=message.enqueued_time_utc,
+        correlation_id=str(message.correlation_id) if message.correlation_id else None,
+        properties={_text(name): _text(value) for name, value in properties.items()},
+        dead_letter_reason=_reason(message),
         handle=message,
     )
+
+
+def _reason(message: ServiceBusReceivedMessage) -> str | None:
+    told = (message.dead_letter_reason, message.dead_letter_error_description)
+    return ": ".join(str(each) for each in told if each) or None
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

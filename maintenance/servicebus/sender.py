@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusSender
@@ -16,10 +17,41 @@ from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_qu
 Message = ServiceBusMessage | AmqpAnnotatedMessage
 
 
-class Sender:
-    """One entity's open sender. Calls that arrive while it is busy are sent together, in their order."""
+# Seconds. A lock lasts 5 minutes, and a message that is left to it costs a delivery and as long a wait.
+PATIENCE = 120.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+T = TypeVar("T")
 
-    def __init__(self, open_sender: Callable[[], ServiceBusSender], *, call_timeout: float = CALL_TIMEOUT) -> None:
+
+async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
+    """The same call again, with backoff, until it succeeds or `patience` seconds are over: what is sent twice has the
+    same id, and Service Bus drops the second. Raises BusUnavailable; MessageTooLarge at once."""
+    loop = asyncio.get_running_loop()
+    give_up, pause = loop.time() + patience, FIRST_PAUSE
+    while True:
+        try:
+            return await call()
+        except MessageTooLarge:
+            raise
+        except BusUnavailable:
+            if loop.time() + pause >= give_up:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class Sender:
+    """One entity's open sender. Calls that arrive while it is busy are sent together, in their order. `patience`: see
+    `patiently`."""
+
+    def __init__(
+        self,
+        open_sender: Callable[[], ServiceBusSender],
+        *,
+        call_timeout: float = CALL_TIMEOUT,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._patience = patience
         self._open_sender = open_sender
         self._call_timeout = call_timeout
         self._sender: ServiceBusSender | None = None
@@ -30,6 +62,9 @@ class Sender:
         """Returns once Service Bus has all of them. Raises BusUnavailable; some may have been taken then."""
         if not messages:
             return
+        await patiently(lambda: self._send(messages), self._patience)
+
+    async def _send(self, messages: Sequence[Message]) -> None:
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((messages, sent))
         async with self._lock:

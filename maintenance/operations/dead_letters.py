@@ -1,0 +1,95 @@
+"""Reads both dead-letter queues: a dead letter is one more delivery, and ends as an event like any other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from maintenance.domain.errors import BusUnavailable, UnreadableRecord
+from maintenance.domain.messages import Delivery, Record
+from maintenance.domain.redaction import place_of, redact
+from maintenance.lifecycle.ending import strike
+from maintenance.operations.poller import Deliveries
+from maintenance.operations.records import REPLY, read_record, read_reply, to_record, to_reply_record
+from maintenance.operations.unreadable import pass_on
+
+logger = logging.getLogger(__name__)
+
+BATCH = 20
+MAX_BATCHES = 50
+WAIT = 1.0  # seconds
+
+# What becomes of a message of the requests queue, or one that an alert led to, that was given up: its end as a record.
+GiveUp = Callable[[Delivery, str], Record]
+
+
+class DeadLetterBus(Protocol):
+    """What is used of `servicebus.bus.Bus`. All raise BusUnavailable."""
+
+    def dead_requests(self) -> AbstractAsyncContextManager[Deliveries]: ...
+
+    def dead_operations(self) -> AbstractAsyncContextManager[Deliveries]: ...
+
+    async def send(self, records: Sequence[Record]) -> None: ...
+
+
+class DeadLetterReader:
+    """The use case behind the timer of dead letters. `intake`: subjects of messages that are no records."""
+
+    def __init__(
+        self, bus: DeadLetterBus, give_up: GiveUp, *, intake: Sequence[str], now: Callable[[], datetime]
+    ) -> None:
+        self._bus = bus
+        self._give_up = give_up
+        self._intake = intake
+        self._now = now
+
+    async def read(self) -> int:
+        """Send what follows each dead letter, then complete it. Returns how many there were."""
+        read = 0
+        for name, receiver in (("requests", self._bus.dead_requests), ("operations", self._bus.dead_operations)):
+            try:
+                async with receiver() as deliveries:
+                    for _ in range(MAX_BATCHES):
+                        batch = await deliveries.receive(BATCH, wait=WAIT)
+                        if not batch:
+                            break
+                        for delivery in batch:
+                            await self._deal_with(delivery, deliveries, from_requests=name == "requests")
+                        read += len(batch)
+            except BusUnavailable as error:
+                logger.error("Reading the dead-letter queue of %s failed: %s", name, error)
+        return read
+
+    async def _deal_with(self, delivery: Delivery, deliveries: Deliveries, *, from_requests: bool) -> None:
+        reason = redact(delivery.dead_letter_reason or "no reason was given")[:300]
+        try:
+            if from_requests or delivery.subject in self._intake:
+                record: Record | None = self._give_up(delivery, reason)
+            else:
+                record = self._struck(delivery, reason)
+            if record is not None:
+                await self._bus.send([record])
+        except BusUnavailable:
+            raise
+        except Exception as error:
+            logger.error("Dead letter %s failed unexpectedly: %s", delivery.message_id, place_of(error))
+            return
+        followed = record.message_id if record else "nothing: no run owns it"
+        logger.warning("Dead letter %s (%s) is followed by %s", delivery.message_id, reason, followed)
+        await deliveries.complete(delivery)
+
+    def _struck(self, delivery: Delivery, reason: str) -> Record | None:
+        now = self._now()
+        try:
+            if delivery.subject == REPLY:
+                reply = read_reply(delivery.body)
+                return to_reply_record(replace(reply, number=reply.number + 1), now)
+            struck = strike(read_record(delivery.body), reason, now)
+            return to_record(struck.operation, struck.due)
+        except UnreadableRecord as error:
+            return pass_on(delivery, f"{error.reason}: {error.description}", now)
