@@ -180,15 +180,18 @@ class Poller:
                     batch = await deliveries.receive(BATCH, wait=wait)
                     if not batch:
                         return
-                    wait = min(longest, max(FURTHER_WAIT, FURTHER_WAITS * (self._monotonic() - asked)))
+                    took = self._monotonic() - asked
                     if len(batch) == BATCH and tick.receivers < self._limits.poll_receivers:
                         self._add_receiver(group, tick)
                     tick.taken += len(batch)
-                    await self._work(deliveries, batch, tick)
+                    due_now = await self._work(deliveries, batch, tick)
+                    # What was just sent for now comes for sure.
+                    wait = longest if due_now else min(longest, max(FURTHER_WAIT, FURTHER_WAITS * took))
         except BusUnavailable as error:
             logger.error("Tick ended early, what it holds is redelivered: %s", error)
 
-    async def _work(self, deliveries: Deliveries, batch: Sequence[Delivery], tick: Tick) -> None:
+    async def _work(self, deliveries: Deliveries, batch: Sequence[Delivery], tick: Tick) -> bool:
+        """Deal with a batch; whether anything that follows is due at once."""
         units = [self._read(delivery, tick) for delivery in batch]
         published = await self._publish(units)
         finished: asyncio.Queue[_Unit] = asyncio.Queue()
@@ -211,6 +214,8 @@ class Poller:
                 left -= len(done)
                 await self._settle(deliveries, [unit for unit in done if unit.completes], tick)
         tick.failed += sum(not unit.completes for unit in units)
+        now = self._now()
+        return any(unit.successor is not None and (unit.successor.due or now) <= now for unit in units)
 
     def _read(self, delivery: Delivery, tick: Tick) -> _Unit:
         if delivery.subject in self._intake:

@@ -74,6 +74,23 @@ class OperationsReceiver:
                 return False
         return True
 
+    async def rest(self) -> bool:
+        """Take back the credit that an idle link leaves with Service Bus, and release what came for it: otherwise the
+        next message due is locked for a receiver that nobody looks at, for as long as a lock lasts. False where that
+        failed.
+
+        It is what azure-servicebus 7.15 does itself when a receiver is closed; closing takes a second, and opening half
+        a second more.
+        """
+        try:
+            async with asyncio.timeout(self._call_timeout):
+                transport, handler = self._receiver._amqp_transport, self._receiver._handler
+                await transport.drain_and_release_messages_async(handler)  # type: ignore[no-untyped-call] # the SDK's own
+        except (*SDK_ERRORS, NotImplementedError) as error:
+            logger.debug("An idle receiver could not be drained: %s", type(error).__name__)
+            return False
+        return True
+
     async def close(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(close_quietly(self._receiver))

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,10 @@ QUICK = {
     "MAINTENANCE_MIN_POLL_INTERVAL": "PT0.05S",
     "MAINTENANCE_DEFAULT_POLL_INTERVAL": "PT0.1S",
     "MAINTENANCE_MAX_POLL_INTERVAL": "PT1S",
-    "MAINTENANCE_SETTLE_TIME": "PT0.3S",
+    # Longer than any POST takes here, even on a busy machine: JUDGE must not speak before its answer.
+    "MAINTENANCE_SETTLE_TIME": "PT5S",
+    "MAINTENANCE_VIEW_LAG": "PT0S",
+    "MAINTENANCE_LEASE_WAIT": "PT0S",
     "MAINTENANCE_RECEIVE_WAIT": "PT0.2S",
     "MAINTENANCE_TICK_BUDGET": "PT2S",
 }
@@ -79,7 +82,7 @@ class Event:
 
     @property
     def ends(self) -> bool:
-        return self.kind in ("completed", "rejected")
+        return self.kind in ("completed", "rejected", "duplicate")
 
 
 @dataclass
@@ -227,8 +230,9 @@ class Running:
     async def haunt(self, scale_set: str, *, lasts: timedelta) -> None:
         """Leave a notice as a worker leaves it that died, with all that it knew."""
         key = ScaleSet(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, scale_set).key
-        board = CoordinationQueue(self.client, ROLLOUTS)
-        await board.put(Lease("dead", key, datetime.now(UTC) + lasts))
+        now = self.estate.worker_options["now"]
+        board = CoordinationQueue(self.client, ROLLOUTS, now=now)
+        await board.put(Lease(run_id="0" * 32, request_id="dead", scale_set=key, until=now() + lasts))
         await board.close()
 
     async def drain(self, *, within: float = 10.0) -> None:

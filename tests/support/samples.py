@@ -15,6 +15,7 @@ from maintenance.domain.operation import Operation
 from maintenance.domain.resources import ScaleSet
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+RUN = "0123456789abcdef0123456789abcdef"
 LONG_AGO = NOW - timedelta(days=30)
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 OTHER_SUBSCRIPTION = "99999999-2222-3333-4444-555555555555"
@@ -42,6 +43,7 @@ def recorded(name: str) -> ArmResponse:
 def new_operation(**changes: Any) -> Operation:
     """A request for the instances 0, 1 and 2 that nothing was done for yet."""
     operation = Operation(
+        run_id=RUN,
         request_id="req-1",
         scale_set=SCALE_SET,
         requested_at=NOW,
