@@ -84,9 +84,7 @@ class RequestHandler:
         try:
             again = await other.handle(message.envelope, document, attempt=message.attempt)
             if again is not None and self._now() > message.requested_at + self._policy.default_deadline:
-                told = (
-                    f"could not be carried out in time: {again.error.code}: {again.error.message}"
-                )
+                told = f"could not be carried out in time: {again.error.code}: {again.error.message}"
                 raise ProblemsError((Problem("body", told),))
         except ProblemsError as error:
             await self._reject(message, error.problems, None)

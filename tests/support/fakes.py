@@ -1,4 +1,4 @@
-"""ARM and Service Bus as small models in memory, with a clock moved by hand and a fate that can strike at any step."""
+"""In-memory models of ARM and Service Bus, with a clock moved by hand and a crash point after every awaited call."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ from maintenance.domain.resources import ScaleSet
 from maintenance.servicebus.operations_queue import Received
 from tests.support.samples import ENDPOINT, LONG_AGO, NOW, SUBSCRIPTION, completed, eligible, in_progress
 
-LOST = Ambiguous(ErrorDetail("ReadTimeout", "No answer from ARM."))
+# The POST was received and its response lost.
+LOST = Ambiguous(ErrorDetail("ReadTimeout", "No response from ARM."))
 
 
 class Killed(BaseException):
-    """The process dies here."""
+    """The process crashes here."""
 
 
 class HandClock:
@@ -52,34 +53,36 @@ class HandClock:
 
 
 @dataclass
-class Fate:
-    """Counts the awaited steps, and strikes at one of them. `told` holds every step by name."""
+class CrashPoint:
+    """Counts the points at which a process can crash, and crashes it at number `die_at`. `reached`: their names."""
 
     die_at: int | None = None
     then_at: int | None = None
-    told: list[str] = field(default_factory=list)
+    reached: list[str] = field(default_factory=list)
 
-    def step(self, name: str) -> None:
-        self.told.append(name)
-        if len(self.told) == self.die_at:
+    def reach(self, name: str) -> None:
+        self.reached.append(name)
+        if len(self.reached) == self.die_at:
             self.die_at, self.then_at = self.then_at, None
             raise Killed(name)
 
 
 class FakeArm:
-    """One scale set. By default each POST is taken and done after `duration`; answers put into `post_answers`,
-    `poll_answers` and `view_answers` are given first."""
+    """ARM with one scale set. By default each POST is accepted, and done after `duration`; what is put into
+    `post_responses`, `poll_responses` and `view_responses` is returned or raised first."""
 
-    def __init__(self, clock: HandClock, fate: Fate, instances: Sequence[Instance], *, duration: float = 90) -> None:
+    def __init__(
+        self, clock: HandClock, crash_point: CrashPoint, instances: Sequence[Instance], *, duration: float = 90
+    ) -> None:
         self._clock = clock
-        self._fate = fate
+        self._crash_point = crash_point
         self._views = {instance.instance_id: instance for instance in instances}
         self.duration = timedelta(seconds=duration)
         self._busy: dict[str, datetime] = {}
         self._operations: dict[str, datetime] = {}
-        self.post_answers: list[Submission | Exception] = []
-        self.poll_answers: list[Reading | Exception] = []
-        self.view_answers: list[ArmError | list[Instance]] = []
+        self.post_responses: list[Submission | Exception] = []
+        self.poll_responses: list[Reading | Exception] = []
+        self.view_responses: list[ArmError | list[Instance]] = []
         self.flexible = False
         self.at_once = False
         self.posted: list[tuple[str, ...] | None] = []
@@ -91,22 +94,22 @@ class FakeArm:
         self.slow = False
         self.polling = 0
         self.most_polls_at_once = 0
-        self.looks = 0
+        self.view_reads = 0
 
     async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: tuple[str, ...] | None) -> Submission:
-        self._fate.step("POST is sent")
+        self._crash_point.reach("POST is sent")
         self._mature()
         self.posted.append(instance_ids)
         self.posted_at.append(self._clock())
-        answer = self.post_answers.pop(0) if self.post_answers else None
-        if isinstance(answer, Exception):
-            raise answer
-        if answer is None or answer is LOST:
+        response = self.post_responses.pop(0) if self.post_responses else None
+        if isinstance(response, Exception):
+            raise response
+        if response is None or response is LOST:
             url = self._begin(list(self._views) if instance_ids is None else list(instance_ids))
-            answer = answer or (Succeeded() if self.at_once else Accepted(url))
+            response = response or (Succeeded() if self.at_once else Accepted(url))
             self._mature()
-        self._fate.step("POST is answered")
-        return answer
+        self._crash_point.reach("response to POST is received")
+        return response
 
     async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
         return await self.perform_maintenance(scale_set, (vm_name,))
@@ -115,34 +118,34 @@ class FakeArm:
         return self.flexible
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
-        self._fate.step("poll")
+        self._crash_point.reach("poll")
         self.polls += 1
         self.polling += 1
         self.most_polls_at_once = max(self.most_polls_at_once, self.polling)
         if self.slow:
-            # Whoever may poll at the same time does so now.
+            # Lets the other polls that may run concurrently run.
             await asyncio.sleep(0)
         self.polling -= 1
-        answer = self.poll_answers.pop(0) if self.poll_answers else None
-        if isinstance(answer, Exception):
-            raise answer
-        if answer is not None:
-            return answer
+        response = self.poll_responses.pop(0) if self.poll_responses else None
+        if isinstance(response, Exception):
+            raise response
+        if response is not None:
+            return response
         ends = self._operations.get(call.url or "")
         if ends is None:
             return Unreported(ErrorDetail("NotFound", "No such operation."))
         return Succeeded() if ends <= self._clock() else Running("inprogress")
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
-        self._fate.step("look")
+        self._crash_point.reach("read views")
         if self.flexible and not flexible:
             raise RefusedError("list", ErrorDetail("BadRequest", "Not for Flexible sets."), status=400)
-        self.looks += 1
-        if self.view_answers:
-            answer = self.view_answers.pop(0)
-            if isinstance(answer, ArmError):
-                raise answer
-            return answer
+        self.view_reads += 1
+        if self.view_responses:
+            response = self.view_responses.pop(0)
+            if isinstance(response, ArmError):
+                raise response
+            return response
         self._mature()
         return list(self._views.values())
 
@@ -216,11 +219,11 @@ class FakeQueue:
 
 
 class FakeBus:
-    """Two queues and a topic. `down` names entities that take nothing: "requests", "operations", "events"."""
+    """Two queues and a topic. `down` names entities that refuse every message: "requests", "operations", "events"."""
 
-    def __init__(self, clock: HandClock, fate: Fate) -> None:
+    def __init__(self, clock: HandClock, crash_point: CrashPoint) -> None:
         self._clock = clock
-        self._fate = fate
+        self._crash_point = crash_point
         self.requests = FakeQueue(clock)
         self.operations = FakeQueue(clock)
         self.published: list[MaintenanceEvent] = []
@@ -229,7 +232,7 @@ class FakeBus:
 
     @property
     def events(self) -> dict[str, MaintenanceEvent]:
-        """What subscribers see: after duplicate detection, which keeps the first."""
+        """What subscribers receive after duplicate detection: the first event of each id."""
         first: dict[str, MaintenanceEvent] = {}
         for event in self.published:
             first.setdefault(event.event_id, event)
@@ -250,15 +253,15 @@ class FakeBus:
     ) -> None:
         self._check("requests", f"enqueue {message_id}")
         self.requests.send(Message(body, message_id, due or self._clock(), properties, correlation_id))
-        self._fate.step("clone is sent")
+        self._crash_point.reach("retry is sent")
 
     async def persist(self, records: Sequence[Record]) -> None:
         if not records:
             return
-        self._check("operations", "track " + ", ".join(record.message_id for record in records))
+        self._check("operations", "persist " + ", ".join(record.message_id for record in records))
         for record in records:
             self.operations.send(Message(record.body, record.message_id, record.due))
-            self._fate.step("record is sent")
+            self._crash_point.reach("record is sent")
 
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None:
         if not events:
@@ -266,51 +269,51 @@ class FakeBus:
         self._check("events", "publish " + ", ".join(event.event_id for event in events))
         for event in events:
             self.published.append(event)
-            self._fate.step("event is sent")
+            self._crash_point.reach("event is sent")
 
     @asynccontextmanager
-    async def due_operations(self) -> AsyncIterator[FakeDue]:
-        yield FakeDue(self, self._fate)
+    async def due_operations(self) -> AsyncIterator[FakeDueMessages]:
+        yield FakeDueMessages(self, self._crash_point)
 
     def _check(self, entity: str, doing: str) -> None:
-        self._fate.step(doing.partition(" ")[0])
+        self._crash_point.reach(doing.partition(" ")[0])
         if entity in self.down:
             raise BusUnavailable(f"sending failed: {entity} is down")
         self.log.append(doing)
 
 
-class FakeBoard:
-    """Notices, numbered in the order in which they were put up."""
+class FakeCoordinationQueue:
+    """Leases and cancellation markers, numbered in the order in which they were sent."""
 
-    def __init__(self, fate: Fate) -> None:
-        self._fate = fate
+    def __init__(self, crash_point: CrashPoint) -> None:
+        self._crash_point = crash_point
         self._number = 0
-        self.notices: list[Entry] = []
+        self.entries: list[Entry] = []
 
     async def read(self) -> list[Entry]:
-        self._fate.step("notices are read")
-        return list(self.notices)
+        self._crash_point.reach("entries are read")
+        return list(self.entries)
 
-    async def put(self, notice: Entry) -> None:
+    async def put(self, entry: Entry) -> None:
         self._number += 1
-        self.notices.append(replace(notice, number=self._number))
-        self._fate.step("notice is put up")
+        self.entries.append(replace(entry, number=self._number))
+        self._crash_point.reach("entry is sent")
 
     async def release(self, request_ids: Sequence[str]) -> None:
-        self._fate.step("notices are to be taken down")
-        self.notices = [notice for notice in self.notices if notice.request_id not in request_ids]
-        self._fate.step("notices are taken down")
+        self._crash_point.reach("release")
+        self.entries = [entry for entry in self.entries if entry.request_id not in request_ids]
+        self._crash_point.reach("entries are released")
 
 
-class FakeDue:
+class FakeDueMessages:
     """A receiver of the operations queue."""
 
-    def __init__(self, bus: FakeBus, fate: Fate) -> None:
+    def __init__(self, bus: FakeBus, crash_point: CrashPoint) -> None:
         self._bus = bus
-        self._fate = fate
+        self._crash_point = crash_point
 
     async def receive(self, most: int, *, wait: float) -> list[Received]:
-        self._fate.step("receive")
+        self._crash_point.reach("receive")
         taken = self._bus.operations.take(most)
         return [Received(each.body, each.deliveries, cast(ServiceBusReceivedMessage, each)) for each in taken]
 
@@ -319,20 +322,20 @@ class FakeDue:
 
     async def complete(self, received: Sequence[Received]) -> None:
         for one in received:
-            self._fate.step("settle")
+            self._crash_point.reach("settle")
             self._bus.log.append(f"settle {one.message_id}")
             self._bus.operations.settle(cast(Message, one.handle))
-            self._fate.step("settled")
+            self._crash_point.reach("settled")
 
     async def dead_letter(self, received: Received, reason: str, description: str) -> None:
-        self._fate.step("dead-letter")
+        self._crash_point.reach("dead-letter")
         self._bus.log.append(f"dead-letter {received.message_id}")
         self._bus.operations.dead.append((reason, description))
         self._bus.operations.settle(cast(Message, received.handle))
 
 
 def envelope_of(message: Message) -> Envelope:
-    """A queue's message as the trigger hands it over."""
+    """A queue's message as the trigger passes it on."""
     return Envelope(
         body=message.body,
         message_id=message.message_id,

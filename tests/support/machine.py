@@ -29,11 +29,12 @@ from maintenance.lifecycle.machine import next_action
 from tests.support.samples import SUBSCRIPTION
 
 EVERYWHERE = (Scope(SUBSCRIPTION),)
+RULES = Rules(allowed_scopes=EVERYWHERE)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    rules: Rules = Rules(allowed_scopes=EVERYWHERE)
+    rules: Rules = RULES
 
     def resume(self, operation: Operation, now: datetime, *, may_have_started: bool = False) -> Action:
         return next_action(self.rules, operation, Resumed(), now, may_have_started=may_have_started)

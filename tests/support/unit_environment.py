@@ -1,4 +1,4 @@
-"""The worker's two use cases on the fake Azure, run until both queues are empty."""
+"""Test environment in memory: the worker's use cases on fakes of Azure, run until both queues are empty."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from maintenance.requests.cancellation import CancellationHandler
 from maintenance.requests.handler import RequestHandler
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.fakes import (
+    CrashPoint,
     FakeArm,
-    FakeBoard,
     FakeBus,
-    Fate,
+    FakeCoordinationQueue,
     HandClock,
     Killed,
     Message,
@@ -33,17 +33,17 @@ from tests.support.samples import SUBSCRIPTION, request_body
 DELIVERIES = 10
 
 
-class World:
+class UnitEnvironment:
     """One app, one scale set, one Service Bus namespace."""
 
     def __init__(
         self, instances: Sequence[Instance] | None = None, *, die_at: int | None = None, **settings: Any
     ) -> None:
         self.clock = HandClock()
-        self.fate = Fate(die_at)
-        self.bus = FakeBus(self.clock, self.fate)
-        self.board = FakeBoard(self.fate)
-        self.arm = FakeArm(self.clock, self.fate, all_eligible(3) if instances is None else instances)
+        self.crash_point = CrashPoint(die_at)
+        self.bus = FakeBus(self.clock, self.crash_point)
+        self.coordination = FakeCoordinationQueue(self.crash_point)
+        self.arm = FakeArm(self.clock, self.crash_point, all_eligible(3) if instances is None else instances)
         self.settings = replace(
             Settings(service_bus=ServiceBusConnection(namespace="ns"), allowed_scopes=(Scope(SUBSCRIPTION),)),
             **settings,
@@ -52,7 +52,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        """A new process: nothing in memory is left."""
+        """Start a new process: everything in memory is lost."""
         rules = Rules(
             allowed_scopes=self.settings.allowed_scopes,
             timing=self.settings.timing,
@@ -61,20 +61,22 @@ class World:
         runner = Runner(
             ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock),
             rules,
-            coordination=self.board,
+            coordination=self.coordination,
             now=self.clock,
         )
         self.views = runner.views
-        canceler = CancellationHandler(self.board, self.bus, self.settings, now=self.clock)
-        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, routes=(canceler,))
-        self.poller = Poller(runner, self.bus, self.board, self.settings, now=self.clock, monotonic=self.clock.seconds)
+        cancellation = CancellationHandler(self.coordination, self.bus, self.settings, now=self.clock)
+        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, routes=(cancellation,))
+        self.poller = Poller(
+            runner, self.bus, self.coordination, self.settings, now=self.clock, monotonic=self.clock.seconds
+        )
 
     def send(self, body: object = None, *, message_id: str = "req-1", **properties: str | int | bool) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(request_body() if body is None else body).encode()
         self.bus.requests.send(Message(raw, message_id, self.clock(), properties))
 
     async def deliver(self) -> None:
-        """Every request that is due, each completed where the function returns and abandoned where it raises."""
+        """Handle every request that is due; complete it where the handler returns, abandon it where it raises."""
         for message in self.bus.requests.take(100):
             try:
                 await self.handler.handle(envelope_of(message))
@@ -85,14 +87,14 @@ class World:
                     self.bus.requests.dead.append(("MaxDeliveryCountExceeded", type(error).__name__))
                     self.bus.requests.settle(message)
             else:
-                self.fate.step("request is settled")
+                self.crash_point.reach("request is settled")
                 self.bus.requests.settle(message)
 
     async def tick(self) -> Tick:
         return await self.poller.tick()
 
     async def run(self, *, hours: float = 48) -> None:
-        """Until both queues are empty, through any death of the process. Fails where that takes too long."""
+        """Run until both queues are empty, restarting after crashes. Fails after `hours` of the fake clock."""
         for _ in range(2_000):
             try:
                 await self.deliver()
@@ -103,12 +105,12 @@ class World:
             if not upcoming:
                 return
             self.clock.time = max(self.clock.time, min(upcoming))
-            assert self.clock.seconds() < timedelta(hours=hours).total_seconds(), "it does not come to an end"
-        raise AssertionError("it does not come to an end")
+            assert self.clock.seconds() < timedelta(hours=hours).total_seconds(), "it does not end"
+        raise AssertionError("it does not end")
 
     @property
     def end(self) -> dict[str, Any]:
-        """The data of the one end that subscribers saw."""
+        """The data of the only final event that subscribers received."""
         assert len(self.bus.ends) == 1, sorted(self.bus.events)
         return dict(self.bus.ends[0].data)
 
