@@ -1,4 +1,4 @@
-"""The check that all tests are under (tests/support/secret_scanner.py) finds what is planted, and lets pass what is in its place."""
+"""The secret scanner that all tests are under finds what is planted, and lets pass what is in its place."""
 
 from __future__ import annotations
 
