@@ -23,7 +23,7 @@ _LARGEST_LINE = 64 * 1024
 
 _BACKLOG = 1024
 
-# How long a request still being answered (one that is delayed on order, say) may hold up the closing.
+# How long a request in progress (one that is delayed by a fault, say) may delay the closing.
 _CLOSING_SECONDS = 0.2
 
 
@@ -41,7 +41,7 @@ class LoopbackServer:
         """Bind 127.0.0.1 and serve.
 
         Args:
-            handler: answers each request; runs on the server's loop and must not block it.
+            handler: returns the response to each request; runs on the server's loop and must not block it.
             port: 0 = any free one.
             name: the thread's name.
             background: a coroutine function that runs on the server's loop until the server closes.
@@ -55,7 +55,7 @@ class LoopbackServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind(("127.0.0.1", port))
-            # Here and not in the thread: two may bind one port by SO_REUSEADDR, and only listening tells.
+            # Here and not in the thread: two may bind one port by SO_REUSEADDR, and only listening fails.
             self._socket.listen(_BACKLOG)
         except OSError:
             self._socket.close()
@@ -99,7 +99,7 @@ class LoopbackServer:
 
 
 class LoopbackService(ABC):
-    """What can be started, closed and started again on the same port; a context manager."""
+    """A service that can be started, closed and restarted on the same port; a context manager."""
 
     def __init__(self, port: int) -> None:
         """`port`: 0 = any free one."""
@@ -118,7 +118,7 @@ class LoopbackService(ABC):
         return self
 
     def close(self) -> None:
-        """Stop listening, drop connections. What it knows stays; `start()` listens again on the same port."""
+        """Stop listening, drop connections. Its state stays; `start()` listens again on the same port."""
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -2,7 +2,7 @@
 
 `azure.identity.ManagedIdentityCredential`, unmodified, gets its tokens here when the two variables of
 `ManagedIdentity.environment` are set. Shapes: `GET {endpoint}?api-version=2019-08-01&resource=…[&client_id=…]`
-with the header `X-IDENTITY-HEADER`; the answer is `{access_token, expires_on, resource, token_type, client_id}`,
+with the header `X-IDENTITY-HEADER`; the response is `{access_token, expires_on, resource, token_type, client_id}`,
 where `expires_on` is a string of epoch seconds. Source: Microsoft's "REST endpoint reference" for managed
 identities in App Service.
 """
@@ -39,7 +39,7 @@ _API_VERSION = "2019-08-01"
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """One request for a token, as it arrived. `status` is what it was answered with."""
+    """One request for a token, as it arrived. `status` is that of the response."""
 
     time: datetime
     resource: str | None
@@ -54,7 +54,7 @@ class _Issued:
 
 
 class ManagedIdentity(LoopbackService):
-    """The endpoint, and the memory of the tokens it gave out."""
+    """The token endpoint, and the tokens it issued."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class ManagedIdentity(LoopbackService):
         Args:
             port: 0 = any free one.
             lifetime: of each token, by `clock`.
-            clock: tells whether a token has expired.
-            client_ids: the user-assigned identities there are; None = whichever is asked for.
+            clock: by which tokens expire.
+            client_ids: the user-assigned identities there are; None = any.
         """
         self.header = secrets.token_hex(16).upper()
         self.requests: list[TokenRequest] = []
@@ -83,7 +83,7 @@ class ManagedIdentity(LoopbackService):
         self._lock = threading.Lock()
 
     def _serve(self, port: int) -> LoopbackServer:
-        return LoopbackServer(self._answer, port=port, name="sandbox-managed-identity")
+        return LoopbackServer(self._respond, port=port, name="sandbox-managed-identity")
 
     @property
     def endpoint(self) -> str:
@@ -97,7 +97,7 @@ class ManagedIdentity(LoopbackService):
 
     @property
     def issued(self) -> int:
-        """How many tokens were given out."""
+        """How many tokens were issued."""
         return len(self._issued)
 
     def accepts(self, token: str, audiences: frozenset[str] = ARM_AUDIENCES) -> bool:
@@ -110,16 +110,16 @@ class ManagedIdentity(LoopbackService):
         return issued is not None and issued.audience in audiences and self._clock() < issued.expires
 
     def fail_next(self, times: int = 1, *, status: int = 500) -> None:
-        """Answer the next requests with this status and no token."""
+        """Fail the next requests with this status and no token."""
         with self._lock:
             self._failures.extend([status] * times)
 
     def issue(self, resource: str = "https://management.azure.com", client_id: str | None = None) -> str:
-        """A token, without the way over HTTP."""
+        """Issue a token without HTTP."""
         return self._issue(resource, client_id)[0]
 
     def revoke(self) -> None:
-        """Accept none of the tokens given out so far any longer."""
+        """Revoke all tokens issued so far."""
         with self._lock:
             self._issued = dict.fromkeys(self._issued, _Issued("", datetime.min.replace(tzinfo=UTC)))
 
@@ -133,9 +133,9 @@ class ManagedIdentity(LoopbackService):
             self._issued[token] = _Issued(resource.rstrip("/"), expires)
         return token, expires
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         resource, client_id = request.query.get("resource"), request.query.get("client_id")
-        status, message = self._refusal(request, resource, client_id)
+        status, message = self._status(request, resource, client_id)
         with self._lock:
             self.requests.append(TokenRequest(self._clock(), resource, client_id, status))
         if status != 200 or resource is None:
@@ -151,7 +151,7 @@ class ManagedIdentity(LoopbackService):
             }
         )
 
-    def _refusal(self, request: web.BaseRequest, resource: str | None, client_id: str | None) -> tuple[int, str]:
+    def _status(self, request: web.BaseRequest, resource: str | None, client_id: str | None) -> tuple[int, str]:
         with self._lock:
             failure = self._failures.pop(0) if self._failures else None
         if failure is not None:

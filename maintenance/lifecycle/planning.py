@@ -90,8 +90,8 @@ def plan(operation: Operation, instances: Sequence[Instance], *, may_have_starte
 
     Instances that are being updated right now are waited for: together with the others where all go in one wave, in
     waves of their own before the others in a rollout, since what is down already counts towards what may be down.
-    `may_have_started`: an earlier run may have started this request, so what has ended since counts as its work, and is followed
-    like what still runs.
+    `may_have_started`: an earlier run may have started this request, so what has ended since counts as its work, and is
+    tracked like what still runs.
     """
     found, missing = select(instances, operation.targets)
     eligible: list[Instance] = []

@@ -31,7 +31,7 @@ class Dispatch:
 def dispatch(result: Wait | End, now: datetime) -> Dispatch:
     """What becomes of a run's result.
 
-    An end that leaves instances untouched is kept before it is published (`End.commit`): if the process dies in between,
+    An end that leaves instances untouched is persisted before it is published (`End.commit`): if the process dies between,
     the record that is read next says that it has ended, and how.
     """
     operation = result.operation

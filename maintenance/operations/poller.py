@@ -229,7 +229,7 @@ class Poller:
             run.published = True
 
     async def _persist(self, due: DueMessages, runs: Sequence[_Run], tick: Tick) -> None:
-        """Send the operations' next records. One that is too large failed unexpectedly, and must not hold up the others."""
+        """Send the operations' next records. One that is too large fails, and must not hold up the others."""
         try:
             records = [
                 record

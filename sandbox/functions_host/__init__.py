@@ -1,4 +1,4 @@
-"""Azure Functions on this machine: finds the functions of a `function_app.py` and fires their triggers.
+"""A host for Azure Functions: finds the functions of a `function_app.py` and fires their triggers.
 
 It stands in for the Functions host *and* its Python worker, for the three triggers this project uses:
 Service Bus (queue or subscription), timer, HTTP. What a function is handed is built by the converters of

@@ -1,4 +1,4 @@
-"""The time, and waiting for it, passed in: so that a schedule can be tested without waiting."""
+"""A clock that can be waited for, passed in so that a schedule can be tested without waiting."""
 
 import asyncio
 from datetime import datetime

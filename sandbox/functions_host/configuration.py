@@ -1,4 +1,4 @@
-"""host.json: how the host runs an app, as far as this host heeds it.
+"""The settings of host.json that this host supports.
 
 Defaults and names: https://learn.microsoft.com/azure/azure-functions/functions-host-json. What is not
 named here (bundles, logging, prefetch, batches, sessions) is passed over: the real host needs it, this one
@@ -16,12 +16,12 @@ from sandbox.functions_host.timespan import parse_timespan
 
 
 class HostJsonError(ValueError):
-    """host.json holds something the real host would refuse; the message names every problem."""
+    """host.json holds something the real host rejects; the message names every problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostConfiguration:
-    """What of host.json is heeded.
+    """The supported settings of host.json.
 
     Attributes:
         max_concurrent_calls: how many messages of one trigger run at the same time.

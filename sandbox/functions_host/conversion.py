@@ -1,4 +1,4 @@
-"""From what arrived to what a function is handed, along the way the real host and worker take.
+"""Conversion of triggers to function arguments, and of results to responses, as the real host and worker do it.
 
 The host turns a trigger into a datum and *trigger metadata*; the worker's converters (in `azure.functions`)
 make objects of them. The keys sent, and those never sent, are those of the Service Bus extension
@@ -27,10 +27,10 @@ def service_bus_message(received: ServiceBusReceivedMessage, *, binary: bool) ->
     Args:
         received: as the SDK hands it out, under peek lock.
         binary: the binding's `data_type` is BINARY: the body is handed over byte by byte. Otherwise the real
-            host decodes it to text: bytes that are no UTF-8 become U+FFFD, a byte order mark is dropped.
+            host decodes it to text: invalid UTF-8 becomes U+FFFD, a byte order mark is dropped.
 
     Raises:
-        NotImplementedError: the body is an AMQP sequence, or an AMQP value that is no text.
+        NotImplementedError: the body is an AMQP sequence, or an AMQP value other than text.
     """
     metadata = {
         # The SDK counts deliveries that came before this one, the host this one too.
@@ -87,7 +87,7 @@ def http_request(request: web.Request, body: bytes) -> func.HttpRequest:
 
 
 def http_response(result: object) -> web.Response:
-    """What a client gets for what an HTTP function returned; None is answered 204.
+    """What a client gets for what an HTTP function returned; None becomes a 204.
 
     Raises:
         NotImplementedError: it returned neither a func.HttpResponse nor text.
@@ -118,7 +118,7 @@ def _body(received: ServiceBusReceivedMessage, *, binary: bool) -> Datum:
 
 
 def _as_text(data: bytes) -> str:
-    """As .NET reads it: the mark is taken off valid text only, and what is no UTF-8 is replaced."""
+    """As .NET reads it: the mark is taken off valid text only, and invalid UTF-8 is replaced."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

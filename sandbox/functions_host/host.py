@@ -1,4 +1,4 @@
-"""The host: the functions of an app, listened for together, stopped together."""
+"""The host: starts and stops the listeners of an app's functions."""
 
 import asyncio
 import contextlib
@@ -183,7 +183,7 @@ class FunctionsHost:
             raise RuntimeError("the host is not entered")
         async with asyncio.TaskGroup() as group:
             stopped = group.create_task(self._stopping.wait())
-            # With no listeners (HTTP alone) the supervisor is done at once, and that is no failure.
+            # With no listeners (HTTP alone) the supervisor is done at once, and that is not a failure.
             waited = {stopped, self._supervisor} if self._listeners else {stopped}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()

@@ -1,4 +1,4 @@
-"""HTTP requests fire functions, on loopback."""
+"""HTTP triggers, served on loopback."""
 
 import logging
 import secrets
@@ -23,8 +23,8 @@ class HttpListener:
     """Serves the HTTP triggers of an app.
 
     A trigger that asks for a key gets its request only with `function_key` in the header `x-functions-key` or
-    the query parameter `code`; otherwise the answer is 401. A method or path that no trigger names is
-    answered 404, as in Azure.
+    the query parameter `code`; otherwise the response is 401. For a method or path that
+    no trigger names it is 404, as in Azure.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class HttpListener:
             if function is None or trigger is None:
                 return web.Response(status=404)
             if trigger.needs_key and not self._has_key(request):
-                _log.info("%s %s %s refused: no valid key", function.name, request.method, request.path)
+                _log.info("%s %s %s rejected: no valid key", function.name, request.method, request.path)
                 return web.Response(status=401)
             argument = http_request(request, await request.read())
             outcome = await self._invoker.invoke(
@@ -84,7 +84,7 @@ class HttpListener:
             try:
                 return http_response(outcome.result)
             except NotImplementedError:
-                _log.error("%s returned %s, no HTTP response", function.name, type(outcome.result).__name__)
+                _log.error("%s returned %s, not an HTTP response", function.name, type(outcome.result).__name__)
                 return web.Response(status=500)
 
         return handle

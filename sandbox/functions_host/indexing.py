@@ -1,6 +1,6 @@
-"""Which functions an app has, and what fires each: read from `function_app.py` as the Python worker does.
+"""Indexing: the functions of an app and their triggers, read from `function_app.py` as the Python worker does.
 
-What the real worker or host would refuse when it starts is refused here too, and all of it at once: a wrong
+What the real worker or host rejects when it starts is an error here too, and all of it at once: a wrong
 annotation, a setting that is not there, a parameter that no binding names.
 """
 
@@ -157,7 +157,7 @@ def _unsupported(bindings: list[typing.Any]) -> typing.Iterator[str]:
 
 
 def _wrong_annotation(binding: typing.Any, annotation: object) -> str | None:
-    """Why the worker would refuse the trigger parameter's annotation, in its words; None if it would not."""
+    """The worker's error for the trigger parameter's annotation; None if it is valid."""
     generic = typing.get_origin(annotation) not in (None, typing.Union) and not isinstance(
         annotation, types.GenericAlias | types.UnionType
     )
@@ -168,7 +168,7 @@ def _wrong_annotation(binding: typing.Any, annotation: object) -> str | None:
     converter = registry.get(binding.type)
     try:
         fits = converter is not None and converter.check_input_type_annotation(annotation)
-    except TypeError:  # some converters ask issubclass() of what is no class
+    except TypeError:  # some converters call issubclass() on other values than classes
         fits = False
     if fits:
         return None

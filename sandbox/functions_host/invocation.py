@@ -1,4 +1,4 @@
-"""One run of one function: on the loop or in a thread, within its time, with one line in the log."""
+"""Invocation of a function: on the loop or in a thread, with a time limit and one log line."""
 
 import asyncio
 import contextvars

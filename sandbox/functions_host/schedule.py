@@ -17,7 +17,7 @@ _NAMES = re.compile(r"[A-Z]{3}")  # of months and weekdays: JUL and WED hold let
 
 
 class Schedule(Protocol):
-    """When something is due, again and again."""
+    """A recurring schedule."""
 
     def next_after(self, moment: datetime) -> datetime:
         """The first time strictly after `moment` (aware, any zone), in UTC."""
@@ -55,13 +55,13 @@ def parse_schedule(text: str) -> Schedule:
             raise ValueError(f"{text!r} has {len(fields)} fields; an NCRONTAB expression has 6, or 5 without seconds")
         length = parse_timespan(text)
         if length <= timedelta(0):
-            raise ValueError(f"{text!r} is no interval: it must be longer than nothing")
+            raise ValueError(f"{text!r} is not an interval: it must be positive")
         return Interval(length)
     if any(mark in _NAMES.sub("", text.upper()) for mark in "LW#?"):
         # cronsim knows these, NCRONTAB does not: what runs here has to run in Azure.
         raise ValueError(f"{text!r}: NCRONTAB knows no L, W, # or ?")
     if not (fields[-3].startswith("*") or fields[-1].startswith("*")):
-        # NCRONTAB asks for both to match, cronsim for either: better refused than fired on the wrong day.
+        # NCRONTAB asks for both to match, cronsim for either: better an error than a run on the wrong day.
         raise ValueError(f"{text!r}: day and day-of-week can't both be bounded here")
     try:
         expression = Cron(text)

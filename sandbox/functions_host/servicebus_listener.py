@@ -1,4 +1,4 @@
-"""Messages fire functions: received under a lock, completed on return, abandoned on an exception.
+"""Service Bus triggers: messages received under a lock, completed on return, abandoned on an exception.
 
 A listener has as many *pumps* as messages run at once. A pump owns a receiver, hence a connection, and does
 one thing at a time: receive one message, run the function, settle. So nobody waits in a receiver that
@@ -70,7 +70,7 @@ class ServiceBusListener:
         self.started = asyncio.Event()
 
     async def run(self) -> None:
-        """Listen until told to stop, then finish what runs. Trouble with the connection is waited out."""
+        """Listen until told to stop, then finish what runs. Connection errors are retried."""
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(_client(self._trigger.connection, stack))
             try:
@@ -100,7 +100,7 @@ class ServiceBusListener:
             # ValueError): the listener outlives it.
             except Exception as error:
                 _log.warning(
-                    "%s can't listen to %s: %s; again in %.1f s",
+                    "%s can't listen to %s: %s; retry in %.1f s",
                     self._function.name,
                     self._trigger.entity,
                     _brief(error),
@@ -137,7 +137,7 @@ class ServiceBusListener:
                     await receiver.complete_message(message)
         except MessageLockLostError:
             _log.warning(
-                "%s message %s: its lock was lost before it was settled; it will be delivered again",
+                "%s message %s: its lock was lost before it was settled; it will be redelivered",
                 self._function.name,
                 message.message_id,
             )

@@ -1,4 +1,4 @@
-"""Time fires functions."""
+"""Timer triggers: fire functions by their schedules."""
 
 import asyncio
 from datetime import datetime, timedelta

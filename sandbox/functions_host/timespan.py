@@ -1,4 +1,4 @@
-"""The .NET time span, in which host.json and timers write durations."""
+"""Parser of .NET time spans, the durations of host.json and timers."""
 
 import re
 from datetime import timedelta
@@ -12,13 +12,13 @@ def parse_timespan(text: str) -> timedelta:
     """`[-][d.]hh:mm:ss[.fffffff]` as a timedelta.
 
     Raises:
-        ValueError: it is no time span, or hours, minutes or seconds are out of their range.
+        ValueError: it is not a time span, or hours, minutes or seconds are out of their range.
     """
     match = _TIMESPAN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no time span; write it as hh:mm:ss, for example 00:05:00")
+        raise ValueError(f"{text!r} is not a time span; write it as hh:mm:ss, for example 00:05:00")
     hours, minutes, seconds = int(match["hours"]), int(match["minutes"]), float(match["seconds"])
     if hours > 23 or minutes > 59 or seconds >= 60:
-        raise ValueError(f"{text!r} is no time span: hours go to 23, minutes and seconds to 59; days: d.hh:mm:ss")
+        raise ValueError(f"{text!r} is not a time span: hours go to 23, minutes and seconds to 59; days: d.hh:mm:ss")
     span = timedelta(days=int(match["days"] or 0), hours=hours, minutes=minutes, seconds=seconds)
     return -span if match["sign"] else span

@@ -1,4 +1,4 @@
-"""What fires a function, read from its decorator: settings put in, names checked.
+"""Triggers, read from decorators: settings resolved, names validated.
 
 `%SETTING%` stands for an app setting, as https://learn.microsoft.com/azure/azure-functions/functions-bindings-expressions-patterns
 has it; a connection is named by the prefix of its settings.
@@ -141,7 +141,7 @@ def read_trigger(binding: Any, settings: SettingResolver) -> ServiceBusTrigger |
     """
     trigger: ServiceBusTrigger | TimerTrigger | HttpTrigger | None = None
     if binding.type == "serviceBusTrigger":
-        settings.problems.extend(_refused(binding))
+        settings.problems.extend(_unsupported(binding))
         trigger = _service_bus(binding, settings)
     elif binding.type == "timerTrigger":
         trigger = _timer(binding, settings)
@@ -154,7 +154,7 @@ def read_trigger(binding: Any, settings: SettingResolver) -> ServiceBusTrigger |
     return trigger
 
 
-def _refused(binding: Any) -> Iterator[str]:
+def _unsupported(binding: Any) -> Iterator[str]:
     if str(getattr(binding, "cardinality", None)).lower() == "many":
         yield "cardinality many is not known to this host: take one message at a time"
     if getattr(binding, "is_sessions_enabled", None):

@@ -4,20 +4,20 @@
         seed_example(arm)
         ...  # arm.endpoint, identity.environment
 
-What it answers, and what can be ordered of it over HTTP under `/sandbox/`, is described in docs/sandbox.md.
+Its REST API, and its control API under `/sandbox/`, are described in docs/sandbox.md.
 """
 
 from sandbox.clock import Clock
 from sandbox.resource_manager.calls import Call, Calls
-from sandbox.resource_manager.faults import Fault, FaultReport, Faults, http_date
-from sandbox.resource_manager.happenings import (
+from sandbox.resource_manager.events import (
+    ArmEvent,
     CallReceived,
-    Happening,
     InstanceChanged,
     Observer,
     OperationEnded,
     OperationStarted,
 )
+from sandbox.resource_manager.faults import Fault, FaultReport, Faults, http_date
 from sandbox.resource_manager.instances import InstanceReport
 from sandbox.resource_manager.seeds import (
     EXAMPLE_RESOURCE_GROUP,
@@ -34,6 +34,7 @@ from sandbox.resource_manager.throttling import Limits, Rate
 __all__ = [
     "EXAMPLE_RESOURCE_GROUP",
     "EXAMPLE_SUBSCRIPTION_ID",
+    "ArmEvent",
     "Call",
     "CallReceived",
     "Calls",
@@ -41,7 +42,6 @@ __all__ = [
     "Fault",
     "FaultReport",
     "Faults",
-    "Happening",
     "InstanceChanged",
     "InstanceReport",
     "InstanceSeed",

@@ -1,4 +1,4 @@
-"""The calls that the sandbox's Resource Manager received, as evidence for tests and for `/sandbox/calls`."""
+"""Log of the calls that the Resource Manager received, for tests and for `/sandbox/calls`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Call:
         token_seen: whether a bearer token came with it.
         authorized: whether that token was accepted.
         body: as sent.
-        status: what it was answered with; None = cut, or not answered yet.
+        status: of the response; None = connection reset, or no response yet.
     """
 
     time: datetime
@@ -88,7 +88,7 @@ class Calls(Sequence[Call]):
                 self._calls[at] = call
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Remove them all."""
         with self._lock:
             self._calls.clear()
             self.total = 0

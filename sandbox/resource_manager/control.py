@@ -1,21 +1,21 @@
-"""The API under `/sandbox/` on the Resource Manager's port: seed, inspect, order faults, list calls, reset.
+"""The control API under `/sandbox/` on the Resource Manager's port: seed, inspect, inject faults, list calls, reset.
 
-It needs no token, so it is for this machine alone: a Host that is not loopback’s is refused (a name that someone
-points at 127.0.0.1), and so is a call that a web page makes (it carries an Origin). JSON has the fields of
-`ScaleSetSeed`, `InstanceSeed` and `Fault` in camelCase; durations are seconds or ISO 8601; unknown fields are refused.
+It needs no token, so it is for this machine alone: a Host that is not loopback’s is an error (a name that someone
+points at 127.0.0.1), and so is a call of a web page (it carries an Origin). JSON has the fields of
+`ScaleSetSeed`, `InstanceSeed` and `Fault` in camelCase; durations are seconds or ISO 8601; unknown fields are errors.
 
 | call | does |
 |---|---|
 | `GET /sandbox/scale-sets` | all scale sets with their instances as they stand |
 | `POST /sandbox/scale-sets` | places one scale set, or a list of them |
 | `GET /sandbox/scale-sets/{subscription}/{group}/{name}` | one scale set |
-| `POST /sandbox/example` | places the example estate; optional body `{"duration": 4}` |
+| `POST /sandbox/example` | places the example environment; optional body `{"duration": 4}` |
 | `GET /sandbox/operations` | operations that can still be read, and how they stand |
 | `GET /sandbox/calls?method=…&path=…` | the calls received, filtered by method and by text in the path |
-| `DELETE /sandbox/calls` | forgets them |
-| `GET /sandbox/faults` | faults ordered, how often they struck, and how often they still will |
-| `POST /sandbox/faults` | orders one fault, or a list of them |
-| `DELETE /sandbox/faults`, `DELETE /sandbox/faults/{number}` | takes all back, or one |
+| `DELETE /sandbox/calls` | removes them |
+| `GET /sandbox/faults` | the faults, how often they struck, and how often they still will |
+| `POST /sandbox/faults` | adds one fault, or a list of them |
+| `DELETE /sandbox/faults`, `DELETE /sandbox/faults/{number}` | removes all, or one |
 | `POST /sandbox/reset` | as new: no scale sets, operations, faults, calls; all buckets full |
 """
 
@@ -24,21 +24,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from sandbox.resource_manager import views
-from sandbox.resource_manager.answers import Answer, Request
-from sandbox.resource_manager.calls import Call
-from sandbox.resource_manager.faults import Fault, FaultReport
+from sandbox.resource_manager.calls import Call, Calls
+from sandbox.resource_manager.errors import ArmError
+from sandbox.resource_manager.faults import Fault, FaultReport, Faults
 from sandbox.resource_manager.instances import InstanceReport
-from sandbox.resource_manager.refusals import Refusal
+from sandbox.resource_manager.messages import Request, Response
 from sandbox.resource_manager.seeds import ScaleSetSeed, seed_example
-
-if TYPE_CHECKING:
-    from sandbox.resource_manager.server import ResourceManager
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -50,21 +47,39 @@ _DURATION: TypeAdapter[timedelta] = TypeAdapter(timedelta)
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
-def control(resource_manager: ResourceManager, request: Request, headers: Mapping[str, str]) -> Answer:
-    """Do what a call under `/sandbox/` asks for. Every problem is an answer with an `error` in it."""
+class Controlled(Protocol):
+    """The Resource Manager, as far as the control API uses it."""
+
+    calls: Calls
+    faults: Faults
+
+    @property
+    def scale_sets(self) -> list[ScaleSetSeed]: ...
+
+    def seed(self, scale_set: ScaleSetSeed) -> None: ...
+
+    def instances(self, subscription_id: str, resource_group_name: str, name: str) -> list[InstanceReport]: ...
+
+    def operations(self) -> list[dict[str, Any]]: ...
+
+    def reset(self) -> None: ...
+
+
+def control(resource_manager: Controlled, request: Request, headers: Mapping[str, str]) -> Response:
+    """Handle a call under `/sandbox/`. Every problem is a response with an `error` in it."""
     try:
         _check_origin(headers)
-        return _Control(resource_manager, request).answer()
-    except Refusal as refusal:
-        return Answer.refused(refusal)
+        return _Control(resource_manager, request).respond()
+    except ArmError as error:
+        return Response.of_error(error)
     except ValidationError as error:
         details = tuple(
             {"code": each["type"], "target": ".".join(map(str, each["loc"])), "message": each["msg"]}
             for each in error.errors(include_url=False, include_context=False)
         )
-        return Answer.refused(Refusal(400, "InvalidRequest", "The body is not as it should be.", None, details))
+        return Response.of_error(ArmError(400, "InvalidRequest", "The body is invalid.", None, details))
     except ValueError as error:
-        return Answer.refused(Refusal(400, "InvalidRequest", str(error)))
+        return Response.of_error(ArmError(400, "InvalidRequest", str(error)))
 
 
 def _check_origin(headers: Mapping[str, str]) -> None:
@@ -74,17 +89,19 @@ def _check_origin(headers: Mapping[str, str]) -> None:
     except ValueError:
         name = None
     if name not in _LOOPBACK:
-        raise Refusal(403, "HostNotLoopback", f"/sandbox/ answers to loopback names only, not to {host!r}.")
+        raise ArmError(403, "HostNotLoopback", f"/sandbox/ serves loopback names only, not {host!r}.")
     if "Origin" in headers:
-        raise Refusal(403, "OriginNotAllowed", "/sandbox/ does not answer to web pages.")
+        raise ArmError(403, "OriginNotAllowed", "/sandbox/ does not serve web pages.")
 
 
 class _Control:
-    def __init__(self, resource_manager: ResourceManager, request: Request) -> None:
+    """One call on the control API."""
+
+    def __init__(self, resource_manager: Controlled, request: Request) -> None:
         self._arm = resource_manager
         self._request = request
 
-    def answer(self) -> Answer:
+    def respond(self) -> Response:
         method, (_, *path) = self._request.method, self._request.segments
         match path:
             case [] if method == "GET":
@@ -101,10 +118,10 @@ class _Control:
                 return self._example()
             case ["reset"] if method == "POST":
                 self._arm.reset()
-                return Answer(204)
+                return Response(204)
         return self._unknown()
 
-    def _scale_sets(self, method: str, names: list[str]) -> Answer:
+    def _scale_sets(self, method: str, names: list[str]) -> Response:
         match [method, *names]:
             case ["GET"]:
                 return _json([self._scale_set(each) for each in self._arm.scale_sets])
@@ -114,7 +131,7 @@ class _Control:
                 return self._one_scale_set((subscription_id, resource_group_name, name))
         return self._unknown()
 
-    def _calls(self, method: str) -> Answer:
+    def _calls(self, method: str) -> Response:
         calls = self._arm.calls
         if method == "GET":
             query = self._request.query()
@@ -122,27 +139,27 @@ class _Control:
             return _json({"total": calls.total, "calls": [_call(each) for each in found]})
         if method == "DELETE":
             calls.clear()
-            return Answer(204)
+            return Response(204)
         return self._unknown()
 
-    def _faults(self, method: str, number: list[str]) -> Answer:
+    def _faults(self, method: str, number: list[str]) -> Response:
         faults = self._arm.faults
         match [method, *number]:
             case ["GET"]:
-                return Answer.json(_FAULT_REPORTS.dump_json(faults.reports(), by_alias=True))
+                return Response.json(_FAULT_REPORTS.dump_json(faults.reports(), by_alias=True))
             case ["POST"]:
                 ordered = _FAULTS.validate_python(self._list())
                 return _json({"numbers": [faults.add(each) for each in ordered]}, 201)
             case ["DELETE"]:
                 faults.reset()
-                return Answer(204)
+                return Response(204)
             case ["DELETE", each] if re.fullmatch("[0-9]+", each):
                 faults.remove(int(each))
-                return Answer(204)
+                return Response(204)
         return self._unknown()
 
-    def _unknown(self) -> Answer:
-        raise Refusal(404, "NotFound", f"There is no {self._request.method} {self._request.path}: see GET /sandbox/")
+    def _unknown(self) -> Response:
+        raise ArmError(404, "NotFound", f"There is no {self._request.method} {self._request.path}: see GET /sandbox/")
 
     def _body(self) -> Any:
         return _ANYTHING.validate_json(self._request.body) if self._request.body else None
@@ -151,24 +168,24 @@ class _Control:
         body = self._body()
         return body if isinstance(body, list) else [body]
 
-    def _seed(self, seeds: list[ScaleSetSeed]) -> Answer:
+    def _seed(self, seeds: list[ScaleSetSeed]) -> Response:
         for each in seeds:
             self._arm.seed(each)
         return _json([self._scale_set(each) for each in seeds], 201)
 
-    def _example(self) -> Answer:
+    def _example(self) -> Response:
         body = self._body() or {}
         if not isinstance(body, dict) or body.keys() - {"duration"}:
             raise ValueError("the body is an object with nothing in it but duration")
         seed_example(self._arm, duration=_DURATION.validate_python(body.get("duration", 4)))
         return _json([self._scale_set(each) for each in self._arm.scale_sets], 201)
 
-    def _one_scale_set(self, names: tuple[str, str, str]) -> Answer:
+    def _one_scale_set(self, names: tuple[str, str, str]) -> Response:
         wanted = tuple(each.lower() for each in names)
         for each in self._arm.scale_sets:
             if (each.subscription_id.lower(), each.resource_group_name.lower(), each.name.lower()) == wanted:
                 return _json(self._scale_set(each))
-        raise Refusal(404, "NotFound", f"There is no scale set {'/'.join(names)}.")
+        raise ArmError(404, "NotFound", f"There is no scale set {'/'.join(names)}.")
 
     def _scale_set(self, seed: ScaleSetSeed) -> dict[str, Any]:
         instances = self._arm.instances(seed.subscription_id, seed.resource_group_name, seed.name)
@@ -196,5 +213,5 @@ def _call(call: Call) -> dict[str, Any]:
     }
 
 
-def _json(value: Any, status: int = 200) -> Answer:
-    return Answer.json(views.as_json(value), status)
+def _json(value: Any, status: int = 200) -> Response:
+    return Response.json(views.as_json(value), status)

@@ -1,4 +1,4 @@
-"""Faults on order: the next calls that match are answered as ordered, delayed, or cut."""
+"""Fault injection: the next calls that match fail, are delayed, or have their connection reset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from fnmatch import translate
 from typing import Any, ClassVar, Literal
 
-from sandbox.resource_manager.answers import JSON, Answer, Request
+from sandbox.resource_manager.messages import JSON, Request, Response
 from sandbox.resource_manager.seeds import AS_JSON
 
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -21,13 +21,13 @@ _LARGEST_BODY = 64 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What goes wrong, for which calls, and how often.
+    """A fault: which calls it strikes, how often, and what goes wrong.
 
     Which calls:
         method: in any letter case; "*" = all.
         path: a glob over the path without the query, without letter case (`*/performMaintenance`), where `*`
             matches slashes, too; or, from Python, a compiled regular expression that is searched for.
-        query: a glob over the query as sent (`*monitor=true*` tells polls of `Location` from the others).
+        query: a glob over the query as sent (`*monitor=true*` matches polls of `Location` only).
         skip: let so many matching calls pass first.
         times: for so many calls; None = until it is removed.
         rate: the share of the calls, at random, from 0 to 1.
@@ -35,16 +35,16 @@ class Fault:
 
     What goes wrong:
         delay: before the call is handled.
-        delay_answer: after it was handled, before the answer is sent.
-        cut: reset the connection `before` the work is done, or `after` it: the answer is lost, the maintenance
-            happens.
-        status: answer with this status in place of doing the work. An error comes with a body by default.
-        work: do the work all the same, and answer with `status` then.
-        headers: set in the answer, in place of what is there; None removes one.
-        body: in place of the answer's; as HTML, unless `headers` name another Content-Type.
+        delay_response: after it was handled, before the response is sent.
+        cut: reset the connection `before` the work is done, or `after` it: the response is lost, the maintenance
+            takes place.
+        status: respond with this status in place of doing the work. An error comes with a body by default.
+        work: do the work all the same, and respond with `status` then.
+        headers: set in the response, in place of what is there; None removes one.
+        body: in place of the response's; as HTML, unless `headers` name another Content-Type.
         json: the same, as a value to be sent as JSON.
         body_size: a body of this many bytes (blanks), to see what a client does with 10 MB.
-        operation_status: replace the `status` in a JSON answer: for reads of operations.
+        operation_status: replace the `status` in a JSON response: for reads of operations.
     """
 
     method: str = "*"
@@ -55,7 +55,7 @@ class Fault:
     rate: float = 1.0
     seed: int = 0
     delay: timedelta = timedelta(0)
-    delay_answer: timedelta = timedelta(0)
+    delay_response: timedelta = timedelta(0)
     cut: Literal["before", "after"] | None = None
     status: int | None = None
     work: bool = False
@@ -82,12 +82,12 @@ class Fault:
 
     @property
     def does_work(self) -> bool:
-        """Whether the call is handled as without the fault, before its answer is changed."""
+        """Whether the call is handled as without the fault, before its response is changed."""
         return self.cut != "before" and (self.status is None or self.work)
 
-    def change(self, answer: Answer) -> Answer:
-        """The answer as ordered, from the one that would have been given (or an empty 200)."""
-        changed = Answer(answer.status, dict(answer.headers), answer.body)
+    def change(self, response: Response) -> Response:
+        """The changed response, from the one without the fault (or an empty 200)."""
+        changed = Response(response.status, dict(response.headers), response.body)
         if self.status is not None:
             changed.status = self.status
             if self.status >= 400:
@@ -112,7 +112,7 @@ class Fault:
 
 
 def _error(status: int) -> bytes:
-    return json.dumps({"error": {"code": f"Sandbox{status}", "message": "Ordered by a fault."}}).encode()
+    return json.dumps({"error": {"code": f"Sandbox{status}", "message": "Caused by a fault."}}).encode()
 
 
 def http_date(moment: datetime) -> str:
@@ -121,7 +121,7 @@ def http_date(moment: datetime) -> str:
 
 
 class _Installed:
-    """A fault, and what is left of it."""
+    """A fault, and its counters."""
 
     def __init__(self, number: int, fault: Fault) -> None:
         self.number = number
@@ -158,7 +158,7 @@ def _glob(pattern: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class FaultReport:
-    """An ordered fault: its number, how often it struck, and how often it still will (None = without end)."""
+    """A fault that was added: its number, how often it struck, and how often it still will (None = without end)."""
 
     number: int
     fault: Fault
@@ -169,7 +169,7 @@ class FaultReport:
 
 
 class Faults:
-    """The faults that are ordered. The first one that matches a call strikes; safe from any thread."""
+    """The faults that were added. The first one that matches a call strikes; safe from any thread."""
 
     def __init__(self) -> None:
         self._installed: list[_Installed] = []
@@ -177,29 +177,29 @@ class Faults:
         self._numbers = 0
 
     def add(self, fault: Fault) -> int:
-        """Order a fault; answers its number, for `remove`."""
+        """Add a fault; returns its number, for `remove`."""
         with self._lock:
             self._numbers += 1
             self._installed.append(_Installed(self._numbers, fault))
             return self._numbers
 
     def remove(self, number: int) -> None:
-        """Take one back. It may be used up already."""
+        """Remove one. It may be used up already."""
         with self._lock:
             self._installed = [each for each in self._installed if each.number != number]
 
     def reset(self) -> None:
-        """Take all back."""
+        """Remove all."""
         with self._lock:
             self._installed = []
 
     def reports(self) -> list[FaultReport]:
-        """All that were ordered and not taken back, used up or not."""
+        """All that were added and not removed, used up or not."""
         with self._lock:
             return [FaultReport(each.number, each.fault, each.hits, each.left) for each in self._installed]
 
     def strike(self, request: Request) -> Fault | None:
-        """The fault that strikes this call, counted; None = it is to be answered as usual."""
+        """The fault that strikes this call, counted; None = there is none."""
         if not self._installed:
             return None
         with self._lock:

@@ -95,7 +95,7 @@ class Instance:
         self.rendered = None
 
     def finish(self, now: datetime) -> Outcome:
-        """Maintenance ends as the seed ordered it; answers how."""
+        """Maintenance ends as the seed has it; returns the outcome."""
         outcome = self.next_outcome
         self.finished += 1
         self.last_outcome = outcome

@@ -1,4 +1,4 @@
-"""The REST API of Azure Resource Manager as far as maintenance of scale sets needs it: call in, answer out.
+"""The REST API of Azure Resource Manager as far as maintenance of scale sets needs it: request in, response out.
 
 Source: the REST reference of Microsoft.Compute, 2024-07-01. Paths are compared without letter case, as in ARM.
 The token has been checked before a call comes here.
@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from sandbox.resource_manager import parameters, refusals, views
-from sandbox.resource_manager.answers import Answer, Request
+from sandbox.resource_manager import errors, parameters, views
+from sandbox.resource_manager.errors import ArmError
+from sandbox.resource_manager.messages import Request, Response
 from sandbox.resource_manager.operation_urls import OperationUrls
 from sandbox.resource_manager.operations import Operation
-from sandbox.resource_manager.refusals import Refusal
-from sandbox.resource_manager.scale_sets import Estate, ScaleSet
+from sandbox.resource_manager.scale_sets import ComputeState, ScaleSet
 from sandbox.resource_manager.throttling import Limits, Policy, Throttle
 
 _Item = TypeVar("_Item")
@@ -31,14 +31,14 @@ _UNLIMITED = {
     }
     for kind, bucket in (("reads", Limits().reads.bucket), ("writes", Limits().writes.bucket))
 }
-"""What the headers say where nothing is limited: that the buckets are as good as full."""
+"""The rate-limit headers without throttling: nearly full buckets."""
 
 _FILTER_BY_SCALE_SET = re.compile(r"'?virtualMachineScaleSet/id'?\s+eq\s+'([^']+)'", re.IGNORECASE)
 
 
 @dataclass(slots=True)
-class _Asked:
-    """A call, read: the path's segments as sent and in small letters, and the query."""
+class _Call:
+    """A parsed call: the path's segments as sent and in small letters, and the query."""
 
     request: Request
     segments: list[str]
@@ -52,131 +52,133 @@ class _Asked:
 
     def only(self, method: str) -> None:
         if self.request.method != method:
-            raise refusals.method_not_allowed(self.request.method)
+            raise errors.method_not_allowed(self.request.method)
 
 
 class RestApi:
-    """Answers calls from the estate. Not safe for threads: the server holds a lock around each use."""
+    """Handles calls on the scale sets. Not safe for threads: the server holds a lock around each use."""
 
-    def __init__(self, estate: Estate, *, throttle: Throttle | None, retry_after: int | None, page_size: int) -> None:
+    def __init__(
+        self, compute: ComputeState, *, throttle: Throttle | None, retry_after: int | None, page_size: int
+    ) -> None:
         """`throttle`: None = no limits. `retry_after`: seconds, while an operation runs; None = not sent."""
-        self._estate = estate
+        self._compute = compute
         self._throttle = throttle
         self._retry_after = {} if retry_after is None else {"Retry-After": str(retry_after)}
         self._page_size = page_size
         self._urls = OperationUrls()
 
-    def answer(self, request: Request, now: datetime) -> Answer:
-        """Do what the call asks for, by the time `now`. Errors are answers, too."""
+    def respond(self, request: Request, now: datetime) -> Response:
+        """Handle a call at the time `now`. Errors are responses, too."""
         headers: dict[str, str] = {}
         try:
-            answer = self._answer(request, now, headers)
-        except Refusal as refusal:
-            answer = Answer.refused(refusal)
-        # A header that the answer has already (a refusal for throttling says what is left) wins.
-        answer.headers = {**headers, **answer.headers}
-        return answer
+            response = self._respond(request, now, headers)
+        except ArmError as error:
+            response = Response.of_error(error)
+        # A header that the response has already (an error for throttling says what is left) wins.
+        response.headers = {**headers, **response.headers}
+        return response
 
-    def _answer(self, request: Request, now: datetime, headers: dict[str, str]) -> Answer:
+    def _respond(self, request: Request, now: datetime, headers: dict[str, str]) -> Response:
         segments = request.segments
         fixed = [each.lower() for each in segments]
         if len(fixed) < 2 or fixed[0] != "subscriptions":
-            raise refusals.no_such_path(request.path)
+            raise errors.no_such_path(request.path)
         if len(fixed) == 8 and fixed[2] == "providers" and fixed[6] == "operations":
             # Its query is signed as a whole: nothing in it is looked at.
-            asked = _Asked(request, segments, fixed, {}, now)
-            headers.update(self._count(asked, "get-operation", fixed[7]))
-            return self._operation(asked, fixed[7])
-        asked = _Asked(request, segments, fixed, request.query(), now)
-        parameters.check_api_version(asked.query)
+            call = _Call(request, segments, fixed, {}, now)
+            headers.update(self._count(call, "get-operation", fixed[7]))
+            return self._operation(call, fixed[7])
+        call = _Call(request, segments, fixed, request.query(), now)
+        parameters.check_api_version(call.query)
         parameters.check_subscription(segments[1])
-        headers.update(self._count(asked, _policy(asked), request.path.lower()))
+        headers.update(self._count(call, _policy(call), request.path.lower()))
         if fixed[2:4] == ["providers", "microsoft.compute"]:
-            return self._in_subscription(asked)
+            return self._in_subscription(call)
         if fixed[2:3] == ["resourcegroups"] and fixed[4:6] == ["providers", "microsoft.compute"]:
-            return self._in_resource_group(asked)
-        raise refusals.no_such_path(request.path)
+            return self._in_resource_group(call)
+        raise errors.no_such_path(request.path)
 
-    def _count(self, asked: _Asked, policy: Policy | None, resource: str) -> dict[str, str]:
-        write = asked.request.method != "GET"
+    def _count(self, call: _Call, policy: Policy | None, resource: str) -> dict[str, str]:
+        write = call.request.method != "GET"
         if self._throttle is None:
             return _UNLIMITED["writes" if write else "reads"]
         return self._throttle.take(
-            subscription=asked.fixed[1],
+            subscription=call.fixed[1],
             write=write,
             policy=policy,
             resource=resource,
-            now=asked.now,
+            now=call.now,
         )
 
     # The paths
 
-    def _in_subscription(self, asked: _Asked) -> Answer:
-        match asked.fixed[4:]:
+    def _in_subscription(self, call: _Call) -> Response:
+        match call.fixed[4:]:
             case ["virtualmachinescalesets"]:
-                return self._list_scale_sets(asked, self._estate.scale_sets_in(asked.segments[1]))
+                return self._list_scale_sets(call, self._compute.scale_sets_in(call.segments[1]))
             case ["virtualmachines"]:
-                return self._list_virtual_machines(asked, self._estate.scale_sets_in(asked.segments[1]))
-        raise refusals.no_such_path(asked.request.path)
+                return self._list_virtual_machines(call, self._compute.scale_sets_in(call.segments[1]))
+        raise errors.no_such_path(call.request.path)
 
-    def _in_resource_group(self, asked: _Asked) -> Answer:
-        subscription_id, group = asked.segments[1], asked.segments[3]
-        match asked.fixed[6:]:
+    def _in_resource_group(self, call: _Call) -> Response:
+        subscription_id, group = call.segments[1], call.segments[3]
+        match call.fixed[6:]:
             case ["virtualmachinescalesets"]:
-                return self._list_scale_sets(asked, self._estate.scale_sets_in(subscription_id, group))
+                return self._list_scale_sets(call, self._compute.scale_sets_in(subscription_id, group))
             case ["virtualmachines"]:
-                return self._list_virtual_machines(asked, self._estate.scale_sets_in(subscription_id, group))
+                return self._list_virtual_machines(call, self._compute.scale_sets_in(subscription_id, group))
             case ["virtualmachinescalesets", _, *below]:
-                scale_set = self._estate.scale_set(subscription_id, group, asked.segments[7])
-                return self._on_scale_set(asked, scale_set, below)
+                scale_set = self._compute.scale_set(subscription_id, group, call.segments[7])
+                return self._on_scale_set(call, scale_set, below)
             case ["virtualmachines", _, *below]:
-                scale_set, instance = self._estate.virtual_machine(subscription_id, group, asked.segments[7])
-                return self._on_instance(asked, scale_set, instance.seed.instance_id, below)
-        raise refusals.no_such_path(asked.request.path)
+                scale_set, instance = self._compute.virtual_machine(subscription_id, group, call.segments[7])
+                return self._on_instance(call, scale_set, instance.seed.instance_id, below)
+        raise errors.no_such_path(call.request.path)
 
-    def _on_scale_set(self, asked: _Asked, scale_set: ScaleSet, below: list[str]) -> Answer:
+    def _on_scale_set(self, call: _Call, scale_set: ScaleSet, below: list[str]) -> Response:
         match below:
             case ["performmaintenance"]:
-                asked.only("POST")
+                call.only("POST")
                 if scale_set.flexible:
-                    raise refusals.not_for_flexible("performMaintenance.POST", scale_set.seed.name)
-                return self._begin(asked, scale_set, parameters.instance_ids(asked.request.body))
+                    raise errors.not_for_flexible("performMaintenance.POST", scale_set.seed.name)
+                return self._begin(call, scale_set, parameters.instance_ids(call.request.body))
             case ["virtualmachines"]:
-                return self._list_instances(asked, scale_set)
+                return self._list_instances(call, scale_set)
             case ["virtualmachines", _, *rest]:
                 if scale_set.flexible:
-                    raise refusals.instance_id_not_a_number()
-                return self._on_instance(asked, scale_set, asked.segments[9], rest)
+                    raise errors.instance_id_not_a_number()
+                return self._on_instance(call, scale_set, call.segments[9], rest)
             case []:
-                asked.only("GET")
-                return Answer.json(views.as_json(views.scale_set(scale_set)))
+                call.only("GET")
+                return Response.json(views.as_json(views.scale_set(scale_set)))
             case ["instanceview"]:
-                asked.only("GET")
+                call.only("GET")
                 if scale_set.flexible:
-                    raise refusals.not_for_flexible("instanceView.GET", scale_set.seed.name)
-                return Answer.json(views.as_json(views.scale_set_instance_view(scale_set)))
-        raise refusals.no_such_path(asked.request.path)
+                    raise errors.not_for_flexible("instanceView.GET", scale_set.seed.name)
+                return Response.json(views.as_json(views.scale_set_instance_view(scale_set)))
+        raise errors.no_such_path(call.request.path)
 
-    def _on_instance(self, asked: _Asked, scale_set: ScaleSet, instance_id: str, below: list[str]) -> Answer:
+    def _on_instance(self, call: _Call, scale_set: ScaleSet, instance_id: str, below: list[str]) -> Response:
         instance = scale_set.instance(instance_id)
         match below:
             case []:
-                asked.only("GET")
-                return Answer.json(views.instance(scale_set, instance, with_view=asked.with_view).encode())
+                call.only("GET")
+                return Response.json(views.instance(scale_set, instance, with_view=call.with_view).encode())
             case ["instanceview"]:
-                asked.only("GET")
-                return Answer.json(views.as_json(views.instance_view(instance)))
+                call.only("GET")
+                return Response.json(views.as_json(views.instance_view(instance)))
             case ["performmaintenance"]:
-                asked.only("POST")
-                return self._begin(asked, scale_set, [instance_id])
-        raise refusals.no_such_path(asked.request.path)
+                call.only("POST")
+                return self._begin(call, scale_set, [instance_id])
+        raise errors.no_such_path(call.request.path)
 
     # What is done
 
-    def _begin(self, asked: _Asked, scale_set: ScaleSet, instance_ids: list[str] | None) -> Answer:
-        operation = self._estate.perform_maintenance(scale_set, instance_ids, asked.now)
-        base = asked.request.base
-        return Answer(
+    def _begin(self, call: _Call, scale_set: ScaleSet, instance_ids: list[str] | None) -> Response:
+        operation = self._compute.perform_maintenance(scale_set, instance_ids, call.now)
+        base = call.request.base
+        return Response(
             202,
             {
                 "Location": base + self._urls.location_target(operation),
@@ -185,69 +187,69 @@ class RestApi:
             },
         )
 
-    def _operation(self, asked: _Asked, operation_id: str) -> Answer:
-        asked.only("GET")
-        operation = self._estate.operation(operation_id)
-        if asked.request.is_verbatim(self._urls.status_target(operation)):
+    def _operation(self, call: _Call, operation_id: str) -> Response:
+        call.only("GET")
+        operation = self._compute.operation(operation_id)
+        if call.request.is_verbatim(self._urls.status_target(operation)):
             return self._show_status(operation)
-        if asked.request.is_verbatim(self._urls.location_target(operation)):
-            return self._show_result(asked, operation)
-        raise refusals.operation_url_altered()
+        if call.request.is_verbatim(self._urls.location_target(operation)):
+            return self._show_result(call, operation)
+        raise errors.operation_url_altered()
 
-    def _show_status(self, operation: Operation) -> Answer:
-        answer = Answer.json(views.operation_status(operation))
+    def _show_status(self, operation: Operation) -> Response:
+        response = Response.json(views.operation_status(operation))
         if operation.ended is None:
-            answer.headers.update(self._retry_after)
-        return answer
+            response.headers.update(self._retry_after)
+        return response
 
-    def _show_result(self, asked: _Asked, operation: Operation) -> Answer:
+    def _show_result(self, call: _Call, operation: Operation) -> Response:
         if operation.ended is None:
-            return Answer(202, {"Location": asked.request.base + asked.request.target, **self._retry_after})
+            return Response(202, {"Location": call.request.base + call.request.target, **self._retry_after})
         if operation.error is None:
-            return Answer(200)
-        # With which status a failed operation answers here is undocumented; the body is a CloudError.
-        return Answer.json(views.as_json({"error": operation.error}), 409)
+            return Response(200)
+        # The status of the response for a failed operation is undocumented; the body is a CloudError.
+        return Response.json(views.as_json({"error": operation.error}), 409)
 
     # Listings
 
-    def _list_scale_sets(self, asked: _Asked, found: list[ScaleSet]) -> Answer:
-        return self._page(asked, found, lambda each: json.dumps(views.scale_set(each)))
+    def _list_scale_sets(self, call: _Call, found: list[ScaleSet]) -> Response:
+        return self._page(call, found, lambda each: json.dumps(views.scale_set(each)))
 
-    def _list_instances(self, asked: _Asked, scale_set: ScaleSet) -> Answer:
-        if "$filter" in asked.query:
-            raise refusals.bad_parameter("$filter", "The sandbox has no filters on instances.")
+    def _list_instances(self, call: _Call, scale_set: ScaleSet) -> Response:
+        if "$filter" in call.query:
+            raise errors.bad_parameter("$filter", "The sandbox has no filters on instances.")
         instances = list(scale_set.instances.values())
         if not scale_set.flexible:
-            return self._page(asked, instances, lambda each: views.instance(scale_set, each, with_view=asked.with_view))
-        if asked.with_view:
+            return self._page(call, instances, lambda each: views.instance(scale_set, each, with_view=call.with_view))
+        if call.with_view:
             # As in Azure: the instance views of a Flexible set's VMs are read VM by VM, or by listing VMs.
-            raise refusals.not_for_flexible("virtualMachines.GET", scale_set.seed.name)
-        return self._page(asked, instances, lambda each: views.instance_of_flexible_set(scale_set, each))
+            raise errors.not_for_flexible("virtualMachines.GET", scale_set.seed.name)
+        return self._page(call, instances, lambda each: views.instance_of_flexible_set(scale_set, each))
 
-    def _list_virtual_machines(self, asked: _Asked, scale_sets: list[ScaleSet]) -> Answer:
+    def _list_virtual_machines(self, call: _Call, scale_sets: list[ScaleSet]) -> Response:
         flexible = [each for each in scale_sets if each.flexible]
-        if "$filter" in asked.query:
-            wanted = _FILTER_BY_SCALE_SET.fullmatch(asked.query["$filter"].strip())
+        if "$filter" in call.query:
+            wanted = _FILTER_BY_SCALE_SET.fullmatch(call.query["$filter"].strip())
             if wanted is None:
-                raise refusals.bad_parameter("$filter", "The one filter is: 'virtualMachineScaleSet/id' eq '…'.")
+                raise errors.bad_parameter("$filter", "The one filter is: 'virtualMachineScaleSet/id' eq '…'.")
             flexible = [each for each in flexible if each.resource_id.lower() == wanted[1].lower()]
         machines = [(each, instance) for each in flexible for instance in each.instances.values()]
-        return self._page(asked, machines, lambda each: views.instance(*each, with_view=asked.with_view))
+        return self._page(call, machines, lambda each: views.instance(*each, with_view=call.with_view))
 
-    def _page(self, asked: _Asked, items: list[_Item], show: Callable[[_Item], str]) -> Answer:
-        asked.only("GET")
-        start = parameters.offset(asked.query.get("$skiptoken"))
+    def _page(self, call: _Call, items: list[_Item], show: Callable[[_Item], str]) -> Response:
+        call.only("GET")
+        start = parameters.offset(call.query.get("$skiptoken"))
         end = start + self._page_size
         next_link = None
         if end < len(items):
-            query = urlencode(asked.query | {"$skiptoken": parameters.skip_token(end)})
-            next_link = f"{asked.request.base}{asked.request.path}?{query}"
-        return Answer.json(views.page([show(each) for each in items[start:end]], next_link))
+            query = urlencode(call.query | {"$skiptoken": parameters.skip_token(end)})
+            next_link = f"{call.request.base}{call.request.path}?{query}"
+        return Response.json(views.page([show(each) for each in items[start:end]], next_link))
 
 
-def _policy(asked: _Asked) -> Policy | None:
-    if asked.fixed[-1] == "performmaintenance":
+def _policy(call: _Call) -> Policy | None:
+    if call.fixed[-1] == "performmaintenance":
         return "maintenance"
-    if asked.request.method == "GET" and len(asked.fixed) == 9 and asked.fixed[-1] == "virtualmachines":
+    if call.request.method == "GET" and len(call.fixed) == 9 and call.fixed[-1] == "virtualmachines":
         return "list-instances"
     return None

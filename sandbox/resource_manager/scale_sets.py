@@ -1,6 +1,6 @@
 """The state of all scale sets, their instances and operations, and how it changes with time.
 
-Nothing here does I/O or has a clock: the time is passed in, and `mature(now)` lets everything happen that was
+Nothing here does I/O or has a clock: the time is passed in, and `mature(now)` does everything that was
 due, in order, each at its own time.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sandbox.resource_manager import refusals
-from sandbox.resource_manager.guids import new_guid
-from sandbox.resource_manager.happenings import Happening, InstanceChanged, OperationEnded, OperationStarted
+from sandbox.resource_manager import errors
+from sandbox.resource_manager.events import ArmEvent, InstanceChanged, OperationEnded, OperationStarted
+from sandbox.resource_manager.ids import new_guid
 from sandbox.resource_manager.instances import Instance
 from sandbox.resource_manager.operations import Operation
 from sandbox.resource_manager.seeds import InstanceSeed, ScaleSetSeed, State
@@ -46,18 +46,18 @@ class ScaleSet:
         )
 
     def instance(self, instance_id: str) -> Instance:
-        """Raises Refusal if there is none."""
+        """Raises ArmError if there is none."""
         found = self.instances.get(instance_id)
         if found is None and self.flexible:
-            # VM names, unlike numbers, have letter case, and ARM does not mind it.
+            # VM names, unlike numbers, have letter case, and ARM ignores it.
             found = next((each for name, each in self.instances.items() if name.lower() == instance_id.lower()), None)
         if found is None:
-            raise refusals.no_instance(instance_id)
+            raise errors.no_instance(instance_id)
         return found
 
 
-class Estate:
-    """All there is in the sandbox. Not safe for threads: the server holds a lock around each use."""
+class ComputeState:
+    """All scale sets, instances and operations. Not safe for threads: the server holds a lock around each use."""
 
     def __init__(self, *, duration: timedelta, retention: timedelta) -> None:
         """`duration` of a maintenance whose instance names none; `retention` of operations that ended."""
@@ -67,9 +67,9 @@ class Estate:
         self._operations: dict[str, Operation] = {}
         self._due: list[tuple[datetime, int, Callable[[datetime], None]]] = []
         self._order = itertools.count()
-        self.happenings: list[Happening] = []
+        self.events: list[ArmEvent] = []
         self.observed = False
-        """Whether anybody wants to know: if not, `happenings` stays empty."""
+        """Whether there are observers: if not, `events` stays empty."""
 
     # What is there
 
@@ -82,40 +82,40 @@ class Estate:
         return self._operations.values()
 
     def scale_sets_in(self, subscription_id: str, resource_group_name: str | None = None) -> list[ScaleSet]:
-        """Those of a subscription or of a resource group in it. Raises Refusal if there is no such thing."""
+        """Those of a subscription or of a resource group in it. Raises ArmError if there is none."""
         subscription = subscription_id.lower()
         found = [each for key, each in self._sets.items() if key[0] == subscription]
         if not found:
-            raise refusals.no_subscription(subscription_id)
+            raise errors.no_subscription(subscription_id)
         if resource_group_name is None:
             return found
         found = [each for each in found if each.seed.resource_group_name.lower() == resource_group_name.lower()]
         if not found:
-            raise refusals.no_resource_group(resource_group_name)
+            raise errors.no_resource_group(resource_group_name)
         return found
 
     def scale_set(self, subscription_id: str, resource_group_name: str, name: str) -> ScaleSet:
-        """Raises Refusal, naming the first of the three that does not exist."""
+        """Raises ArmError, naming the first of the three that does not exist."""
         found = self._sets.get(_key(subscription_id, resource_group_name, name))
         if found is not None:
             return found
         self.scale_sets_in(subscription_id, resource_group_name)
-        raise refusals.no_resource("virtualMachineScaleSets", name, resource_group_name)
+        raise errors.no_resource("virtualMachineScaleSets", name, resource_group_name)
 
     def virtual_machine(self, subscription_id: str, resource_group_name: str, name: str) -> tuple[ScaleSet, Instance]:
-        """A VM of a Flexible scale set. Those of Uniform ones are no VMs of their own. Raises Refusal."""
+        """A VM of a Flexible scale set. Instances of Uniform sets are not VMs of their own. Raises ArmError."""
         for scale_set in self.scale_sets_in(subscription_id, resource_group_name):
             if scale_set.flexible:
                 for instance in scale_set.instances.values():
                     if instance.vm_name.lower() == name.lower():
                         return scale_set, instance
-        raise refusals.no_resource("virtualMachines", name, resource_group_name)
+        raise errors.no_resource("virtualMachines", name, resource_group_name)
 
     def operation(self, operation_id: str) -> Operation:
-        """Raises Refusal if there never was one, or its retention ran out."""
+        """Raises ArmError if there never was one, or its retention ran out."""
         found = self._operations.get(operation_id)
         if found is None:
-            raise refusals.no_operation(operation_id)
+            raise errors.no_operation(operation_id)
         return found
 
     # What changes it
@@ -149,15 +149,15 @@ class Estate:
         """Begin maintenance of the instances, or of all there are for None. All of them, or none.
 
         Raises:
-            Refusal: an id is unknown, an instance is under maintenance, or may not begin it.
+            ArmError: an id is unknown, an instance is under maintenance, or may not begin it.
         """
         chosen = list(scale_set.instances) if instance_ids is None else list(dict.fromkeys(instance_ids))
         instances = tuple(scale_set.instance(each) for each in chosen)
         for instance in instances:
             if instance.state == "in-progress":
-                raise refusals.in_progress()
+                raise errors.in_progress()
             if not instance.may_begin:
-                raise refusals.not_eligible(instance.vm_name)
+                raise errors.not_eligible(instance.vm_name)
         operation = Operation(
             operation_id=new_guid(),
             subscription_id=scale_set.seed.subscription_id,
@@ -170,11 +170,11 @@ class Estate:
         for instance in instances:
             before = instance.state
             instance.begin(now)
-            self._tell_change(scale_set, instance, before, now)
+            self._record_change(scale_set, instance, before, now)
             ends = max(ends, self._finish_later(scale_set, instance, operation, now))
         if self.observed:
             seed = scale_set.seed
-            self.happenings.append(
+            self.events.append(
                 OperationStarted(
                     now,
                     operation.operation_id,
@@ -189,16 +189,16 @@ class Estate:
         return operation
 
     def mature(self, now: datetime) -> None:
-        """Let everything happen that is due by now."""
+        """Do everything that is due by now."""
         while self._due and self._due[0][0] <= now:
-            when, _, happen = heapq.heappop(self._due)
-            happen(when)
+            when, _, action = heapq.heappop(self._due)
+            action(when)
 
     # What time does
 
-    def _at(self, when: datetime, happen: Callable[[datetime], None]) -> None:
+    def _at(self, when: datetime, action: Callable[[datetime], None]) -> None:
         # The counter keeps what is due at the same moment in the order it was planned.
-        heapq.heappush(self._due, (when, next(self._order), happen))
+        heapq.heappush(self._due, (when, next(self._order), action))
 
     def _finish_later(
         self, scale_set: ScaleSet, instance: Instance, operation: Operation | None, now: datetime
@@ -212,7 +212,7 @@ class Estate:
         outcome = instance.finish(when)
         if operation is not None:
             operation.outcomes[instance.vm_name] = outcome
-        self._tell_change(scale_set, instance, before, when)
+        self._record_change(scale_set, instance, before, when)
         recovers_after = instance.seed.health_recovers_after
         if instance.vm_health is not None and recovers_after != timedelta.max:
             self._at(when + recovers_after, lambda _: instance.recover())
@@ -220,21 +220,21 @@ class Estate:
     def _close_window(self, scale_set: ScaleSet, instance: Instance, when: datetime) -> None:
         before = instance.state
         instance.close_window()
-        self._tell_change(scale_set, instance, before, when)
+        self._record_change(scale_set, instance, before, when)
 
     def _end(self, operation: Operation, when: datetime) -> None:
         operation.end(when)
         if self.observed:
-            self.happenings.append(OperationEnded(when, operation.operation_id, operation.status))
+            self.events.append(OperationEnded(when, operation.operation_id, operation.status))
         self._at(when + self._retention, lambda _: self._forget(operation))
 
     def _forget(self, operation: Operation) -> None:
         self._operations.pop(operation.operation_id, None)
 
-    def _tell_change(self, scale_set: ScaleSet, instance: Instance, before: State, when: datetime) -> None:
+    def _record_change(self, scale_set: ScaleSet, instance: Instance, before: State, when: datetime) -> None:
         if self.observed and before != instance.state:
             seed = scale_set.seed
-            self.happenings.append(
+            self.events.append(
                 InstanceChanged(
                     when,
                     seed.subscription_id,

@@ -1,4 +1,4 @@
-"""What the sandbox's estate is made of: scale sets and instances, written down as values."""
+"""Seeds: scale sets and instances to place in the sandbox, as values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class InstanceSeed:
         instance_id: decimal digits in a Uniform set; the VM's name in a Flexible one.
         update_domain: the platform update domain.
         fault_domain: the platform fault domain.
-        state: see `State`. `in-progress` = begun by other hands when it is seeded, ends after `duration`.
+        state: see `State`. `in-progress` = already begun when it is seeded, ends after `duration`.
         duration: how long its maintenance takes; None = the resource manager's default.
         outcome: how it ends. Several: one for each maintenance in turn, the last one stays.
         power_state: before and after maintenance: running, stopped, deallocated …
@@ -97,7 +97,7 @@ EXAMPLE_RESOURCE_GROUP = "shop"
 
 
 def seed_example(resource_manager: TakesSeeds, *, duration: timedelta = timedelta(seconds=4)) -> None:
-    """Place the estate that `python -m sandbox up` and the demo use.
+    """Place the example environment that `python -m sandbox up` and the demo use.
 
     In resource group `shop`: `web` (6 instances over 3 update domains, all eligible, ids not dense), `api` (4,
     all eligible), `batch` (2 eligible, 1 completed, 1 not planned), `idle` (3, nothing planned), and `flex`

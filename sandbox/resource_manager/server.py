@@ -13,30 +13,30 @@ from aiohttp import web
 
 from sandbox.clock import Clock, system_clock
 from sandbox.loopback_http import LoopbackServer, LoopbackService, reset_connection
-from sandbox.resource_manager import refusals
-from sandbox.resource_manager.answers import Answer, Request
+from sandbox.resource_manager import errors
 from sandbox.resource_manager.calls import Call, Calls, Headers
+from sandbox.resource_manager.errors import ArmError
+from sandbox.resource_manager.events import CallReceived, Observer
 from sandbox.resource_manager.faults import Fault, Faults
-from sandbox.resource_manager.happenings import CallReceived, Observer
-from sandbox.resource_manager.http_messages import bearer_token, response_of
+from sandbox.resource_manager.http_conversion import bearer_token, to_web_response
 from sandbox.resource_manager.instances import InstanceReport
-from sandbox.resource_manager.refusals import Refusal
+from sandbox.resource_manager.messages import Request, Response
 from sandbox.resource_manager.rest_api import RestApi
-from sandbox.resource_manager.scale_sets import Estate, ScaleSet
+from sandbox.resource_manager.scale_sets import ComputeState, ScaleSet
 from sandbox.resource_manager.seeds import InstanceSeed, ScaleSetSeed
 from sandbox.resource_manager.throttling import Limits, Throttle
 
 TokenCheck = Callable[[str], bool]
-"""Answers whether a bearer token is good for ARM: `ManagedIdentity.accepts` is one."""
+"""Returns whether a bearer token is valid for ARM: `ManagedIdentity.accepts` is one."""
 
 _LOG = logging.getLogger(__name__)
 
-# How often instances are looked after for observers; without any, they mature when somebody asks.
+# How often instances mature for observers; without any, they mature when somebody calls.
 _TICK_SECONDS = 0.05
 
 
 class ResourceManager(LoopbackService):
-    """Scale sets, their maintenance, and the HTTP server that answers for them. Safe for threads."""
+    """Scale sets, their maintenance, and the HTTP server for them. Safe for threads."""
 
     def __init__(
         self,
@@ -79,15 +79,15 @@ class ResourceManager(LoopbackService):
         self.calls = Calls(keep_calls)
         """Every call received, but for those under `/sandbox/`."""
         self.faults = Faults()
-        """Faults on order."""
+        """The injected faults."""
         self.observers: list[Observer] = []
-        """Functions told what happens, in order, in whichever thread it happens: be quick, never wait."""
+        """Functions called with each event, in order, in the thread it occurs in: they must not block."""
         self._clear()
 
     def _clear(self) -> None:
-        self._estate = Estate(duration=self._duration, retention=self._retention)
+        self._compute = ComputeState(duration=self._duration, retention=self._retention)
         self._api = RestApi(
-            self._estate,
+            self._compute,
             throttle=Throttle(self._limits) if self._limits else None,
             retry_after=self._retry_after,
             page_size=self._page_size,
@@ -103,13 +103,13 @@ class ResourceManager(LoopbackService):
         """What stands in place of `https://management.azure.com`."""
         return f"http://127.0.0.1:{self._port}"
 
-    # The estate, from Python
+    # The scale sets, from Python
 
     def seed(self, scale_set: ScaleSetSeed) -> None:
         """Place a scale set; one of the same name is replaced. Raises ValueError for a seed that can't be."""
         with self._lock:
             self._mature()
-            self._estate.seed(scale_set, self._clock())
+            self._compute.seed(scale_set, self._clock())
 
     def place(self, subscription_id: str, resource_group_name: str, name: str, instance: InstanceSeed) -> None:
         """Add an instance to a scale set, or put a new one in the place of the one with its id.
@@ -119,7 +119,7 @@ class ResourceManager(LoopbackService):
         with self._lock:
             self._mature()
             found = self._find(subscription_id, resource_group_name, name)
-            self._estate.place(found, instance, self._clock())
+            self._compute.place(found, instance, self._clock())
 
     def remove(self, subscription_id: str, resource_group_name: str, name: str, instance_id: str) -> None:
         """Scale in: the instance is gone. Raises LookupError if there is no such scale set or instance."""
@@ -127,7 +127,7 @@ class ResourceManager(LoopbackService):
             del self._find(subscription_id, resource_group_name, name).instances[instance_id]
 
     def instances(self, subscription_id: str, resource_group_name: str, name: str) -> list[InstanceReport]:
-        """How the instances of a scale set stand now. Raises LookupError if there is no such scale set."""
+        """The present state of the instances of a scale set. Raises LookupError if there is no such scale set."""
         with self._lock:
             self._mature()
             found = self._find(subscription_id, resource_group_name, name)
@@ -137,16 +137,16 @@ class ResourceManager(LoopbackService):
     def scale_sets(self) -> list[ScaleSetSeed]:
         """The scale sets there are, as they were seeded."""
         with self._lock:
-            return [each.seed for each in self._estate.scale_sets]
+            return [each.seed for each in self._compute.scale_sets]
 
     def operations(self) -> list[dict[str, Any]]:
         """The operations that can still be read, oldest first: id, VMs, start, end, status, error, as JSON has them."""
         with self._lock:
             self._mature()
-            return [each.report() for each in self._estate.operations]
+            return [each.report() for each in self._compute.operations]
 
     def reset(self) -> None:
-        """As new: no scale sets, operations, faults or calls, all buckets full. Observers stay."""
+        """Reset: no scale sets, operations, faults or calls, all buckets full. Observers stay."""
         with self._lock:
             self._clear()
             self.faults.reset()
@@ -154,33 +154,33 @@ class ResourceManager(LoopbackService):
 
     def _find(self, subscription_id: str, resource_group_name: str, name: str) -> ScaleSet:
         try:
-            return self._estate.scale_set(subscription_id, resource_group_name, name)
-        except Refusal as refusal:
-            raise LookupError(refusal.message) from refusal
+            return self._compute.scale_set(subscription_id, resource_group_name, name)
+        except ArmError as error:
+            raise LookupError(error.message) from error
 
     def mature(self) -> None:
-        """Let everything happen that is due by the clock, and tell the observers.
+        """Do everything that is due by the clock, and notify the observers.
 
-        Each call does it as well; so this is for those who look without calling.
+        Each call does it as well; this is for observers without calls.
         """
         with self._lock:
             self._mature()
 
     def _mature(self) -> None:
-        self._estate.observed = bool(self.observers)
-        self._estate.mature(self._clock())
-        self._tell()
+        self._compute.observed = bool(self.observers)
+        self._compute.mature(self._clock())
+        self._notify()
 
-    def _tell(self) -> None:
-        happenings = self._estate.happenings
-        if happenings:
-            self._estate.happenings = []
-            for happening in happenings:
+    def _notify(self) -> None:
+        events = self._compute.events
+        if events:
+            self._compute.events = []
+            for event in events:
                 for observer in self.observers:
                     try:
-                        observer(happening)
+                        observer(event)
                     except Exception:
-                        # What it has seen has happened: the call must be answered, and time must go on.
+                        # The event has taken place: the call must get its response, and time must go on.
                         _LOG.exception("An observer of the sandbox's Resource Manager failed")
 
     async def _tick(self) -> None:
@@ -198,7 +198,7 @@ class ResourceManager(LoopbackService):
         if request.path.startswith("/sandbox/"):
             from sandbox.resource_manager.control import control  # noqa: PLC0415 - it needs pydantic, few need it
 
-            return response_of(control(self, request, http_request.headers))
+            return to_web_response(control(self, request, http_request.headers))
         return await self._receive(http_request, request)
 
     async def _receive(self, http_request: web.BaseRequest, request: Request) -> web.StreamResponse:
@@ -218,43 +218,43 @@ class ResourceManager(LoopbackService):
                 status=status,
             )
 
-        answer: Answer | None
+        response: Response | None
         fault = self.faults.strike(request)
         if fault is None:
-            authorized, answer = self._answer(request, token)
-            received = call(authorized, answer.status)
+            authorized, response = self._respond(request, token)
+            received = call(authorized, response.status)
             self.calls.append(received)
         else:
             # Written down before anything else: whoever hangs up on a delayed call finds it in the list.
             number = self.calls.append(call(False, None))
-            authorized, answer = await self._answer_with(fault, request, token)
-            received = call(authorized, answer.status if answer else None)
+            authorized, response = await self._respond_with(fault, request, token)
+            received = call(authorized, response.status if response else None)
             self.calls.replace(number, received)
         if self.observers:
             with self._lock:
-                self._estate.happenings.append(CallReceived(now, received))
-                self._tell()
-        if answer is None:
+                self._compute.events.append(CallReceived(now, received))
+                self._notify()
+        if response is None:
             reset_connection(http_request)
             return web.Response(status=500)  # goes nowhere: the connection is gone
-        return response_of(answer)
+        return to_web_response(response)
 
-    async def _answer_with(self, fault: Fault, request: Request, token: str | None) -> tuple[bool, Answer | None]:
+    async def _respond_with(self, fault: Fault, request: Request, token: str | None) -> tuple[bool, Response | None]:
         if fault.delay:
             await asyncio.sleep(fault.delay.total_seconds())
-        authorized, answer = self._answer(request, token) if fault.does_work else (False, Answer(200))
-        if fault.delay_answer:
-            await asyncio.sleep(fault.delay_answer.total_seconds())
-        return authorized, None if fault.cut else fault.change(answer)
+        authorized, response = self._respond(request, token) if fault.does_work else (False, Response(200))
+        if fault.delay_response:
+            await asyncio.sleep(fault.delay_response.total_seconds())
+        return authorized, None if fault.cut else fault.change(response)
 
-    def _answer(self, request: Request, token: str | None) -> tuple[bool, Answer]:
+    def _respond(self, request: Request, token: str | None) -> tuple[bool, Response]:
         if token is None:
-            return False, Answer.refused(refusals.no_token())
+            return False, Response.of_error(errors.no_token())
         if self._tokens is not None and not self._tokens(token):
-            return False, Answer.refused(refusals.token_not_accepted())
+            return False, Response.of_error(errors.token_not_accepted())
         with self._lock:
             self._mature()
-            answer = self._api.answer(request, self._clock())
-            # What has no duration is done at once, and is told at once.
-            self._tell()
-        return True, answer
+            response = self._api.respond(request, self._clock())
+            # What has no duration is done at once, and its events are due at once.
+            self._notify()
+        return True, response

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sandbox.resource_manager.refusals import Refusal
+from sandbox.resource_manager.errors import ArmError
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Bucket:
         return self._level
 
     def take(self, now: datetime) -> int:
-        """Take one; answers how many whole ones are left. Only when `level` is at least 1."""
+        """Take one; returns how many whole ones are left. Only when `level` is at least 1."""
         self._level = self.level(now) - 1
         return int(self._level)
 
@@ -101,7 +101,7 @@ class Throttle:
     def take(
         self, *, subscription: str, write: bool, policy: Policy | None, resource: str, now: datetime
     ) -> dict[str, str]:
-        """Count one call; answers the rate-limit headers.
+        """Count one call; returns the rate-limit headers.
 
         Args:
             subscription: its id, in small letters.
@@ -111,7 +111,7 @@ class Throttle:
             now: the time.
 
         Raises:
-            Refusal: 429 with Retry-After in seconds. A call that Compute refuses has passed ARM, and counts there.
+            ArmError: 429 with Retry-After in seconds. A call that Compute throttles has passed ARM, and counts there.
         """
         kind: Literal["reads", "writes"] = "writes" if write else "reads"
         headers = self._take_from_arm(subscription, kind, now)
@@ -151,8 +151,8 @@ class Throttle:
         return bucket
 
 
-def _throttled_by_arm(subscription: str, kind: str, seconds: int) -> Refusal:
-    return Refusal(
+def _throttled_by_arm(subscription: str, kind: str, seconds: int) -> ArmError:
+    return ArmError(
         429,
         "SubscriptionRequestsThrottled",
         f"Number of '{kind}' requests for subscription '{subscription}' exceeded. Please try again after "
@@ -162,9 +162,9 @@ def _throttled_by_arm(subscription: str, kind: str, seconds: int) -> Refusal:
     )
 
 
-def _throttled_by_compute(name: str, rate: Rate, seconds: int, headers: dict[str, str]) -> Refusal:
-    # As recorded: without the `error` envelope, and with the code of many another trouble.
-    return Refusal(
+def _throttled_by_compute(name: str, rate: Rate, seconds: int, headers: dict[str, str]) -> ArmError:
+    # As recorded: without the `error` envelope, and with a code that other errors have, too.
+    return ArmError(
         429,
         "OperationNotAllowed",
         "The server rejected the request because too many requests have been received for this subscription.",

@@ -3,13 +3,12 @@
     with ServiceBus(Topology.read(Path("infra/topology.json"))) as bus:
         client = ServiceBusClient.from_connection_string(bus.connection_string)
 
-Arrows between the modules: ``wire`` (types to bytes) → ``performatives``, ``messages`` → ``topology``, ``filters`` →
-``queues``, ``broker`` (semantics, no I/O, time passed in) → ``service``, ``management`` (addresses and operations) →
-``links``, ``sessions``, ``connections`` (AMQP) → ``server``.
+Packages, bottom to top: ``amqp`` (types to bytes, frames) → ``broker`` (semantics, no I/O, time passed in) →
+``protocol`` (connections, sessions, links) → ``service`` (addresses and operations) → ``faults``, ``server``.
 """
 
-from sandbox.servicebus.clock import Clock, HandMovedClock, system_clock
-from sandbox.servicebus.events import (
+from sandbox.clock import Clock, HandMovedClock, system_clock
+from sandbox.servicebus.broker.events import (
     BusEvent,
     DuplicateDropped,
     LockLost,
@@ -22,9 +21,9 @@ from sandbox.servicebus.events import (
     MessageSent,
     ScheduledMessageCancelled,
 )
+from sandbox.servicebus.broker.topology import Topology, TopologyError
 from sandbox.servicebus.faults import DETACH_FORCED, NOT_FOUND, SERVER_BUSY, Faults
 from sandbox.servicebus.server import EntityCounts, PeekedMessage, ServiceBus
-from sandbox.servicebus.topology import Topology, TopologyError
 
 __all__ = [
     "DETACH_FORCED",

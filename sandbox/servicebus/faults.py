@@ -1,13 +1,13 @@
-"""Misbehaving like Azure, on order."""
+"""Fault injection: the errors and outages of Azure, on demand."""
 
 from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
-from sandbox.servicebus.fault_state import FailingCalls, RefusedEntity
-from sandbox.servicebus.performatives import AmqpError
-from sandbox.servicebus.refusals import Refusal
-from sandbox.servicebus.service import Service
+from sandbox.servicebus.amqp.performatives import AmqpError
+from sandbox.servicebus.broker.errors import BrokerError
+from sandbox.servicebus.service.fault_state import FailingCalls, FailingEntity
+from sandbox.servicebus.service.service import Service
 
 Result = TypeVar("Result")
 OnLoop = Callable[[Callable[[Service], Result]], Result]
@@ -20,14 +20,14 @@ DETACH_FORCED = "amqp:link:detach-forced"
 class Faults:
     """Thread-safe. Entities are named ``queue``, ``topic``, ``topic/Subscriptions/name``, ``…/$DeadLetterQueue``.
 
-    Every method has taken effect when it returns. Those that name an entity raise :class:`LookupError` if it is none.
+    Every method has taken effect when it returns. An unknown entity raises :class:`LookupError`.
     """
 
     def __init__(self, run: "Callable[[Callable[[Service], object]], object]") -> None:
         self._run = run
 
     def drop_connections(self) -> int:
-        """Cut every connection without a word; how many there were."""
+        """Reset every connection without a close; how many there were."""
 
         def drop(service: Service) -> int:
             connections = tuple(service.connections)
@@ -40,17 +40,17 @@ class Faults:
     def refuse(
         self, entity: str, condition: str = SERVER_BUSY, *, times: int | None = None, description: str = ""
     ) -> None:
-        """Answer attaches, sends and management requests of an entity with an error.
+        """Fail attaches, sends and management requests of an entity with an error.
 
         ``times`` is how often, ``None`` until :meth:`accept` or :meth:`reset`. Receivers that are attached stay;
-        :meth:`detach_links` takes them away. Useful conditions are those of this module.
+        :meth:`detach_links` detaches them. Useful conditions are those of this module.
         """
-        text = description or f"'{entity}' is refused on order."
+        text = description or f"'{entity}' is refused by a fault."
         status = {NOT_FOUND: 404, SERVER_BUSY: 503}.get(condition, 400)
-        entry = RefusedEntity(Refusal(condition, text, status), times)
+        entry = FailingEntity(BrokerError(condition, text, status), times)
 
         def refuse(service: Service) -> None:
-            service.faults.refused[service.broker.store(entity).name.casefold()] = entry
+            service.faults.failing_entities[service.broker.store(entity).name.casefold()] = entry
 
         self._run(refuse)
 
@@ -58,20 +58,20 @@ class Faults:
         """End what :meth:`refuse` and :meth:`fill` began."""
 
         def accept(service: Service) -> None:
-            service.faults.refused.pop(entity.casefold(), None)
+            service.faults.failing_entities.pop(entity.casefold(), None)
             service.faults.full.discard(entity.casefold())
 
         self._run(accept)
 
     def fill(self, entity: str) -> None:
-        """Answer sends to an entity with the error of a full one, until :meth:`accept` or :meth:`reset`."""
+        """Fail sends to an entity with the error of a full one, until :meth:`accept` or :meth:`reset`."""
         self._run(lambda service: service.faults.full.add(service.broker.store(entity).name.casefold()))
 
     def detach_links(self, entity: str, condition: str = DETACH_FORCED) -> int:
         """Detach all links of an entity, as the service does with idle ones after ten minutes; how many."""
 
         def detach(service: Service) -> int:
-            error = AmqpError.because(condition, "The link was detached on order, as an idle one would be.")
+            error = AmqpError.because(condition, "The link was detached by a fault, as an idle one would be.")
             path = service.broker.store(entity).name.casefold()
             chosen = [link for link in service.links() if link.address.casefold() == path]
             for link in chosen:
@@ -93,28 +93,28 @@ class Faults:
     def fail_calls(self, rate: float, *, seed: int = 0, condition: str = SERVER_BUSY, after: bool = False) -> None:
         """Fail a random share (0 to 1) of sends, settlements and management requests.
 
-        With ``after`` the work is done and only the answer says otherwise: what a lost answer looks like.
+        With ``after`` the work is done and only the response says otherwise: what a lost response looks like.
         """
-        refusal = Refusal(condition, "The call fails on order.", 503)
-        failing = FailingCalls(rate, Random(seed), refusal, after)
+        error = BrokerError(condition, "The call fails by a fault.", 503)
+        failing = FailingCalls(rate, Random(seed), error, after)
         self._run(lambda service: setattr(service.faults, "failing", failing))
 
     def limit_message_size(self, size: int) -> None:
         """Refuse messages of more bytes than that. Links attached earlier have announced the old limit."""
         self._run(lambda service: setattr(service.faults, "max_message_size", size))
 
-    def fall_silent(self) -> None:
-        """Stop answering: connections stay open, bytes are taken and nothing comes back, until :meth:`reset`.
+    def stop_responding(self) -> None:
+        """Become unresponsive: connections stay open, bytes are read and nothing is sent, until :meth:`reset`.
 
-        What is waiting to be sent is lost, and so is what clients send meanwhile: :meth:`reset` cuts the connections.
+        What is waiting to be sent is lost, and so is what clients send meanwhile: :meth:`reset` resets the connections.
         """
-        self._run(lambda service: setattr(service.faults, "silent", True))
+        self._run(lambda service: setattr(service.faults, "unresponsive", True))
 
     def reset(self) -> None:
-        """Behave again."""
+        """Remove all faults."""
 
         def reset(service: Service) -> None:
-            if service.faults.silent:
+            if service.faults.unresponsive:
                 for connection in tuple(service.connections):
                     connection.abort()
             service.faults.__init__()  # type: ignore[misc]  # the one way to have no fault forgotten

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self, TypeVar
 
-from sandbox.servicebus.broker import Broker
-from sandbox.servicebus.clock import Clock, HandMovedClock, milliseconds, moment, system_clock
-from sandbox.servicebus.connections import Connection
-from sandbox.servicebus.events import BusEvent
-from sandbox.servicebus.fault_state import FaultState
+from sandbox.clock import Clock, HandMovedClock, milliseconds, moment, system_clock
+from sandbox.servicebus.broker.broker import Broker
+from sandbox.servicebus.broker.errors import BrokerError
+from sandbox.servicebus.broker.events import BusEvent
+from sandbox.servicebus.broker.queues import Queue, QueuedMessage, State
+from sandbox.servicebus.broker.topology import Topology
 from sandbox.servicebus.faults import Faults
-from sandbox.servicebus.queues import Held, Queue, State
-from sandbox.servicebus.refusals import Refusal
-from sandbox.servicebus.service import Service
-from sandbox.servicebus.topology import Topology
+from sandbox.servicebus.protocol.connections import Connection
+from sandbox.servicebus.service.fault_state import FaultState
+from sandbox.servicebus.service.service import Service
 
 Result = TypeVar("Result")
 MAX_MESSAGE_SIZE: Final = 1024 * 1024 + 64 * 1024  # 1 MB of body and what Azure lets the headers have
@@ -59,7 +59,7 @@ class PeekedMessage:
 
 
 class Observers:
-    """Who is told of each thing that happens. Called on the server's thread, in order; must not block or raise."""
+    """The observers of events. Called on the server's thread, in order; must not block or raise."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -70,7 +70,7 @@ class Observers:
 
     def remove(self, observer: Callable[[BusEvent], None]) -> None:
         """The opposite of :meth:`add`."""
-        self._broker.observers = [kept for kept in self._broker.observers if kept != observer]
+        self._broker.observers = [other for other in self._broker.observers if other != observer]
 
 
 class ServiceBus:
@@ -177,14 +177,14 @@ class ServiceBus:
         self._loop.close()
         self._thread = self._loop = None
 
-    # ------------------------------------------------------------------------------------ looking in
+    # ------------------------------------------------------------------------------------ inspection
 
     def wake(self) -> None:
-        """Do what has fallen due, and look at the clock anew. A :class:`HandMovedClock` calls it itself."""
+        """Do what has fallen due, and read the clock again. A :class:`HandMovedClock` calls it itself."""
         self._on_service(lambda service: service.wake())
 
     def clear(self) -> None:
-        """Forget every message and every id seen; entities, links and faults stay. Between tests."""
+        """Remove every message and every id seen; entities, links and faults stay. For use between tests."""
 
         def clear(service: Service) -> None:
             service.broker.clear()
@@ -201,7 +201,7 @@ class ServiceBus:
 
         def peek(service: Service) -> list[PeekedMessage]:
             store = service.broker.store(entity)
-            return [_peeked(held) for held in store.peek(0, max_count, service.broker.now())]
+            return [_peeked(queued) for queued in store.peek(0, max_count, service.broker.now())]
 
         return self._on_service(peek)
 
@@ -214,8 +214,8 @@ class ServiceBus:
         async def act() -> Result:
             try:
                 return action(service)
-            except Refusal as refusal:
-                raise LookupError(refusal.description) from refusal
+            except BrokerError as error:
+                raise LookupError(error.description) from error
 
         return asyncio.run_coroutine_threadsafe(act(), loop).result()
 
@@ -229,21 +229,21 @@ async def _turns(number: int) -> None:
 def _counts(store: Queue, now: int) -> EntityCounts:
     store.elapse(now)
     active = scheduled = deferred = locked = 0
-    for held in store.held.values():
-        if held.lock_token is not None:
+    for queued in store.messages.values():
+        if queued.lock_token is not None:
             locked += 1
-        elif held.state is State.ACTIVE:
+        elif queued.state is State.ACTIVE:
             active += 1
-        elif held.state is State.DEFERRED:
+        elif queued.state is State.DEFERRED:
             deferred += 1
         else:
             scheduled += 1
-    dead = len(store.dead_letters.held) if store.dead_letters is not None else 0
+    dead = len(store.dead_letters.messages) if store.dead_letters is not None else 0
     return EntityCounts(active, scheduled, deferred, locked, dead)
 
 
-def _peeked(held: Held) -> PeekedMessage:
-    message = held.message
+def _peeked(queued: QueuedMessage) -> PeekedMessage:
+    message = queued.message
     user = {str(key): value for key, value in message.user_properties().items()}
     subject, correlation_id = message.property("subject"), message.property("correlation_id")
     reason, description = user.get("DeadLetterReason"), user.get("DeadLetterErrorDescription")
@@ -253,11 +253,11 @@ def _peeked(held: Held) -> PeekedMessage:
         subject=None if subject is None else str(subject),
         correlation_id=None if correlation_id is None else str(correlation_id),
         application_properties=user,
-        scheduled_for=None if held.scheduled_for is None else moment(held.scheduled_for),
-        enqueued_at=moment(held.enqueued_at),
-        state="locked" if held.lock_token is not None else held.state.name.lower(),
-        delivery_count=held.delivery_count,
-        sequence_number=held.sequence_number,
+        scheduled_for=None if queued.scheduled_for is None else moment(queued.scheduled_for),
+        enqueued_at=moment(queued.enqueued_at),
+        state="locked" if queued.lock_token is not None else queued.state.name.lower(),
+        delivery_count=queued.delivery_count,
+        sequence_number=queued.sequence_number,
         dead_letter_reason=None if reason is None else str(reason),
         dead_letter_description=None if description is None else str(description),
     )

@@ -14,7 +14,7 @@ from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import write_record
 from maintenance.settings import Settings, read_settings
-from sandbox.environment import worker_environment
+from sandbox.cli.environment import worker_environment
 from tests.benchmarks.sending import send_list
 from tests.benchmarks.services import GROUP, SUBSCRIPTION, Services
 

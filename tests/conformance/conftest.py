@@ -48,7 +48,7 @@ def identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[ManagedIdentity]:
 
 @pytest.fixture
 def arm(identity: ManagedIdentity) -> Iterator[ResourceManager]:
-    """The example estate, two instances on a page, and a scale set `broken` whose maintenance ends badly."""
+    """The example environment, two instances on a page, and a scale set `broken` whose maintenance ends badly."""
     with ResourceManager(tokens=identity.accepts, page_size=2) as running:
         seed_example(running, duration=DURATION)
         running.seed(

@@ -69,7 +69,7 @@ async def test_an_operation_that_fails_raises_with_arms_code(client: ComputeMana
     assert raised.value.error.code == "VMRedeploymentFailed"
 
 
-async def test_refusals_raise_with_arms_code(client: ComputeManagementClient) -> None:
+async def test_arm_errors_raise_with_their_code(client: ComputeManagementClient) -> None:
     with pytest.raises(ResourceExistsError) as ineligible:
         await client.virtual_machine_scale_sets.begin_perform_maintenance(GROUP, "batch")
     assert ineligible.value.error is not None

@@ -118,7 +118,7 @@ def test_an_operation_that_is_canceled_raises(client: ComputeManagementClient) -
         pytest.param("web", [], HttpResponseError, 400, "InvalidParameter", "instanceIds", id="empty list"),
     ],
 )
-def test_refusals_raise_with_arms_code(  # noqa: PLR0917 - one parameter for each thing that is checked
+def test_arm_errors_raise_with_their_code(  # noqa: PLR0917 - one parameter for each thing that is checked
     client: ComputeManagementClient,
     scale_set: str,
     ids: list[str] | None,

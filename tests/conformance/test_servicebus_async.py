@@ -4,7 +4,6 @@ Time is moved by hand, so nothing here waits for a lock to run out or a message 
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -485,7 +484,7 @@ async def test_entities_that_are_not_there(client: ServiceBusClient) -> None:
         assert isinstance(error, MessagingEntityNotFoundError)
 
 
-async def test_sessions_are_refused_and_the_error_says_so(client: ServiceBusClient) -> None:
+async def test_sessions_are_an_error_that_says_so(client: ServiceBusClient) -> None:
     with pytest.raises(ServiceBusError, match="Sessions are not part of the sandbox"):
         async with client.get_queue_receiver("q", session_id="s", **QUICK) as receiver:
             await receiver.receive_messages(max_wait_time=1)
@@ -567,23 +566,19 @@ async def test_a_random_share_of_calls_fails(bus: ServiceBus, quiet_sender: Serv
     assert bus.counts("quiet").active == 40 - failed
 
 
-async def test_a_lost_answer_means_that_the_work_is_done_all_the_same(
-    bus: ServiceBus, quiet_sender: ServiceBusSender
-) -> None:
+async def test_lost_response_leaves_the_work_done(bus: ServiceBus, quiet_sender: ServiceBusSender) -> None:
     bus.faults.fail_calls(1, after=True)
     with pytest.raises(ServiceBusServerBusyError):
         await quiet_sender.send_messages(ServiceBusMessage("a"))
     assert bus.counts("quiet").active == 1
 
 
-async def test_a_silent_server_runs_into_the_clients_timeout(own_bus: ServiceBus, stubborn: ServiceBusClient) -> None:
+async def test_unresponsive_server_times_out_in_the_client(own_bus: ServiceBus, stubborn: ServiceBusClient) -> None:
     async with stubborn.get_queue_sender("quiet") as sender:
         await sender.send_messages(ServiceBusMessage("a"))
-        own_bus.faults.fall_silent()
-        began = time.monotonic()
+        own_bus.faults.stop_responding()
         with pytest.raises(ServiceBusError):
             await sender.send_messages(ServiceBusMessage("b"), timeout=1)
-        assert 0.9 < time.monotonic() - began < 15
         own_bus.faults.reset()
         await sender.send_messages(ServiceBusMessage("c"))
     assert [message.body for message in own_bus.peek("quiet")] == [b"a", b"c"]

@@ -35,7 +35,7 @@ async def _receive(connection_string: str, seed: int) -> None:
                         await _handle(receiver, message, chance)
 
 
-async def _until_told() -> None:
+async def _until_stdin_closes() -> None:
     receiving = asyncio.create_task(_receive(sys.argv[1], int(sys.argv[2])))
     reading = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     await asyncio.wait((receiving, reading), return_when=asyncio.FIRST_COMPLETED)
@@ -45,4 +45,4 @@ async def _until_told() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_until_told())
+    asyncio.run(_until_stdin_closes())

@@ -105,7 +105,7 @@ POSTS: Mapping[str, Trouble] = {
     "post-503-retry-after": Trouble(faults=(post(status=503, headers=SECONDS),), posts=2, views=3, at_least=PAUSE),
     "post-504-done": Trouble(faults=(post(status=504, work=True),), **done_unheard()),
     "post-timeout": Trouble(faults=(post(delay=LONG),), posts=2, views=3),
-    "post-timeout-done": Trouble(faults=(post(delay_answer=LONG),), **done_unheard()),
+    "post-timeout-done": Trouble(faults=(post(delay_response=LONG),), **done_unheard()),
     "post-reset": Trouble(faults=(post(cut="before"),), posts=2, views=3),
     "post-reset-done": Trouble(faults=(post(cut="after"),), **done_unheard()),
     "post-401-once": Trouble(faults=(post(status=401),), posts=2, views=3),

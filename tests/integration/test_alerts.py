@@ -17,7 +17,7 @@ from azure.servicebus.aio import ServiceBusClient
 
 from maintenance.domain.messages import MAX_ALERT
 from maintenance.worker import worker
-from sandbox.__main__ import main as sandbox_command
+from sandbox.cli.commands import main as sandbox_command
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import Fault, InstanceSeed, ResourceManager, ScaleSetSeed

@@ -13,7 +13,7 @@ import pytest_asyncio
 from azure.servicebus.exceptions import ServiceBusError
 
 from maintenance.operations.records import read_record
-from sandbox.resource_manager import CallReceived, Happening, InstanceSeed, ScaleSetSeed
+from sandbox.resource_manager import ArmEvent, CallReceived, InstanceSeed, ScaleSetSeed
 from sandbox.servicebus import NOT_FOUND
 from tests.conformance.namespace import close_forgotten
 from tests.support.environment import OPERATIONS, REQUESTS, TOPIC, Event
@@ -65,7 +65,7 @@ def when_asked(there: Journey, part: str, act: Callable[[], object]) -> None:
     """Do something once, as soon as ARM is asked for what has `part` in its path: in the middle of a run, that is."""
     acted: list[bool] = []
 
-    def happened(happening: Happening) -> None:
+    def happened(happening: ArmEvent) -> None:
         if isinstance(happening, CallReceived) and part in happening.call.path and not acted:
             acted.append(True)
             act()
@@ -230,7 +230,7 @@ async def test_a_message_that_is_too_large_holds_nobody_up(there: Journey, subsc
 
 async def test_a_silent_service_bus_does_not_hang_the_tick(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "silent")
-    there.environment.bus.faults.fall_silent()
+    there.environment.bus.faults.stop_responding()
     started = time.monotonic()
     result = await there.job.worker.poll()
     # Receiving, and then closing the receiver, each within its time.
@@ -242,7 +242,7 @@ async def test_a_silent_service_bus_does_not_hang_the_tick(there: Journey, subsc
 
 async def test_a_service_bus_that_falls_silent_in_the_middle_of_a_tick(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "falls-silent")
-    when_asked(there, "/operations/", there.environment.bus.faults.fall_silent)
+    when_asked(there, "/operations/", there.environment.bus.faults.stop_responding)
     started = time.monotonic()
     await there.job.worker.poll()
     assert time.monotonic() - started < 6 * BUS_TIMEOUT + 10

@@ -14,7 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from sandbox.environment import worker_environment
+from sandbox.cli.environment import worker_environment
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import (
     EXAMPLE_SUBSCRIPTION_ID,

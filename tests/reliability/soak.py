@@ -19,7 +19,7 @@ from pathlib import Path
 from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSender
 from azure.servicebus.exceptions import ServiceBusError
 
-from sandbox.environment import worker_environment
+from sandbox.cli.environment import worker_environment
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager
 from sandbox.servicebus import ServiceBus, Topology

@@ -22,7 +22,7 @@ from maintenance.domain.resources import ScaleSet
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.settings import read_settings
 from maintenance.worker import Worker
-from sandbox.environment import worker_environment
+from sandbox.cli.environment import worker_environment
 from sandbox.functions_host import FunctionsHost
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import EXAMPLE_RESOURCE_GROUP, EXAMPLE_SUBSCRIPTION_ID, ResourceManager, seed_example

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from maintenance.domain.coordination import Entry
@@ -29,12 +29,11 @@ from maintenance.lifecycle.machine import next_action
 from tests.support.samples import SUBSCRIPTION
 
 EVERYWHERE = (Scope(SUBSCRIPTION),)
-RULES = Rules(allowed_scopes=EVERYWHERE)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    rules: Rules = RULES
+    rules: Rules = field(default_factory=lambda: Rules(allowed_scopes=EVERYWHERE))
 
     def resume(self, operation: Operation, now: datetime, *, may_have_started: bool = False) -> Action:
         return next_action(self.rules, operation, Resumed(), now, may_have_started=may_have_started)

@@ -1,0 +1,131 @@
+"""Command-line interface of the sandbox: the parser and the dispatch to one module per command."""
+
+import argparse
+import importlib
+import os
+from pathlib import Path
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command that the arguments name; returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    # Imported when needed: `--help` and mistyped arguments need no server, no SDK and no second of waiting.
+    command = importlib.import_module(f"sandbox.cli.{parsed.command}")
+    code: int = command.main(parsed)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox",
+        description="Azure on this machine, for running and testing the maintenance worker without an account: "
+        "a Service Bus namespace, Azure Resource Manager with scale sets under maintenance, a managed identity, "
+        "and a host for Azure Functions. Everything listens on 127.0.0.1 and is gone when it ends.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_up(commands)
+    _add_worker(commands)
+    _add_alert(commands)
+    return parser
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    commands.add_parser(
+        "demo",
+        help="the main job, live: requests in, maintenance carried out, events out; ends by itself",
+        description="Starts everything, sends a good request, one for a whole scale set and a bad one, shows what "
+        "happens, and ends. The exit code is 0 only if every expected event arrived.",
+    )
+
+
+def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    up = commands.add_parser(
+        "up",
+        help="start Service Bus, Resource Manager and the identity endpoint, and keep them up until Ctrl-C",
+        description="Starts Service Bus, Azure Resource Manager (with example scale sets) and the token "
+        "endpoint, and prints what to export so that a worker, `func start` or a script of yours uses them. "
+        "Ctrl-C ends it.",
+        epilog="Then, in another terminal, paste the printed export lines and run `python -m sandbox worker`.",
+    )
+    up.add_argument("--servicebus-port", type=_port, default=5672, metavar="N", help="default 5672; 0 for any free one")
+    up.add_argument("--arm-port", type=_port, default=8070, metavar="N", help="default 8070; 0 for any free one")
+    up.add_argument(
+        "--topology",
+        type=Path,
+        default=_PROJECT / "infra" / "topology.json",
+        metavar="FILE",
+        help="queues, topics and subscriptions, in the format of Microsoft's Service Bus emulator "
+        "(default: infra/topology.json)",
+    )
+    up.add_argument(
+        "--duration",
+        type=_seconds,
+        default=20.0,
+        metavar="SECONDS",
+        help="how long the maintenance of an instance takes (default: 20)",
+    )
+    up.add_argument(
+        "--json",
+        action="store_true",
+        help="print one line of JSON instead, with serviceBus, arm and environment, for programs to read",
+    )
+
+
+def _add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    worker = commands.add_parser(
+        "worker",
+        help="run the functions of function_app.py against whatever the environment names",
+        description="Runs the functions of DIR/function_app.py, with DIR/host.json, as Azure would: listens on the "
+        "queues, fires the timers, serves the HTTP functions on 127.0.0.1. Settings come from the environment; "
+        "`python -m sandbox up` prints those of the sandbox. Logs go to stderr. Ctrl-C lets running functions "
+        "finish, then ends it.",
+    )
+    worker.add_argument(
+        "--app",
+        type=Path,
+        default=_PROJECT,
+        metavar="DIR",
+        help="the folder of function_app.py (default: this project)",
+    )
+    worker.add_argument(
+        "--http-port",
+        type=_port,
+        default=0,
+        metavar="N",
+        help="where the HTTP functions are served (default: any free port, which the log names)",
+    )
+
+
+def _add_alert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    alert = commands.add_parser(
+        "alert",
+        help="post an alert of Azure Monitor's to a worker, as an action group would",
+        description="Posts FILE to the function receive_alert and prints the response. The exit code is 0 for 200 and "
+        "202. sandbox/planned_maintenance.json is an alert to begin with; its region is North Europe.",
+    )
+    alert.add_argument("file", type=Path, metavar="FILE", help="the payload, as JSON; - for standard input")
+    alert.add_argument(
+        "--endpoint",
+        default=os.environ.get("SANDBOX_WORKER_ENDPOINT", "http://127.0.0.1:7071"),
+        metavar="URL",
+        help="where the HTTP functions are, as `python -m sandbox worker` logs it (default: SANDBOX_WORKER_ENDPOINT, "
+        "else http://127.0.0.1:7071)",
+    )
+    alert.add_argument("--key", metavar="KEY", help="the function's key (default: SANDBOX_FUNCTION_KEY)")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: they go from 0 (any free one) to 65535")
+    return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not a duration: seconds go from 0 to 86400")
+    return seconds

@@ -1,0 +1,158 @@
+"""`python -m sandbox demo`: the main job, live, on the embedded sandbox."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
+from rich.console import Console
+
+from sandbox.cli import demo_alert
+from sandbox.cli.console import DemoConsole
+from sandbox.cli.demo_environment import seed_alerted, seed_rollouts
+from sandbox.cli.environment import worker_environment
+from sandbox.cli.shutdown import close_app
+from sandbox.functions_host import FunctionsHost, load_app, read_host_json
+from sandbox.managed_identity import ManagedIdentity
+from sandbox.resource_manager import (
+    EXAMPLE_RESOURCE_GROUP,
+    EXAMPLE_SUBSCRIPTION_ID,
+    ResourceManager,
+    seed_example,
+)
+from sandbox.servicebus import ServiceBus, Topology
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+# Maintenance takes minutes to hours in Azure and seconds here; the worker's pauses shrink with it.
+PACE = {
+    "POLL_SCHEDULE": "* * * * * *",
+    "MAINTENANCE_MIN_POLL_INTERVAL": "PT1S",
+    "MAINTENANCE_DEFAULT_POLL_INTERVAL": "PT1S",
+    "MAINTENANCE_RECEIVE_WAIT": "PT0.3S",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Requests sent together, and how each must end: the kind and status of its last event."""
+
+    title: str
+    requests: Mapping[str, bytes]
+    expected: Mapping[str, tuple[str, str]]
+
+
+def request(scale_set: str, **fields: Any) -> bytes:
+    """A request for a scale set of the example environment."""
+    names = {"subscriptionId": EXAMPLE_SUBSCRIPTION_ID, "resourceGroupName": EXAMPLE_RESOURCE_GROUP}
+    return json.dumps({**names, "vmScaleSetName": scale_set, **fields}).encode()
+
+
+ACTS = (
+    Act(
+        "Two instances, a whole scale set, and a misspelt field",
+        {
+            "two-instances": request("web", instanceIds=["0", "3"], reason="planned host maintenance"),
+            "whole-scale-set": request("api"),
+            "misspelt": request("web", instanceIDs=["1"]),
+        },
+        {
+            "two-instances": ("completed", "Succeeded"),
+            "whole-scale-set": ("completed", "Succeeded"),
+            "misspelt": ("rejected", "Rejected"),
+        },
+    ),
+    Act(
+        "Twelve instances over three update domains, one domain at a time; and twelve of which one fails",
+        {
+            "rolling": request("fleet", rollout={"byUpdateDomain": True}),
+            "rolling-until-one-fails": request("fragile", rollout={"byUpdateDomain": True}),
+        },
+        {
+            "rolling": ("completed", "Succeeded"),
+            "rolling-until-one-fails": ("completed", "PartiallySucceeded"),
+        },
+    ),
+)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the demo; 0 only if every expected event arrived."""
+    logging.disable(logging.WARNING)
+    return asyncio.run(_run(Console()))
+
+
+async def _run(terminal: Console) -> int:
+    with ExitStack() as stack:
+        identity = stack.enter_context(ManagedIdentity())
+        duration = timedelta(seconds=3)
+        arm = stack.enter_context(ResourceManager(tokens=identity.accepts, duration=duration))
+        seed_example(arm, duration=duration)
+        seed_rollouts(arm)
+        seed_alerted(arm, duration=timedelta(seconds=0.8))
+        bus = stack.enter_context(ServiceBus(Topology.read(PROJECT / "infra" / "topology.json")))
+        environment = worker_environment(
+            servicebus=bus.connection_string,
+            arm_endpoint=arm.endpoint,
+            identity=identity.environment,
+            function_key="demo",
+        )
+        # The functions read their settings as in Azure: from the environment of their process.
+        os.environ.update(environment | PACE)
+        console = stack.enter_context(DemoConsole(terminal))
+        arm.observers.append(console.on_event)
+        results: dict[str, tuple[str, str]] = {}
+        client = ServiceBusClient.from_connection_string(bus.connection_string)
+        host = FunctionsHost(load_app(PROJECT), environment=os.environ, host_json=read_host_json(PROJECT))
+        async with client, client.get_subscription_receiver("maintenance-events", "all-events") as receiver, host:
+            for act in ACTS:
+                console.act(act.title)
+                await _send(client, act, console)
+                await _listen(receiver, act, results, console)
+            alert_rows = await demo_alert.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
+        await close_app()
+    rows = [_row(request_id, expected, results) for act in ACTS for request_id, expected in act.expected.items()]
+    rows += alert_rows
+    console.summary(rows)
+    return 0 if all(right for *_, right in rows) else 1
+
+
+async def _send(client: ServiceBusClient, act: Act, console: DemoConsole) -> None:
+    async with client.get_queue_sender("maintenance-requests") as sender:
+        for request_id, body in act.requests.items():
+            await sender.send_messages(ServiceBusMessage(body, message_id=request_id))
+            console.sent(request_id, body)
+
+
+async def _listen(
+    receiver: ServiceBusReceiver, act: Act, results: dict[str, tuple[str, str]], console: DemoConsole
+) -> None:
+    """Receive events until every request of the act has ended, or the time is up."""
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + PATIENCE
+    while loop.time() < give_up and not all(request_id in results for request_id in act.expected):
+        for message in await receiver.receive_messages(max_message_count=20, max_wait_time=2):
+            document = json.loads(b"".join(message.body))
+            console.event(document)
+            kind = document["type"].split(".")[-2]
+            if kind in ("completed", "rejected"):
+                results[document["data"]["requestId"]] = (kind, document["data"]["status"])
+            await receiver.complete_message(message)
+
+
+def _row(
+    request_id: str, expected: tuple[str, str], results: Mapping[str, tuple[str, str]]
+) -> tuple[str, str, str, bool]:
+    came: Sequence[str] = results.get(request_id, ("nothing",))
+    return request_id, ": ".join(expected), ": ".join(came), tuple(came) == expected

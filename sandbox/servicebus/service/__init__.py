@@ -1,0 +1,1 @@
+"""Service Bus on top of the protocol: addresses, `$cbs`, `$management`, settlement and faults."""

@@ -1,0 +1,130 @@
+"""`python -m sandbox up` as a process, used by nothing of this project: the public SDKs and a socket."""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+import httpx
+import pytest
+from azure.identity.aio import ManagedIdentityCredential
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
+
+SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
+ANY_PORTS = ("--servicebus-port", "0", "--arm-port", "0")
+
+
+async def up(*arguments: str) -> Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox", "up", *arguments), stdout=PIPE, stderr=PIPE
+    )
+
+
+async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(60):
+        process = await up("--json", *ANY_PORTS)
+        assert process.stdout is not None
+        printed = json.loads(await process.stdout.readline())
+        assert set(printed) == {"serviceBus", "arm", "environment"}
+        environment = printed["environment"]
+        assert environment["ServiceBusConnection"] == printed["serviceBus"]
+        assert environment["ARM_ENDPOINT"] == printed["arm"]
+        assert environment["MAINTENANCE_ALLOWED_SCOPES"] == f"/subscriptions/{SUBSCRIPTION}"
+
+        async with ServiceBusClient.from_connection_string(printed["serviceBus"]) as client:
+
+            async def send(sender: ServiceBusSender) -> None:
+                async with sender:
+                    await sender.send_messages(ServiceBusMessage("sent", message_id="m-1"))
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(send(client.get_topic_sender(environment["EVENTS_TOPIC"])))
+                group.create_task(send(client.get_queue_sender(environment["REQUESTS_QUEUE"])))
+                group.create_task(send(client.get_queue_sender(environment["OPERATIONS_QUEUE"])))
+                async with client.get_subscription_receiver(environment["EVENTS_TOPIC"], "all-events") as receiver:
+                    (event,) = await receiver.receive_messages(1, max_wait_time=20)
+                    assert str(event) == "sent"
+                    await receiver.complete_message(event)
+
+        for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
+            monkeypatch.setenv(name, environment[name])
+        async with ManagedIdentityCredential() as credential:
+            token = (await credential.get_token("https://management.azure.com/.default")).token
+        url = (
+            f"{printed['arm']}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/virtualMachineScaleSets"
+            "?api-version=2024-07-01"
+        )
+        async with httpx.AsyncClient(timeout=20) as http:
+            assert (await http.get(url)).status_code == 401
+            response = await http.get(url, headers={"Authorization": f"Bearer {token}"})
+        assert {each["name"] for each in response.json()["value"]} >= {"web", "api"}
+
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+        assert (process.returncode, out, err) == (0, b"", b"")
+
+
+async def test_plain_mode_prints_lines_to_export(tmp_path: Path) -> None:
+    async with asyncio.timeout(60):
+        process = await up(*ANY_PORTS)
+        assert process.stdout is not None
+        lines = []
+        while "Ctrl-C" not in (line := (await process.stdout.readline()).decode()):
+            assert line, "it ended"
+            lines.append(line)
+        script = tmp_path / "exports.sh"
+        script.write_text("".join(line for line in lines if line.startswith("export ")))
+        # A shell reads them as they are meant.
+        shell = await asyncio.create_subprocess_exec(
+            *("sh", "-c", f'. {script}; printf %s "$ServiceBusConnection"'), stdout=PIPE
+        )
+        read = (await shell.communicate())[0].decode()
+        assert read.startswith("Endpoint=sb://127.0.0.1:")
+        assert any(read in line for line in lines if line.startswith("Service Bus"))
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize("option", ["--servicebus-port", "--arm-port"])
+async def test_a_port_that_is_taken_is_named(option: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        async with asyncio.timeout(60):
+            process = await up(*ANY_PORTS, option, port)
+            out, err = await process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert f"port {port}" in err.decode()
+    assert option in err.decode()
+
+
+async def test_a_topology_of_ones_own(tmp_path: Path) -> None:
+    entities = {"Queues": [{"Name": "mine", "Properties": {"LockDuration": "PT2S"}}], "Topics": []}
+    file = tmp_path / "topology.json"
+    file.write_text(json.dumps({"UserConfig": {"Namespaces": [{"Name": "ns", **entities}]}}))
+    async with asyncio.timeout(60):
+        process = await up("--json", *ANY_PORTS, "--topology", str(file))
+        assert process.stdout is not None
+        printed = json.loads(await process.stdout.readline())
+        async with (
+            ServiceBusClient.from_connection_string(printed["serviceBus"]) as client,
+            client.get_queue_sender("mine") as sender,
+        ):
+            await sender.send_messages(ServiceBusMessage("x"))
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+
+
+async def test_a_topology_that_can_not_be_used(tmp_path: Path) -> None:
+    async with asyncio.timeout(60):
+        process = await up(*ANY_PORTS, "--topology", str(tmp_path / "none.json"))
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert "none.json" in err.decode()
+    assert "Traceback" not in err.decode()
