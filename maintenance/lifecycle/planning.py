@@ -122,8 +122,7 @@ def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[
                 problems.append(Problem("instanceIds", instance.why, target))
     most = most_per_flexible_wave(found) if operation.flexible else None
     waves = split(standing, operation.rollout, most=most)
-    # From here on the waves and the outcomes name every target.
-    planned = replace(operation, planned=True, targets=None, waves=waves, outcomes=outcomes)
+    planned = replace(operation, planned=True, waves=waves, outcomes=outcomes)
     return planned, tuple(problems) if operation.reject_ineligible else ()
 
 
