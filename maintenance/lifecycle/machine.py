@@ -45,7 +45,7 @@ def next_action(rules: Rules, operation: Operation, observation: Observation, no
         case Phase.PLAN, Looked():
             return planning.plan(rules, operation, observation, now)
         case Phase.PLAN, LeaseTaken(looked=looked):
-            return planning.plan(rules, operation, looked, now)
+            return planning.plan(rules, operation, looked, now, lease_is_put=True)
         case Phase.POST, Delivered(redelivered=redelivered):
             return posting.deliver(rules, operation, now, redelivered=redelivered)
         case Phase.POST, Looked():

@@ -291,7 +291,11 @@ class Poller:
             return await deliveries.complete(unit.delivery)
 
         result = await self._runner.run(
-            operation, redelivered=unit.delivery.delivery_count > 1, settle=settle, views=tick.views
+            operation,
+            redelivered=unit.delivery.delivery_count > 1,
+            settle=settle,
+            views=tick.views,
+            enqueued_at=unit.delivery.enqueued_at,
         )
         match result:
             case Continue(operation=successor, due=due):
