@@ -23,7 +23,10 @@ def proceed(operation: Operation, now: datetime, due: datetime | None = None) ->
 
 
 def wait(rules: Rules, operation: Operation, now: datetime, due: datetime) -> Continue:
-    """The next record, due then, at the deadline or after one slice: what waits is never woken, so it looks again."""
+    """The next record, due then, at the deadline or after one slice: what waits is never woken, so it looks again, and
+    does nothing else before `due`."""
+    if due > now + rules.timing.slice:
+        operation = replace(operation, resume_at=due)
     return proceed(operation, now, min(due, now + rules.timing.slice, max(operation.deadline, now)))
 
 
@@ -71,7 +74,7 @@ def end(operation: Operation, now: datetime, status: Status | None = None) -> Co
         status=status,
         error=error,
         ended_at=now,
-        at_work=bool(in_doubt) or _whole_set_in_doubt(operation),
+        at_work=bool(in_doubt) or in_doubt_by_outcome(operation) or _whole_set_in_doubt(operation),
         failures=0,
     )
     return proceed(ended, now)
@@ -144,8 +147,10 @@ def deliver_end(rules: Rules, operation: Operation, now: datetime) -> Action:
 
 def deliver_rest(rules: Rules, operation: Operation, now: datetime) -> Action:
     """Release the lease once nothing is at work, at the latest when it runs out."""
-    if not operation.at_work or now >= operation.deadline + LEASE_OUTLASTS_DEADLINE or not rules.views:
+    if not operation.at_work or now >= operation.deadline + LEASE_OUTLASTS_DEADLINE:
         return ReleaseLease(operation)
+    if not rules.views:
+        return _rest(rules, operation, now, now + rules.timing.slice)
     return Read(operation, views=True, coordination=False)
 
 
@@ -190,6 +195,18 @@ def _in_doubt(operation: Operation) -> tuple[str, ...]:
     if operation.phase not in (Phase.JUDGE, Phase.TRACK):
         return ()
     return tuple(instance_id for instance_id in operation.batch if instance_id not in operation.outcomes)
+
+
+def in_doubt_by_outcome(operation: Operation) -> bool:
+    """Whether an instance is called unknown, and ARM never said that its operation ended: it may come to it still."""
+    if operation.phase not in (Phase.JUDGE, Phase.TRACK):
+        return False
+    doubtful = [call for call in operation.calls if call.ended in (None, "unknown", "unreported")]
+    return any(
+        outcome.result is Result.UNKNOWN and any(call.covers(instance_id) for call in doubtful)
+        for instance_id in operation.batch
+        if (outcome := operation.outcomes.get(instance_id)) is not None
+    )
 
 
 def _whole_set_in_doubt(operation: Operation) -> bool:

@@ -19,7 +19,7 @@ from maintenance.domain.observations import (
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
 from maintenance.lifecycle.actions import Action, Looked, Poll, Read, Rules
-from maintenance.lifecycle.ending import end, failed, proceed, time_out, wait
+from maintenance.lifecycle.ending import end, failed, in_doubt_by_outcome, proceed, time_out, wait
 from maintenance.lifecycle.verdicts import has_recovered, judge
 
 UNREPORTED = ErrorDetail(
@@ -28,6 +28,8 @@ UNREPORTED = ErrorDetail(
 
 
 def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
+    if operation.resume_at is not None and now < min(operation.resume_at, operation.deadline):
+        return wait(rules, operation, now, operation.resume_at)
     running = tuple(call for call in operation.calls if call.ended is None)
     if not running:
         return confirm(rules, operation, now)
@@ -141,7 +143,7 @@ def close_batch(rules: Rules, operation: Operation, now: datetime) -> Action:
     """The batch is judged: the rest of its wave, the next wave, or the end."""
     canceled = any(call.ended == "canceled" for call in operation.calls)
     failures = operation.count(Result.FAILED, Result.UNKNOWN)
-    if canceled or failures > operation.rollout.max_failed_instances:
+    if canceled or failures > operation.rollout.max_failed_instances or in_doubt_by_outcome(operation):
         return end(operation, now, Status.CANCELED if canceled else None)
     cleared = replace(
         operation,
