@@ -77,6 +77,9 @@ def _judge_one(
     baseline = operation.baseline.get(instance_id)
     was_updating = instance_id in operation.updating
     if instance.provisioning == "failed":
+        if ended is None or not (rested or _differs(instance, baseline)):
+            # It may have failed before, and the view may be from then.
+            return "pending"
         return Outcome(Result.FAILED, _account(call, instance, "its provisioning failed"), wave)
     if is_completed(instance, baseline, succeeded=ended == "succeeded", was_updating=was_updating):
         return Outcome(Result.COMPLETED, None if instance.maintenance else "no maintenance is planned any more", wave)
