@@ -173,7 +173,7 @@ def judge_rest(rules: Rules, operation: Operation, looked: Looked, now: datetime
 
 def after_release(rules: Rules, operation: Operation, *, found: bool, now: datetime) -> Action:
     """A planner of this run may be late with its lease: where none was seen, look once more."""
-    if found or operation.phase is Phase.REST and not operation.at_work:
+    if found or (operation.phase is Phase.REST and not operation.at_work):
         return Done(operation)
     return _rest(rules, replace(operation, at_work=False), now, now + rules.timing.release_look)
 

@@ -29,7 +29,9 @@ from maintenance.lifecycle.actions import (
 )
 
 
-def next_action(rules: Rules, operation: Operation, observation: Observation, now: datetime) -> Action:
+def next_action(  # noqa: PLR0912 - one table, to be read from top to bottom
+    rules: Rules, operation: Operation, observation: Observation, now: datetime
+) -> Action:
     """What the shell does next with the record that is being delivered, after it observed `observation`."""
     if (
         isinstance(observation, Delivered)

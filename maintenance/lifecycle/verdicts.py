@@ -43,8 +43,7 @@ def judge(operation: Operation, instances: Mapping[str, Instance], read_at: date
         instance = instances.get(instance_id)
         if instance is not None and instance.state is InstanceState.IN_PROGRESS and instance_id not in updating:
             updating.append(instance_id)
-        call = next((call for call in operation.calls if call.covers(instance_id)), None)
-        found = _judge_one(operation, call, instance_id, instance, read_at, timing)
+        found = _judge_one(operation, instance_id, instance, read_at=read_at, timing=timing)
         if isinstance(found, Outcome):
             settled[instance_id] = found
         elif found == "untouched":
@@ -56,12 +55,13 @@ def judge(operation: Operation, instances: Mapping[str, Instance], read_at: date
 
 def _judge_one(
     operation: Operation,
-    call: Call | None,
     instance_id: str,
     instance: Instance | None,
+    *,
     read_at: datetime,
     timing: Timing,
 ) -> Outcome | str:
+    call = next((call for call in operation.calls if call.covers(instance_id)), None)
     wave = operation.wave
     ended = call.ended if call else "unknown"
     final_at = operation.final_at or read_at

@@ -1,4 +1,4 @@
-"""Works off what is due in the operations queue: publish what a record owes, run it, send its successor, complete it."""
+"""Works off what is due in the operations queue: publish what is owed, run it, send the successor, complete."""
 
 from __future__ import annotations
 
