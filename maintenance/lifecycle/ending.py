@@ -12,6 +12,7 @@ from maintenance.domain.instances import select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Owed, Phase, Result, Status
 from maintenance.lifecycle.actions import Action, Continue, Done, Looked, Read, ReleaseLease, Rules
+from maintenance.lifecycle.verdicts import has_recovered, is_changed
 
 UNAUTHORIZED_ATTEMPTS = 3
 MAX_STRIKES = 3
@@ -74,7 +75,10 @@ def end(operation: Operation, now: datetime, status: Status | None = None) -> Co
         status=status,
         error=error,
         ended_at=now,
-        at_work=bool(in_doubt) or in_doubt_by_outcome(operation) or _whole_set_in_doubt(operation),
+        at_work=bool(in_doubt)
+        or in_doubt_by_outcome(operation)
+        or _whole_set_in_doubt(operation)
+        or (operation.phase is Phase.TRACK and operation.recovering_since is not None),
         failures=0,
     )
     return proceed(ended, now)
@@ -141,7 +145,8 @@ def deliver_end(rules: Rules, operation: Operation, now: datetime) -> Action:
     if operation.dry_run:
         return Done(operation)
     if operation.at_work:
-        return _rest(rules, operation, now, now + rules.timing.slice)
+        soon = operation.recovering_since is not None
+        return _rest(rules, operation, now, rules.timing.next_read(now) if soon else now + rules.timing.slice)
     return ReleaseLease(operation)
 
 
@@ -155,20 +160,26 @@ def deliver_rest(rules: Rules, operation: Operation, now: datetime) -> Action:
 
 
 def judge_rest(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
-    """Whether the views show that nothing of the batch can be at work any more."""
+    """Whether the views show that nothing of the batch can be at work any more, or down because of it."""
     found, missing = select(looked.instances or (), operation.batch)
-    at_rest = all(
-        instance_id in missing
-        or (
-            (instance := found[instance_id]).reported
-            and instance.provisioning != "updating"
-            and instance.baseline != operation.baseline.get(instance_id)
-        )
-        for instance_id in operation.batch
-    )
-    if at_rest and operation.batch:
+    patient = operation.recovering_since is None or now < operation.recovering_since + operation.rollout.health_timeout
+
+    def rests(instance_id: str) -> bool:
+        if instance_id in missing:
+            return True
+        instance, baseline = found[instance_id], operation.baseline.get(instance_id)
+        if not instance.reported or instance.provisioning == "updating" or is_changed(instance, baseline) is False:
+            return False
+        return not patient or has_recovered(instance, baseline)
+
+    if operation.batch and all(rests(instance_id) for instance_id in operation.batch):
         return ReleaseLease(operation)
-    return _rest(rules, operation, now, now + rules.timing.slice)
+    return _rest(
+        rules,
+        operation,
+        now,
+        rules.timing.next_read(now) if operation.recovering_since is not None else now + rules.timing.slice,
+    )
 
 
 def after_release(rules: Rules, operation: Operation, *, found: bool, now: datetime) -> Action:

@@ -125,9 +125,12 @@ def _recover(rules: Rules, operation: Operation, instances: Mapping[str, Instanc
         and (instance := instances.get(instance_id)) is not None
         and not has_recovered(instance, operation.baseline.get(instance_id))
     ]
-    if last or not unhealthy:
-        return close_batch(rules, operation, now)
+    if not unhealthy:
+        return close_batch(rules, replace(operation, recovering_since=None), now)
     since = operation.recovering_since or now
+    if last:
+        # The end need not wait for it, but the lease does.
+        return close_batch(rules, replace(operation, recovering_since=since), now)
     give_up = min(since + operation.rollout.health_timeout, operation.deadline)
     if now < give_up:
         due = min(rules.timing.next_read(now), give_up)
