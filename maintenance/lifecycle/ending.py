@@ -168,7 +168,12 @@ def judge_rest(rules: Rules, operation: Operation, looked: Looked, now: datetime
         if instance_id in missing:
             return True
         instance, baseline = found[instance_id], operation.baseline.get(instance_id)
-        if not instance.reported or instance.provisioning == "updating" or is_changed(instance, baseline) is False:
+        if not instance.reported or instance.provisioning == "updating":
+            return False
+        outcome = operation.outcomes.get(instance_id)
+        if outcome is not None and outcome.result not in (Result.COMPLETED, Result.UNKNOWN):
+            return True
+        if is_changed(instance, baseline) is False:
             return False
         return not patient or has_recovered(instance, baseline)
 
