@@ -24,7 +24,7 @@ SCHEDULED = b"x-opt-scheduled-enqueue-time"
 # How long a receiver's lock on its socket lasts: settling waits for it.
 SOCKET_TIMEOUT = 0.01
 # Where one message is due, others that are due too arrive within this time.
-MORE_WITHIN = 0.2
+MORE_WITHIN = 0.05
 
 
 class OperationsReceiver:
