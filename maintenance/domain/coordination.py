@@ -91,13 +91,14 @@ def cancellation(
 
 
 def write_entry(entry: Entry) -> bytes:
-    """The entry as JSON; `until` is the message's own due time."""
+    """The entry as JSON. `until` is there for people: only the message's own due time is read back."""
     document: dict[str, object] = {
         "schemaVersion": 1,
         "kind": kind_of(entry),
         "runId": entry.run_id,
         "requestId": entry.request_id,
         "scaleSet": entry.scale_set,
+        "until": entry.until.isoformat(),
     }
     if isinstance(entry, Lease):
         document["content"] = entry.content

@@ -29,7 +29,9 @@ from maintenance.lifecycle.actions import (
 )
 
 
-def next_action(rules: Rules, operation: Operation, observation: Observation, now: datetime) -> Action:
+def next_action(  # noqa: PLR0912 - one table, to be read from top to bottom
+    rules: Rules, operation: Operation, observation: Observation, now: datetime
+) -> Action:
     """What the shell does next with the record that is being delivered, after it observed `observation`."""
     if (
         isinstance(observation, Delivered)
@@ -45,7 +47,7 @@ def next_action(rules: Rules, operation: Operation, observation: Observation, no
         case Phase.PLAN, Looked():
             return planning.plan(rules, operation, observation, now)
         case Phase.PLAN, LeaseTaken(looked=looked):
-            return planning.plan(rules, operation, looked, now)
+            return planning.plan(rules, operation, looked, now, lease_is_put=True)
         case Phase.POST, Delivered(redelivered=redelivered):
             return posting.deliver(rules, operation, now, redelivered=redelivered)
         case Phase.POST, Looked():
@@ -68,12 +70,16 @@ def next_action(rules: Rules, operation: Operation, observation: Observation, no
             return tracking.judge_batch(rules, operation, observation, now)
         case Phase.END, Delivered():
             return ending.deliver_end(rules, operation, now)
+        case Phase.REST, Delivered() if not rules.allows(operation.scale_set):
+            return ending.deliver_rest(rules, replace(operation, at_work=False), now)
         case Phase.REST, Delivered():
             return ending.deliver_rest(rules, operation, now)
         case Phase.REST, Looked():
             return ending.judge_rest(rules, operation, observation, now)
         case Phase.END | Phase.REST, LeaseReleased(found=found):
             return ending.after_release(rules, operation, found=found, now=now)
+        case Phase.END | Phase.REST, Denied():
+            return ending.rest_later(rules, operation, now, soon=False)
         case Phase.END | Phase.REST, _:
             return ending.rest_later(rules, operation, now)
         case Phase.PLAN, Unavailable(error=error, status=401) if ending.still_unauthorized(operation, error):

@@ -43,8 +43,7 @@ def judge(operation: Operation, instances: Mapping[str, Instance], read_at: date
         instance = instances.get(instance_id)
         if instance is not None and instance.state is InstanceState.IN_PROGRESS and instance_id not in updating:
             updating.append(instance_id)
-        call = next((call for call in operation.calls if call.covers(instance_id)), None)
-        found = _judge_one(operation, call, instance_id, instance, read_at, timing)
+        found = _judge_one(operation, instance_id, instance, read_at=read_at, timing=timing)
         if isinstance(found, Outcome):
             settled[instance_id] = found
         elif found == "untouched":
@@ -56,12 +55,13 @@ def judge(operation: Operation, instances: Mapping[str, Instance], read_at: date
 
 def _judge_one(
     operation: Operation,
-    call: Call | None,
     instance_id: str,
     instance: Instance | None,
+    *,
     read_at: datetime,
     timing: Timing,
 ) -> Outcome | str:
+    call = next((call for call in operation.calls if call.covers(instance_id)), None)
     wave = operation.wave
     ended = call.ended if call else "unknown"
     final_at = operation.final_at or read_at
@@ -77,19 +77,24 @@ def _judge_one(
     baseline = operation.baseline.get(instance_id)
     was_updating = instance_id in operation.updating
     if instance.provisioning == "failed":
+        if ended is None or not (rested or _differs(instance, baseline)):
+            # It may have failed before, and the view may be from then.
+            return "pending"
         return Outcome(Result.FAILED, _account(call, instance, "its provisioning failed"), wave)
     if is_completed(instance, baseline, succeeded=ended == "succeeded", was_updating=was_updating):
         return Outcome(Result.COMPLETED, None if instance.maintenance else "no maintenance is planned any more", wave)
     if ended is None:
         return "pending"
     status = instance.maintenance
-    if status and status.last_result in NOT_DONE and _differs(instance, baseline) and rested:
+    is_new = ended != "unknown" or baseline is None or (status and status.last_result != baseline.last_result)
+    if status and status.last_result in NOT_DONE and is_new and _differs(instance, baseline) and rested:
         return Outcome(Result.FAILED, status.last_message or f"Azure ended it as {status.last_result}", wave)
     if ended in ("failed", "canceled"):
         return Outcome(Result.FAILED, _account(call, instance, None), wave) if rested else "pending"
     if ended == "unknown" and baseline is not None and not _differs(instance, baseline):
-        if operation.flexible and operation.posted_at and read_at >= operation.posted_at + timing.settle:
-            return "untouched"
+        if operation.flexible and operation.posted_at is not None:
+            # Each VM has a call of its own, so this one is judged for itself, once the views must show it.
+            return "untouched" if read_at >= operation.posted_at + timing.settle else "pending"
         return _unknown(wave, "it is not known whether maintenance was started") if given_up else "pending"
     if ended == "unreported":
         # ARM has it, and may not have come to it yet.
@@ -129,8 +134,11 @@ def is_changed(instance: Instance | None, baseline: Baseline | None) -> bool | N
 def has_recovered(instance: Instance, baseline: Baseline | None) -> bool:
     """Whether the instance is up again: healthy where an application health extension reports, else running.
 
-    One that was not running before maintenance cannot be asked for more now.
+    A view that shows it as before the maintenance is older than that, and says nothing. One that was not running before
+    maintenance cannot be asked for more now.
     """
+    if is_changed(instance, baseline) is False:
+        return False
     if instance.healthy is not None:
         return instance.healthy
     was_down = baseline is not None and baseline.power != "running"
