@@ -237,7 +237,7 @@ def test_refused_post_is_planned_again_and_nothing_is_owed(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 409])
 def test_refused_twice_with_the_same_batch_goes_one_by_one_and_then_fails_alone(status: int) -> None:
-    operation = POST
+    operation = replace(POST, rollout=Rollout(max_failed_instances=3))
     for _ in range(2):
         operation = following(submitted(operation, (operation.batch, Refused(BROKEN, status))))
         again = following(look(operation, now=LATER))
@@ -249,6 +249,14 @@ def test_refused_twice_with_the_same_batch_goes_one_by_one_and_then_fails_alone(
     assert operation.outcomes["0"].message == "HostBroken: The host broke."
     # The rest of the wave does not fail with it.
     assert following(look(operation, now=LATER)).batch == ("1",)
+
+
+def test_instance_that_failed_alone_stops_the_rollout_where_none_may_fail() -> None:
+    alone = posting("0", one_by_one=True, refused=("0", "1", "2"), waves=(("0", "1", "2"),))
+    planned = following(submitted(alone, (("0",), NO)))
+    action = look(planned, now=LATER)
+    assert ended(action)[0] == "Failed"
+    assert outcomes(action) == {"0": "Failed", "1": "NotAttempted", "2": "NotAttempted"}
 
 
 def test_batch_that_got_smaller_and_was_refused_again_goes_one_by_one_too() -> None:
@@ -347,6 +355,13 @@ def test_without_views_unreported_outcome_is_unknown_and_no_success() -> None:
     action = submitted(POST, (POST.batch, Accepted(None)), rules=WITHOUT_VIEWS)
     assert ended(action) == ("Failed", "OutcomeUnknown")
     assert set(outcomes(action).values()) == {"Unknown"}
+
+
+def test_without_views_refusal_ends_the_run() -> None:
+    action = submitted(POST, (POST.batch, NO), rules=WITHOUT_VIEWS)
+    assert ended(action) == ("Failed", "HostBroken")
+    assert set(outcomes(action).values()) == {"Failed"}
+    assert not following(action).at_work
 
 
 def test_without_views_success_at_once_ends_the_run() -> None:
