@@ -191,7 +191,10 @@ def test_completion_not_confirmed_is_left_to_judge() -> None:
 def test_accepted_post_is_tracked_under_the_number_after_judge_and_owes_accepted() -> None:
     action = submitted(POST, (POST.batch, Accepted(OPERATION_URL, retry_after=seconds(17))))
     operation = following(action)
-    assert (operation.phase, operation.number, due(action)) == (Phase.TRACK, POST.number + 2, LATER + seconds(17))
+    assert (operation.phase, operation.number) == (Phase.TRACK, POST.number + 2)
+    # Due at once, so that `accepted` is published; polled when ARM asks for it.
+    assert (due(action), operation.resume_at) == (LATER, LATER + seconds(17))
+    assert due(deliver(operation, LATER)) == LATER + seconds(17)
     assert operation.calls == (Call(("0", "1", "2"), OPERATION_URL),)
     assert (operation.batch, operation.baseline, operation.posted_at) == (POST.batch, POST.baseline, NOW)
     assert (operation.owed, operation.started_at) == ((Owed("accepted", LATER),), LATER)
@@ -200,8 +203,9 @@ def test_accepted_post_is_tracked_under_the_number_after_judge_and_owes_accepted
 
 def test_accepted_is_owed_once_in_a_run() -> None:
     again = replace(POST, started_at=LONG_AGO)
-    operation = following(submitted(again, (POST.batch, TAKEN)))
-    assert (operation.owed, operation.started_at) == ((), LONG_AGO)
+    action = submitted(again, (POST.batch, TAKEN))
+    operation = following(action)
+    assert (operation.owed, operation.started_at, due(action)) == ((), LONG_AGO, LATER + seconds(60))
 
 
 @pytest.mark.parametrize(
