@@ -65,7 +65,7 @@ def test_entry_further_ahead_than_any_of_this_app_is_passed_over() -> None:
 
 
 def test_lease_holder_is_the_lowest_number_of_its_scale_set() -> None:
-    entries = [others_lease(7), marker(), lease(number=3), lease(number=1, scale_set="/another")]
+    entries: list[Entry] = [others_lease(7), marker(), lease(number=3), lease(number=1, scale_set="/another")]
     assert [each.number for each in leases_of(entries, SCALE_SET.key)] == [3, 7]
     assert [each.number for each in own_leases(leases_of(entries, SCALE_SET.key), RUN)] == [3]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -156,7 +157,7 @@ def test_rejection_quotes_problems_and_message() -> None:
     }
 
 
-def refusal(body: bytes, problems: list[tuple[str, str, str | None]], **changes: Any) -> MaintenanceEvent:
+def refusal(body: bytes, problems: Sequence[tuple[str, str, str | None]], **changes: Any) -> MaintenanceEvent:
     """A rejection as the handler makes it: with the beginning of the body as text."""
     quoted = body[:4096].decode(errors="backslashreplace")
     reply = Reply(
