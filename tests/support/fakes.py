@@ -49,16 +49,21 @@ class HandClock:
 
 @dataclass
 class CrashPoint:
-    """Counts the awaited steps, and strikes at one of them. `steps` holds every step by name."""
+    """Counts the awaited steps, and strikes at one of them. `steps` holds every step by name. `dead`: the process is
+    no more, so that none of its tasks takes a further step."""
 
     die_at: int | None = None
     then_at: int | None = None
     steps: list[str] = field(default_factory=list)
+    dead: bool = False
 
     def step(self, name: str) -> None:
+        if self.dead:
+            raise Killed(name)
         self.steps.append(name)
         if len(self.steps) == self.die_at:
             self.die_at, self.then_at = self.then_at, None
+            self.dead = True
             raise Killed(name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,15 +14,31 @@ from hypothesis import strategies as st
 from maintenance.arm.responses import ArmResponse, read_error
 from maintenance.arm.views import read_instance
 from maintenance.domain.errors import UnreadableRecord
+from maintenance.domain.instances import Baseline
 from maintenance.domain.observations import ErrorDetail
-from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result, Rollout, Status
-from maintenance.lifecycle.events import accepted
-from maintenance.operations.records import MAX_RECORD, read_record, to_record, write_record
-from tests.support.samples import NOW, OPERATION_URL, SCALE_SET, new_operation
+from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Reply, Result, Rollout, Status
+from maintenance.operations.records import (
+    MAX_RECORD,
+    read_record,
+    read_reply,
+    to_record,
+    to_reply_record,
+    write_record,
+)
+from tests.support.samples import NOW, OPERATION_URL, RUN, SCALE_SET, new_operation
 
 NAMES = st.text("0123456789_ab", min_size=1, max_size=6)
 TEXTS = st.one_of(st.text(max_size=12), st.text(st.characters(categories=["Cc"]), max_size=3))
-TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+TIMES = st.datetimes(datetime(2025, 1, 1), datetime(2025, 1, 30), timezones=st.just(UTC))  # noqa: DTZ001
+BASELINES = st.builds(
+    Baseline,
+    planned=st.booleans(),
+    allowed=st.booleans(),
+    last_result=st.sampled_from(["none", "maintenancecompleted"]),
+    window=st.sampled_from(["", "abcdef01"]),
+    changed_at=st.none() | TIMES,
+    power=st.sampled_from(["running", "stopped"]),
+)
 ERRORS = st.builds(
     ErrorDetail,
     TEXTS,
@@ -35,56 +51,80 @@ CALLS = st.builds(
     st.lists(NAMES, max_size=3).map(tuple),
     st.sampled_from([None, OPERATION_URL]),
     st.sampled_from(["async-operation", "location"]),
-    st.sampled_from([None, "succeeded", "failed", "canceled", "refused", "unknown", "foreign"]),
+    st.sampled_from([None, "succeeded", "failed", "canceled", "unknown", "unreported", "gone"]),
     st.none() | ERRORS,
 )
-OPERATIONS = st.builds(
-    Operation,
-    request_id=NAMES,
-    scale_set=st.just(SCALE_SET),
-    requested_at=TIMES,
-    deadline=TIMES,
-    targets=st.none() | st.lists(NAMES, max_size=3).map(tuple),
-    rollout=st.builds(
+OPERATION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "run_id": st.just(RUN),
+    "request_id": NAMES,
+    "scale_set": st.just(SCALE_SET),
+    "requested_at": TIMES,
+    "deadline": TIMES,
+    "targets": st.none() | st.lists(NAMES, max_size=3).map(tuple),
+    "rollout": st.builds(
         Rollout,
         max_instances_per_wave=st.sampled_from([None, 1, 50, "20%"]),
         by_update_domain=st.booleans(),
         pause_between_waves=st.timedeltas(timedelta(0), timedelta(days=7)),
         max_failed_instances=st.integers(0, 9),
     ),
-    reject_ineligible=st.booleans(),
-    dry_run=st.booleans(),
-    reason=st.none() | st.text(max_size=5),
-    correlation_id=st.none() | NAMES,
-    trace=st.dictionaries(st.sampled_from(["traceparent", "tracestate"]), NAMES),
-    phase=st.sampled_from(Phase),
-    waves=st.lists(st.lists(NAMES, max_size=3).map(tuple), max_size=3).map(tuple),
-    wave=st.integers(0, 3),
-    revision=st.integers(-1, 9),
-    calls=st.lists(CALLS, max_size=2).map(tuple),
-    outcomes=st.dictionaries(
+    "reject_ineligible": st.booleans(),
+    "dry_run": st.booleans(),
+    "reason": st.none() | st.text(max_size=5),
+    "correlation_id": st.none() | NAMES,
+    "trace": st.dictionaries(st.sampled_from(["traceparent", "tracestate"]), NAMES),
+    "phase": st.sampled_from(Phase),
+    "waves": st.lists(st.lists(NAMES, max_size=3).map(tuple), max_size=3).map(tuple),
+    "wave": st.just(0),
+    "number": st.integers(0, 9),
+    "owed": st.lists(
+        st.builds(Owed, st.sampled_from(["accepted", "progressed"]), TIMES, st.integers(0, 3)), max_size=2
+    ).map(tuple),
+    "planned": st.booleans(),
+    "batch": st.lists(NAMES, max_size=3).map(tuple),
+    "baseline": st.dictionaries(NAMES, BASELINES, max_size=2),
+    "updating": st.lists(NAMES, max_size=2).map(tuple),
+    "refused": st.lists(NAMES, max_size=2).map(tuple),
+    "one_by_one": st.booleans(),
+    "resume_at": st.none() | TIMES,
+    "leased_at": st.none() | TIMES,
+    "final_at": st.none() | TIMES,
+    "views_read_at": st.none() | TIMES,
+    "blocked_since": st.none() | TIMES,
+    "recovering_since": st.none() | TIMES,
+    "strikes": st.integers(0, 3),
+    "at_work": st.booleans(),
+    "duplicate_of": st.none() | st.just("f" * 32),
+    "calls": st.lists(CALLS, max_size=2).map(tuple),
+    "outcomes": st.dictionaries(
         NAMES, st.builds(Outcome, st.sampled_from(Result), st.none() | TEXTS, st.none() | st.integers(0, 3)), max_size=3
     ),
-    started_at=st.none() | TIMES,
-    posted_at=st.none() | TIMES,
-    confirming_since=st.none() | TIMES,
-    failures=st.integers(0, 9),
-    accepted_published=st.booleans(),
-    error=st.none() | ERRORS,
-    transient_error=st.none() | ERRORS,
-    status=st.none() | st.sampled_from(Status),
-    ended_at=st.none() | TIMES,
-)
+    "started_at": st.none() | TIMES,
+    "posted_at": st.none() | TIMES,
+    "failures": st.integers(0, 9),
+    "error": st.none() | ERRORS,
+    "transient_error": st.none() | ERRORS,
+    "status": st.none() | st.sampled_from(Status),
+    "ended_at": st.none() | TIMES,
+}
+
+
+OPERATIONS = st.builds(Operation, **OPERATION_FIELDS)
 
 
 @settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS)
-def test_an_operation_comes_back_from_the_queue_as_it_went(operation: Operation) -> None:
-    told = replace(operation, outbox=(accepted(operation, NOW),))
-    assert read_record(write_record(told)) == told
+def test_operation_is_read_as_it_was_written(operation: Operation) -> None:
+    assert read_record(write_record(operation)) == operation
 
 
-def test_half_a_surrogate_pair_in_arms_words_does_not_make_a_record_unreadable() -> None:
+def test_strategy_covers_every_field() -> None:
+    named = {field.name for field in fields(Operation)}
+    drawn = {"number", "content", "flexible", "extra"}
+    assert named - drawn <= set(OPERATION_FIELDS)
+
+
+def test_half_a_surrogate_pair_does_not_make_a_record_unreadable() -> None:
     error = read_error(
         ArmResponse(409, body=b'{"code": "A\\ud83d", "message": "b\\ude00", "details": [{"target": "\\ud83d"}]}')
     )
@@ -97,19 +137,86 @@ def test_half_a_surrogate_pair_in_arms_words_does_not_make_a_record_unreadable()
         assert "?" in text
 
 
-def test_a_fresh_operation_writes_little_and_a_signed_url_stays_as_it_is() -> None:
+def test_new_operation_is_small_and_a_signed_url_stays_as_it_is() -> None:
     operation = new_operation(calls=(Call(("0",), OPERATION_URL),))
     body = write_record(operation)
     assert len(body) < 1_000
     assert OPERATION_URL.encode() in body
-    assert json.loads(body)["schemaVersion"] == 1
+    assert json.loads(body)["schemaVersion"] == 2
 
 
-def test_a_record_is_delivered_when_due_under_an_id_that_says_which_it_is() -> None:
-    record = to_record(new_operation(wave=1, revision=7, phase=Phase.TRACKING), NOW)
-    assert (record.message_id, record.due, record.phase) == ("req-1:w1:p7", NOW, "tracking")
+def test_record_says_beside_its_body_whose_it_is() -> None:
+    record = to_record(new_operation(number=7, phase=Phase.TRACK), NOW)
+    assert (record.message_id, record.due, record.subject) == (f"{RUN}:s7", NOW, "track")
     assert record.correlation_id == "req-1"
     assert to_record(new_operation(correlation_id="c"), NOW).correlation_id == "c"
+    told = " ".join(str(value) for value in record.properties.values())
+    for what in ("req-1", SCALE_SET.resource_id, new_operation().deadline.isoformat()):
+        assert what in told
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run_id": "../../x"},
+        {"run_id": "F" * 32},
+        {"request_id": "with space"},
+        {"request_id": "x" * 101},
+        {"scale_set": {"subscription_id": "x/../y", "resource_group_name": "g", "name": "n"}},
+        {"scale_set": {**asdict(SCALE_SET), "resource_group_name": "g/providers"}},
+        {"scale_set": {**asdict(SCALE_SET), "name": "a?b"}},
+        {"targets": ["0/../1"]},
+        {"waves": [["0"], ["a b"]]},
+        {"batch": ["0", "?x"]},
+        {"outcomes": {"../x": {"result": "Failed"}}},
+        {"calls": [{"instance_ids": ["a#b"]}]},
+        {"targets": ["0\n1"]},
+        {"number": -1},
+        {"wave": 2, "waves": [["0"]]},
+        {"wave": -1},
+        {"requested_at": "2026-01-31T12:00:00"},
+        {"requested_at": "1999-01-31T12:00:00Z"},
+        {"deadline": "2026-01-31T12:00:00"},
+        {"deadline": "2300-01-31T12:00:00Z"},
+        {"deadline": (NOW + timedelta(days=37)).isoformat()},
+    ],
+    ids=str,
+)
+def test_record_this_app_cannot_have_written_is_not_acted_on(change: dict[str, Any]) -> None:
+    document = {**json.loads(write_record(new_operation())), **change}
+    with pytest.raises(UnreadableRecord) as unreadable:
+        read_record(json.dumps(document).encode())
+    assert unreadable.value.reason == "InvalidRecord"
+
+
+def test_reply_is_read_as_it_was_written() -> None:
+    reply = Reply(
+        run_id=RUN,
+        request_id="r",
+        at=NOW,
+        source="/q",
+        scale_set=SCALE_SET,
+        problems=(("a", "b", None), ("c", "d", "e")),
+        quoted="ä",
+        size=9,
+        cancels="req-1",
+        reason="why",
+        trace={"traceparent": "t"},
+        number=3,
+    )
+    record = to_reply_record(reply, NOW)
+    assert (record.message_id, record.subject, record.due) == (f"{RUN}:s3", "reply", NOW)
+    assert read_reply(record.body) == reply
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"run_id": "x"}, {"request_id": "with space"}, {"scale_set": {**asdict(SCALE_SET), "name": "a/b"}}, {"at": "now"}],
+)
+def test_reply_this_app_cannot_have_written_is_not_published(change: dict[str, Any]) -> None:
+    body = to_reply_record(Reply(run_id=RUN, request_id="r", at=NOW, source="/q", scale_set=SCALE_SET), None).body
+    with pytest.raises(UnreadableRecord):
+        read_reply(json.dumps({**json.loads(body), **change}).encode())
 
 
 BAD_RECORDS: dict[str, tuple[bytes, str]] = {
@@ -118,17 +225,17 @@ BAD_RECORDS: dict[str, tuple[bytes, str]] = {
     "nested deeply": (b"[" * 50_000, "NotJson"),
     "a list": (b"[]", "NotARecord"),
     "no version": (b"{}", "UnknownSchemaVersion"),
-    "a newer version": (b'{"schemaVersion": 2}', "UnknownSchemaVersion"),
-    "an older version": (b'{"schemaVersion": 0}', "UnknownSchemaVersion"),
+    "a newer version": (b'{"schemaVersion": 3}', "UnknownSchemaVersion"),
+    "an older version": (b'{"schemaVersion": 1}', "UnknownSchemaVersion"),
     "true for a version": (b'{"schemaVersion": true}', "UnknownSchemaVersion"),
-    "a version as text": (b'{"schemaVersion": "1"}', "UnknownSchemaVersion"),
+    "a version as text": (b'{"schemaVersion": "2"}', "UnknownSchemaVersion"),
     "a long version": (b'{"schemaVersion": "' + b"9" * 5_000 + b'"}', "UnknownSchemaVersion"),
-    "a version and nothing else": (b'{"schemaVersion": 1}', "InvalidRecord"),
+    "a version and nothing else": (b'{"schemaVersion": 2}', "InvalidRecord"),
 }
 
 
 @pytest.mark.parametrize(("body", "reason"), BAD_RECORDS.values(), ids=BAD_RECORDS.keys())
-def test_what_cannot_be_read_says_why_for_the_dead_letter_queue(body: bytes, reason: str) -> None:
+def test_record_that_cannot_be_read_says_why(body: bytes, reason: str) -> None:
     with pytest.raises(UnreadableRecord) as unreadable:
         read_record(body)
     assert unreadable.value.reason == reason
@@ -137,9 +244,9 @@ def test_what_cannot_be_read_says_why_for_the_dead_letter_queue(body: bytes, rea
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("phase", "dreaming"), ("waves", "0"), ("requested_at", "yesterday"), ("revision", "x"), ("calls", [{"url": 1}])],
+    [("phase", "dreaming"), ("waves", "0"), ("requested_at", "yesterday"), ("number", "x"), ("calls", [{"url": 1}])],
 )
-def test_a_wrong_field_is_named(field: str, value: object) -> None:
+def test_invalid_field_is_named(field: str, value: object) -> None:
     document = {**json.loads(write_record(new_operation())), field: value}
     with pytest.raises(UnreadableRecord, match=field):
         read_record(json.dumps(document).encode())
@@ -148,13 +255,13 @@ def test_a_wrong_field_is_named(field: str, value: object) -> None:
 @settings(derandomize=True, max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
-        st.sampled_from(sorted(json.loads(write_record(new_operation(revision=3, failures=1))))),
+        st.sampled_from(sorted(json.loads(write_record(new_operation(number=3, failures=1))))),
         st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=4),
         max_size=3,
     )
 )
-def test_any_record_is_read_or_refused_with_a_reason(changes: dict[str, Any]) -> None:
-    document = {**json.loads(write_record(new_operation(revision=3, failures=1))), **changes}
+def test_any_record_is_read_or_unreadable_with_a_reason(changes: dict[str, Any]) -> None:
+    document = {**json.loads(write_record(new_operation(number=3, failures=1))), **changes}
     try:
         operation = read_record(json.dumps(document).encode())
     except UnreadableRecord as unreadable:
@@ -165,26 +272,24 @@ def test_any_record_is_read_or_refused_with_a_reason(changes: dict[str, Any]) ->
         assert moment.tzinfo is not None
 
 
-def test_fields_of_a_newer_version_are_carried_through_unharmed() -> None:
+def test_fields_of_a_newer_version_are_carried_through() -> None:
     newer = {**json.loads(write_record(new_operation())), "healthTimeout": {"at": [1, 2]}, "lane": "fast"}
     operation = read_record(json.dumps(newer).encode())
     assert operation.extra == {"healthTimeout": {"at": [1, 2]}, "lane": "fast"}
-    again = json.loads(write_record(replace(operation, revision=4)))
+    again = json.loads(write_record(replace(operation, number=4)))
     assert (again["healthTimeout"], again["lane"]) == ({"at": [1, 2]}, "fast")
 
 
-def test_no_field_of_a_newer_version_overrides_one_that_is_known() -> None:
-    assert (
-        json.loads(write_record(new_operation(extra={"schemaVersion": 2, "revision": 5}, revision=1)))["revision"] == 1
-    )
-    assert json.loads(write_record(new_operation(extra={"schemaVersion": 2})))["schemaVersion"] == 1
+def test_extra_field_overrides_no_known_one() -> None:
+    assert json.loads(write_record(new_operation(extra={"schemaVersion": 3, "number": 5}, number=1)))["number"] == 1
+    assert json.loads(write_record(new_operation(extra={"schemaVersion": 3})))["schemaVersion"] == 2
 
 
 def uniform(count: int) -> tuple[str, ...]:
     return tuple(str(n) for n in range(count))
 
 
-def test_a_thousand_instances_with_much_to_say_fit_without_what_they_say() -> None:
+def test_thousand_instances_with_long_messages_fit_without_them() -> None:
     ids = uniform(1_000)
     outcomes = {i: Outcome(Result.FAILED, "x" * 300, 0) for i in ids}
     operation = new_operation(waves=(ids,), calls=(Call(ids, OPERATION_URL),), outcomes=outcomes)
@@ -195,10 +300,10 @@ def test_a_thousand_instances_with_much_to_say_fit_without_what_they_say() -> No
     assert {outcome.message for outcome in read.outcomes.values()} == {None}
 
 
-def test_errors_of_every_kind_at_their_longest_fit_too() -> None:
+def test_longest_errors_fit() -> None:
     ids = uniform(1_000)
     worst = ErrorDetail("字" * 200, "字" * 2_000, "字" * 200, (ErrorDetail("字" * 200, "字" * 500, "字" * 200),) * 20)
-    calls = (Call(ids[:500], ended="foreign", error=worst), Call(ids[500:], "https://x/" + "y" * 4_000, error=worst))
+    calls = (Call(ids[:500], ended="unknown", error=worst), Call(ids[500:], "https://x/" + "y" * 4_000, error=worst))
     outcomes = {i: Outcome(Result.FAILED, "字" * 2_200, 0) for i in ids}
     operation = new_operation(
         targets=None,
@@ -217,52 +322,48 @@ def test_errors_of_every_kind_at_their_longest_fit_too() -> None:
     assert [call.instance_ids for call in read.calls] == [ids[:500], ids[500:]]
 
 
-def test_a_record_that_cannot_fit_is_told_and_not_cut_in_half() -> None:
+def test_record_that_cannot_fit_raises() -> None:
     ids = tuple(f"{n:0>80}" for n in range(3_000))
-    with pytest.raises(ValueError, match=r"req-1:w0:p-1 has .* bytes; at most 200,000 fit"):
+    with pytest.raises(ValueError, match=r"s0 has .* bytes; at most 200,000 fit"):
         write_record(new_operation(waves=(ids,)))
 
 
 @settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS, st.sampled_from([{}, {"lane": "fast", "healthTimeout": {"at": [1, 2]}}]))
-def test_the_next_poll_of_an_operation_that_nothing_happened_to_is_written_as_it_came(
-    operation: Operation, extra: dict[str, Any]
-) -> None:
+def test_unchanged_operation_is_written_as_it_was_read(operation: Operation, extra: dict[str, Any]) -> None:
     body = write_record(replace(operation, extra=extra))
-    following = read_record(body).with_next_revision()
-    assert read_record(write_record(following)) == replace(operation, extra=extra, revision=operation.revision + 1)
-    assert write_record(following).rpartition(b'"revision"')[0] == body.rpartition(b'"revision"')[0]
+    following = read_record(body).with_next_number()
+    assert read_record(write_record(following)) == replace(operation, extra=extra, number=operation.number + 1)
+    assert write_record(following).rpartition(b'"number"')[0] == body.rpartition(b'"number"')[0]
 
 
 @settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS, OPERATIONS)
-def test_of_an_operation_that_changed_nothing_is_written_as_it_came(before: Operation, after: Operation) -> None:
-    changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "revision"}
+def test_changed_operation_is_written_anew(before: Operation, after: Operation) -> None:
+    changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "number"}
     changed = replace(read_record(write_record(before)), **changes)
-    assert read_record(write_record(changed.with_next_revision())) == replace(after, revision=before.revision + 1)
+    assert read_record(write_record(changed.with_next_number())) == replace(after, number=before.number + 1)
 
 
-def test_fields_that_a_newer_version_put_into_a_call_are_still_there_after_a_poll() -> None:
-    newer = json.loads(write_record(new_operation(revision=0, calls=(Call(("0",), OPERATION_URL),))))
+def test_extra_field_in_a_call_survives_a_poll() -> None:
+    newer = json.loads(write_record(new_operation(number=0, calls=(Call(("0",), OPERATION_URL),))))
     newer["calls"][0]["priority"] = "low"
     body = json.dumps(newer, separators=(",", ":")).encode()
-    assert json.loads(write_record(read_record(body).with_next_revision())) == {**newer, "revision": 1}
+    assert json.loads(write_record(read_record(body).with_next_number())) == {**newer, "number": 1}
 
 
-def test_a_record_that_numbers_its_poll_twice_is_followed_by_a_higher_number() -> None:
-    first, last = (write_record(new_operation(revision=number)) for number in (3, 9))
+def test_record_with_two_numbers_is_followed_by_a_higher_one() -> None:
+    first, last = (write_record(new_operation(number=number)) for number in (3, 9))
     twice = first[:-1] + last[last.rindex(b",") :]
-    assert twice.endswith(b',"revision":3,"revision":9}')
-    assert read_record(write_record(read_record(twice).with_next_revision())).revision == 10
+    assert twice.endswith(b',"number":3,"number":9}')
+    assert read_record(write_record(read_record(twice).with_next_number())).number == 10
 
 
 @pytest.mark.parametrize(
     "ending",
-    [b',"revision":3 }', b',"revision":3}\n', b',"revision": 3}', b',"revision":-1}', b',"revision":3,"lane":1}'],
+    [b',"number":3 }', b',"number":3}\n', b',"number": 3}', b',"number":3,"lane":1}'],
 )
-def test_a_record_that_others_wrote_is_followed_by_one_that_says_the_same(ending: bytes) -> None:
-    body = write_record(new_operation(revision=3, failures=2)).removesuffix(b',"revision":3}') + ending
+def test_record_written_otherwise_is_followed_by_the_same(ending: bytes) -> None:
+    body = write_record(new_operation(number=3, failures=2)).removesuffix(b',"number":3}') + ending
     operation = read_record(body)
-    assert read_record(write_record(operation.with_next_revision())) == replace(
-        operation, revision=operation.revision + 1
-    )
+    assert read_record(write_record(operation.with_next_number())) == replace(operation, number=operation.number + 1)
