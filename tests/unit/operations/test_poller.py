@@ -499,3 +499,13 @@ async def test_log_contains_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     assert "ended as Succeeded" in caplog.text
     assert "s=secret" not in caplog.text
     assert "s=secret" not in str([event.to_json() for event in environment.bus.published])
+
+
+async def test_tick_says_in_one_line_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
+    environment = UnitEnvironment()
+    put(environment, running(1))
+    with caplog.at_level(logging.INFO):
+        await environment.tick()
+        await environment.tick()
+    lines = [record.getMessage() for record in caplog.records if "Tick ended" in record.getMessage()]
+    assert lines == ["Tick ended: 1 taken, 1 persisted for later, 0 ended, 0 unreadable, 0 left to their lock"]

@@ -166,6 +166,9 @@ def test_record_says_beside_its_body_whose_it_is() -> None:
         {"scale_set": {**asdict(SCALE_SET), "resource_group_name": "g/providers"}},
         {"scale_set": {**asdict(SCALE_SET), "name": "a?b"}},
         {"targets": ["0/../1"]},
+        {"waves": [["web_0/runCommand?api-version=2024-07-01&x="]]},
+        {"scale_set": {**asdict(SCALE_SET), "name": "web%2f..%2fother"}},
+        {"outcomes": {"0\n": {"result": "Completed"}}},
         {"waves": [["0"], ["a b"]]},
         {"batch": ["0", "?x"]},
         {"outcomes": {"../x": {"result": "Failed"}}},
@@ -298,6 +301,23 @@ def test_thousand_instances_with_long_messages_fit_without_them() -> None:
     read = read_record(body)
     assert set(read.outcomes) == set(ids)
     assert {outcome.message for outcome in read.outcomes.values()} == {None}
+
+
+def test_post_of_a_whole_scale_set_of_a_thousand_fits() -> None:
+    ids = uniform(1_000)
+    baseline = Baseline(
+        last_result="maintenancecompleted", window="01234567", changed_at=NOW + timedelta(microseconds=123_456)
+    )
+    operation = new_operation(
+        targets=ids,
+        planned=True,
+        waves=(ids,),
+        batch=ids,
+        baseline=dict.fromkeys(ids, baseline),
+        calls=(Call(ids, OPERATION_URL + "y" * 4_000),),
+        outcomes={i: Outcome(Result.COMPLETED, None, 0) for i in ids},
+    )
+    assert len(write_record(operation)) <= MAX_RECORD
 
 
 def test_longest_errors_fit() -> None:
