@@ -38,6 +38,8 @@ SUBSCRIPTION = "all-events"
 ENTITIES = (REQUESTS, OPERATIONS, f"{TOPIC}/Subscriptions/{SUBSCRIPTION}")
 
 DURATION = timedelta(seconds=0.3)
+# Seconds. Nothing takes that long: a test that waits longer hangs.
+HUNG = 60.0
 
 # The product's pauses are seconds to minutes; tests wait for events, not for pauses.
 QUICK = {
@@ -72,6 +74,11 @@ class Event:
         return str(self.document["data"]["status"])
 
     @property
+    def run_id(self) -> str:
+        """Run that the event is about: every message of it has an id made of this."""
+        return str(self.document["data"]["runId"])
+
+    @property
     def data(self) -> dict[str, Any]:
         data: dict[str, Any] = self.document["data"]
         return data
@@ -83,6 +90,29 @@ class Event:
     @property
     def ends(self) -> bool:
         return self.kind in ("completed", "rejected", "duplicate")
+
+
+def left_over(bus: ServiceBus) -> list[str]:
+    """Messages in the request and operation queues, dead letters too, but for the waiting records of runs that have
+    ended: a REST record looks once more for a lease that came late, minutes after the end."""
+    found = [
+        f"{queue}: {message.message_id} {message.subject} {message.state}"
+        for queue in (REQUESTS, OPERATIONS)
+        for message in bus.peek(queue, 20_000)
+        if (message.subject, message.state) != ("rest", "scheduled")
+    ]
+    dead = [f"{queue}: {count} dead letters" for queue in (REQUESTS, OPERATIONS) if (count := dead_letters(bus, queue))]
+    return found + dead
+
+
+def dead_letters(bus: ServiceBus, queue: str) -> int:
+    return bus.counts(queue).dead_lettered
+
+
+def lease_ids(bus: ServiceBus) -> list[str]:
+    """Message ids of the leases that Service Bus shows as scheduled."""
+    messages = bus.peek(COORDINATION, 20_000)
+    return [message.message_id for message in messages if (message.subject, message.state) == ("lease", "scheduled")]
 
 
 @dataclass
@@ -107,14 +137,15 @@ class Environment:
         )
         return {**defaults, **QUICK, **settings}
 
-    def left_over(self) -> dict[str, str]:
-        """Message counts of the request and operation queues that are not empty."""
-        counts = {entity: self.bus.counts(entity) for entity in (REQUESTS, OPERATIONS)}
-        return {entity: str(count) for entity, count in counts.items() if not count.empty}
+    def left_over(self) -> list[str]:
+        """Messages in the request and operation queues, but for the waiting records of runs that have ended."""
+        return left_over(self.bus)
 
-    def entries(self) -> list[str]:
-        """Entries of the coordination queue: leases and cancellation markers."""
-        return [message.body.decode() for message in self.bus.peek(COORDINATION)]
+    def entries(self, kind: str, scale_set: str = "") -> list[dict[str, Any]]:
+        """Documents of the entries in the coordination queue: `lease` or `cancellation`, of one scale set or of all."""
+        messages = self.bus.peek(COORDINATION, 20_000)
+        shown = [json.loads(each.body) for each in messages if (each.subject, each.state) == (kind, "scheduled")]
+        return [each for each in shown if each["scaleSet"].endswith(f"/{scale_set.lower()}" if scale_set else "")]
 
     def read_events(self) -> None:
         """Read the events that have arrived, by peeking: without a connection that could fail itself."""
@@ -206,7 +237,7 @@ class Running:
             )
             await self._receiver.complete_message(message)
 
-    async def finish(self, *request_ids: str, within: float = 30.0) -> dict[str, Event]:
+    async def finish(self, *request_ids: str, within: float = HUNG) -> dict[str, Event]:
         """Fire the timer until each of the requests has ended, and return their last events."""
         give_up = time.monotonic() + within
         while True:
@@ -219,7 +250,7 @@ class Running:
             await self.worker.poll()
             await self.read_events()
 
-    async def until(self, holds: Callable[[], bool], *, within: float = 20.0) -> None:
+    async def until(self, holds: Callable[[], bool], *, within: float = HUNG) -> None:
         """Fire the timer and read events until the condition holds."""
         give_up = time.monotonic() + within
         while not holds():
@@ -236,8 +267,8 @@ class Running:
         await queue.put(Lease(run_id="0" * 32, request_id="dead", scale_set=key, until=now() + lasts))
         await queue.close()
 
-    async def drain(self, *, within: float = 10.0) -> None:
-        """Fire the timer until the queues are empty."""
+    async def drain(self, *, within: float = HUNG) -> None:
+        """Fire the timer until every run has ended and nothing else is left in the queues."""
         give_up = time.monotonic() + within
         while self.environment.left_over():
             if time.monotonic() > give_up:
@@ -267,8 +298,6 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
         arg_name="message", queue_name=REQUESTS, connection="ServiceBusConnection", data_type=func.DataType.BINARY
     )
     async def receive_request(message: func.ServiceBusMessage) -> None:
-        # Properties that a worker writes onto the retry of a request; the body is the sender's own.
-        SECRET_SCANNER.scan("request", message.application_properties)
         environment.handling += 1
         try:
             await worker.receive(message)

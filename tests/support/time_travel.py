@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.resource_manager import Call
 from sandbox.servicebus import HandMovedClock
-from tests.support.environment import OPERATIONS, REQUESTS, Environment, Event, Running, environment, running
+from tests.support.environment import HUNG, OPERATIONS, REQUESTS, Environment, Event, Running, environment, running
 
 # The SDK compares locks with the machine's time, so this time has to be ahead of it.
 START = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
@@ -49,9 +49,9 @@ async def tick(job: Running) -> None:
     quiet_since: float | None = None
     while True:
         await job.worker.poll()
+        counts, handling = job.environment.bus.counts(REQUESTS), job.environment.handling
         job.environment.read_events()
-        counts = job.environment.bus.counts(REQUESTS)
-        if counts.active or job.environment.handling:
+        if counts.active or handling:
             quiet_since = None
         elif not counts.locked:
             return
@@ -62,7 +62,7 @@ async def tick(job: Running) -> None:
 
 
 async def travel(
-    job: Running, clock: HandMovedClock, *request_ids: str, step: timedelta = TICK, within: float = 60
+    job: Running, clock: HandMovedClock, *request_ids: str, step: timedelta = TICK, within: float = HUNG
 ) -> dict[str, Event]:
     """Fire the timer and move the clock from one thing due to the next until the requests have ended and the queues
     are empty; returns their last events. Whatever falls due within `step` of the first is done in one tick."""
