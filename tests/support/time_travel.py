@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.resource_manager import Call
-from sandbox.servicebus import HandMovedClock
+from sandbox.servicebus import HandMovedClock, PeekedMessage
 from tests.support.environment import HUNG, OPERATIONS, REQUESTS, Environment, Event, Running, environment, running
 
 # The SDK compares locks with the machine's time, so this time has to be ahead of it.
@@ -100,6 +100,11 @@ class Journey:
         """Send a request for the scale set `shop/web` of a subscription."""
         names = {"subscriptionId": subscription_id, "resourceGroupName": "shop", "vmScaleSetName": "web"}
         await self.job.send({**names, **fields}, message_id=request_id)
+
+    def records(self, subscription_id: str) -> list[PeekedMessage]:
+        """What waits in the operations queue about a subscription, but for what follows an end."""
+        messages = self.environment.bus.peek(OPERATIONS, 1_000)
+        return [each for each in messages if subscription_id.encode() in each.body and each.subject != "rest"]
 
     def calls(self, subscription_id: str, part: str = "") -> list[Call]:
         """Calls to ARM for a subscription, with this text in their path."""
