@@ -21,7 +21,7 @@ from maintenance.domain.observations import (
     Succeeded,
     Throttled,
 )
-from maintenance.domain.operation import Call, Operation, Phase
+from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
 from maintenance.lifecycle.actions import Action, LeaveToJudge, Looked, Posted, Read, Rules, Submit
 from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
 from maintenance.lifecycle.tracking import confirm
@@ -111,6 +111,9 @@ def after_submission(
         if not rules.views:
             return confirm(rules, tracked, now)
         return proceed(tracked, now)
+    if tracked.owed:
+        # Published at once; polled when ARM asks for it.
+        return proceed(replace(tracked, resume_at=min(dues)), now)
     return wait(rules, tracked, now, min(dues))
 
 
@@ -145,6 +148,10 @@ def _not_started(rules: Rules, operation: Operation, posted: Sequence[Posted], n
     again = planning_again(operation)
     if denied is not None and (denied.status == 403 or still_unauthorized(operation, denied.error)):
         return end(replace(again, error=denied.error), now)
+    if refused and denied is None and not rules.views:
+        # Nothing can be looked at again, so the refusal stands.
+        outcomes = dict.fromkeys(operation.batch, failed(refused[0].error, operation.wave))
+        return end(replace(again.with_outcomes(outcomes), error=refused[0].error), now)
     pauses = [each.retry_after for each in throttled if each.retry_after is not None]
     errors: list[ErrorDetail] = [*(each.error for each in throttled), *(each.error for each in refused)]
     error = errors[0] if errors else ErrorDetail("TooLate", "What was read before the POST was too old to act on.")
@@ -185,6 +192,8 @@ def judge(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> 
     """A change since the baseline proves that the POST was taken, of one instance for all of its call; no change in any
     proves that it was not."""
     found, missing = select(looked.instances or (), operation.batch)
+    gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
+    operation = operation.with_outcomes(dict.fromkeys(missing, gone))
     changes = {i: is_changed(found.get(i), operation.baseline.get(i)) for i in operation.batch}
     lost = ErrorDetail("PostLost", "The instance views show that performMaintenance was not carried out.")
     if all(changed is False for changed in changes.values()):
