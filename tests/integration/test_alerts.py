@@ -136,7 +136,7 @@ async def test_without_the_functions_key_an_alert_is_not_even_read(
 ) -> None:
     answer = await app.http.post(f"/api/alerts{query}", json=health(trackingId="KEY"), headers=headers)
     assert answer.status_code == 401
-    assert app.job.environment.left_over() == {}
+    assert app.job.environment.left_over() == []
 
 
 async def test_the_key_may_stand_in_the_query_as_action_groups_send_it(app: App) -> None:
@@ -234,10 +234,9 @@ async def test_over_the_queue_pages_are_read_and_throttling_is_waited_out(app: A
 async def test_a_page_that_is_elsewhere_ends_the_search_and_the_token_stays_here(app: App) -> None:
     evil = {"value": [], "nextLink": "https://evil.example/subscriptions/x?$skiptoken=1"}
     app.job.environment.arm.faults.add(Fault(path="*/virtualMachineScaleSets", status=200, json=evil))
-    answer = await app.post(health(trackingId="EVIL-1"))
-    (discovery_id,) = answer.json()["requestIds"]
-    events = await app.job.finish(discovery_id)
-    (problem,) = events[discovery_id].data["problems"]
+    await app.post(health(trackingId="EVIL-1"))
+    await app.job.until(ended(app.job, "?"))
+    (problem,) = ends(app.job)["?"].data["problems"]
     assert "evil.example" in problem["message"]
 
 

@@ -27,7 +27,9 @@ def utc_now() -> datetime:
 
 
 @asynccontextmanager
-async def board(*, peek_limit: int | None = None, **options: Any) -> AsyncIterator[tuple[CoordinationQueue, ServiceBus]]:
+async def board(
+    *, peek_limit: int | None = None, **options: Any
+) -> AsyncIterator[tuple[CoordinationQueue, ServiceBus]]:
     with ServiceBus(Topology.read(TOPOLOGY), peek_limit=peek_limit) as bus:
         async with connect(connection_string=bus.connection_string) as client:
             queue = CoordinationQueue(client, COORDINATION, now=utc_now, call_timeout=20, patience=0, **options)
