@@ -89,7 +89,7 @@ def check(there: Journey, subscription: str, ended: dict[str, Event], *names: st
         assert sorted(told) == ["accepted", "completed"]
     reports = there.environment.arm.instances(subscription, "shop", "web")
     assert {report.maintenance_count for report in reports} == {1}
-    assert there.environment.left_over() == {}
+    assert there.environment.left_over() == []
 
 
 async def test_connections_cut_between_two_ticks(there: Journey, subscription: str) -> None:
