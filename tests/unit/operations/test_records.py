@@ -60,7 +60,7 @@ OPERATIONS = st.builds(
     phase=st.sampled_from(Phase),
     waves=st.lists(st.lists(NAMES, max_size=3).map(tuple), max_size=3).map(tuple),
     wave=st.integers(0, 3),
-    revision=st.integers(-1, 9),
+    number=st.integers(-1, 9),
     calls=st.lists(CALLS, max_size=2).map(tuple),
     outcomes=st.dictionaries(
         NAMES, st.builds(Outcome, st.sampled_from(Result), st.none() | TEXTS, st.none() | st.integers(0, 3)), max_size=3
@@ -106,7 +106,7 @@ def test_a_fresh_operation_writes_little_and_a_signed_url_stays_as_it_is() -> No
 
 
 def test_a_record_is_delivered_when_due_under_an_id_that_says_which_it_is() -> None:
-    record = to_record(new_operation(wave=1, revision=7, phase=Phase.TRACKING), NOW)
+    record = to_record(new_operation(wave=1, number=7, phase=Phase.TRACKING), NOW)
     assert (record.message_id, record.due, record.phase) == ("req-1:w1:p7", NOW, "tracking")
     assert record.correlation_id == "req-1"
     assert to_record(new_operation(correlation_id="c"), NOW).correlation_id == "c"
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_says_why_for_the_dead_letter_queue(body: bytes, rea
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("phase", "dreaming"), ("waves", "0"), ("requested_at", "yesterday"), ("revision", "x"), ("calls", [{"url": 1}])],
+    [("phase", "dreaming"), ("waves", "0"), ("requested_at", "yesterday"), ("number", "x"), ("calls", [{"url": 1}])],
 )
 def test_a_wrong_field_is_named(field: str, value: object) -> None:
     document = {**json.loads(write_record(new_operation())), field: value}
@@ -148,13 +148,13 @@ def test_a_wrong_field_is_named(field: str, value: object) -> None:
 @settings(derandomize=True, max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
-        st.sampled_from(sorted(json.loads(write_record(new_operation(revision=3, failures=1))))),
+        st.sampled_from(sorted(json.loads(write_record(new_operation(number=3, failures=1))))),
         st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=4),
         max_size=3,
     )
 )
 def test_any_record_is_read_or_refused_with_a_reason(changes: dict[str, Any]) -> None:
-    document = {**json.loads(write_record(new_operation(revision=3, failures=1))), **changes}
+    document = {**json.loads(write_record(new_operation(number=3, failures=1))), **changes}
     try:
         operation = read_record(json.dumps(document).encode())
     except UnreadableRecord as unreadable:
@@ -169,14 +169,12 @@ def test_fields_of_a_newer_version_are_carried_through_unharmed() -> None:
     newer = {**json.loads(write_record(new_operation())), "healthTimeout": {"at": [1, 2]}, "lane": "fast"}
     operation = read_record(json.dumps(newer).encode())
     assert operation.extra == {"healthTimeout": {"at": [1, 2]}, "lane": "fast"}
-    again = json.loads(write_record(replace(operation, revision=4)))
+    again = json.loads(write_record(replace(operation, number=4)))
     assert (again["healthTimeout"], again["lane"]) == ({"at": [1, 2]}, "fast")
 
 
 def test_no_field_of_a_newer_version_overrides_one_that_is_known() -> None:
-    assert (
-        json.loads(write_record(new_operation(extra={"schemaVersion": 2, "revision": 5}, revision=1)))["revision"] == 1
-    )
+    assert json.loads(write_record(new_operation(extra={"schemaVersion": 2, "number": 5}, number=1)))["number"] == 1
     assert json.loads(write_record(new_operation(extra={"schemaVersion": 2})))["schemaVersion"] == 1
 
 
@@ -229,40 +227,38 @@ def test_the_next_poll_of_an_operation_that_nothing_happened_to_is_written_as_it
     operation: Operation, extra: dict[str, Any]
 ) -> None:
     body = write_record(replace(operation, extra=extra))
-    following = read_record(body).with_next_revision()
-    assert read_record(write_record(following)) == replace(operation, extra=extra, revision=operation.revision + 1)
-    assert write_record(following).rpartition(b'"revision"')[0] == body.rpartition(b'"revision"')[0]
+    following = read_record(body).with_next_number()
+    assert read_record(write_record(following)) == replace(operation, extra=extra, number=operation.number + 1)
+    assert write_record(following).rpartition(b'"number"')[0] == body.rpartition(b'"number"')[0]
 
 
 @settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS, OPERATIONS)
 def test_of_an_operation_that_changed_nothing_is_written_as_it_came(before: Operation, after: Operation) -> None:
-    changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "revision"}
+    changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "number"}
     changed = replace(read_record(write_record(before)), **changes)
-    assert read_record(write_record(changed.with_next_revision())) == replace(after, revision=before.revision + 1)
+    assert read_record(write_record(changed.with_next_number())) == replace(after, number=before.number + 1)
 
 
 def test_fields_that_a_newer_version_put_into_a_call_are_still_there_after_a_poll() -> None:
-    newer = json.loads(write_record(new_operation(revision=0, calls=(Call(("0",), OPERATION_URL),))))
+    newer = json.loads(write_record(new_operation(number=0, calls=(Call(("0",), OPERATION_URL),))))
     newer["calls"][0]["priority"] = "low"
     body = json.dumps(newer, separators=(",", ":")).encode()
-    assert json.loads(write_record(read_record(body).with_next_revision())) == {**newer, "revision": 1}
+    assert json.loads(write_record(read_record(body).with_next_number())) == {**newer, "number": 1}
 
 
 def test_a_record_that_numbers_its_poll_twice_is_followed_by_a_higher_number() -> None:
-    first, last = (write_record(new_operation(revision=number)) for number in (3, 9))
+    first, last = (write_record(new_operation(number=number)) for number in (3, 9))
     twice = first[:-1] + last[last.rindex(b",") :]
-    assert twice.endswith(b',"revision":3,"revision":9}')
-    assert read_record(write_record(read_record(twice).with_next_revision())).revision == 10
+    assert twice.endswith(b',"number":3,"number":9}')
+    assert read_record(write_record(read_record(twice).with_next_number())).number == 10
 
 
 @pytest.mark.parametrize(
     "ending",
-    [b',"revision":3 }', b',"revision":3}\n', b',"revision": 3}', b',"revision":-1}', b',"revision":3,"lane":1}'],
+    [b',"number":3 }', b',"number":3}\n', b',"number": 3}', b',"number":-1}', b',"number":3,"lane":1}'],
 )
 def test_a_record_that_others_wrote_is_followed_by_one_that_says_the_same(ending: bytes) -> None:
-    body = write_record(new_operation(revision=3, failures=2)).removesuffix(b',"revision":3}') + ending
+    body = write_record(new_operation(number=3, failures=2)).removesuffix(b',"number":3}') + ending
     operation = read_record(body)
-    assert read_record(write_record(operation.with_next_revision())) == replace(
-        operation, revision=operation.revision + 1
-    )
+    assert read_record(write_record(operation.with_next_number())) == replace(operation, number=operation.number + 1)
