@@ -54,7 +54,7 @@ class Queue:
         self._token = 0
         self.active: dict[int, Message] = {}
         self.scheduled: dict[int, Message] = {}
-        self.dropped = 0
+        self._earliest = float("inf")
         self.changed: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
@@ -77,7 +77,6 @@ class Queue:
         if self._window is not None and message_id is not None:
             seen = self._seen.get(message_id)
             if seen is not None and now - seen < self._window:
-                self.dropped += 1
                 return self._number, None
             self._seen[message_id] = now
         message = Message(
@@ -85,6 +84,7 @@ class Queue:
         )
         if due is not None and due > now:
             self.scheduled[message.number] = message
+            self._earliest = min(self._earliest, due)
         elif due is not None:
             # Scheduled for a time that is over: it is enqueued at once, and that gives it another number, too.
             self._number += 1
@@ -103,7 +103,9 @@ class Queue:
         """Lock what is available, in the order of its numbers."""
         now = self._clock()
         self._expire()
-        taken = []
+        taken: list[Message] = []
+        if not self.active:
+            return taken
         for message in sorted(self.active.values(), key=lambda each: each.number):
             if len(taken) == most:
                 break
@@ -162,9 +164,10 @@ class Queue:
     def next_available(self) -> float | None:
         """When something can be taken next: perhaps in the past."""
         self._mature()
-        times = [each.locked_until for each in self.active.values()]
-        times += [each.due or 0.0 for each in self.scheduled.values()]
-        return min(times, default=None)
+        earliest = self._earliest
+        for message in self.active.values():
+            earliest = min(earliest, message.locked_until)
+        return earliest if earliest != float("inf") else None
 
     def peek(self, start: int, most: int) -> list[Message]:
         """Scheduled and active messages from a number on, in the order of their numbers."""
@@ -182,6 +185,8 @@ class Queue:
 
     def _mature(self) -> None:
         now = self._clock()
+        if now < self._earliest:
+            return
         ready = [each for each in self.scheduled.values() if (each.due or 0.0) <= now]
         for message in sorted(ready, key=lambda each: (each.due or 0.0, each.number)):
             del self.scheduled[message.number]
@@ -189,6 +194,7 @@ class Queue:
             message.number = self._number
             message.enqueued_at = message.due or now
             self.active[message.number] = message
+        self._earliest = min((each.due or 0.0 for each in self.scheduled.values()), default=float("inf"))
 
     def _expire(self) -> None:
         self._mature()

@@ -16,14 +16,15 @@ from tests.simulation.worker import SimulatedWorker
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-TICK, DEAD_LETTERS = 30.0, 300.0
+TICK, DEAD_LETTERS, PAUSE = 30.0, 300.0, 5.0
 
 
 class Alarm:
-    """Rings at the first multiple of `period` (and `offset`) at which one of the queues has something to be taken."""
+    """Rings at the first multiple of `period` (and `offset`) at which one of the queues has something to be taken.
+    `ring` is false where nobody is there to take it."""
 
     def __init__(
-        self, world: World, queues: tuple[Queue, ...], period: float, offset: float, ring: Callable[[], None]
+        self, world: World, queues: tuple[Queue, ...], period: float, offset: float, ring: Callable[[], bool]
     ) -> None:
         self._world = world
         self._queues = queues
@@ -54,7 +55,11 @@ class Alarm:
         self._at = self._timer = None
         now = self._world.loop.time()
         if any((at := queue.next_available()) is not None and at <= now for queue in self._queues):
-            self._ring()
+            if not self._ring():
+                # Nobody is there, for now.
+                self._at = now + PAUSE
+                self._timer = self._world.loop.call_at(self._at, self._due, context=self._world.context())
+                return
         self.plan()
 
 
@@ -67,28 +72,28 @@ class Triggers:
         Alarm(world, (world.operations,), TICK, 0.0, self._tick)
         Alarm(world, (world.dead_requests, world.dead_operations), DEAD_LETTERS, 15.0, self._read_dead_letters)
 
-    def _request(self) -> None:
+    def _request(self) -> bool:
         world = self._world
-        if world.is_out("requests"):
-            return
+        if world.is_out("requests") or not world.processes:
+            return False
         for message in world.requests.take(16):
             worker = world.someone()
-            if worker is None:
-                world.requests.lose(message, counted=False)
-                return
             if message.deliveries > 1:
                 world.note("redelivered request")
             self._spawn(worker, worker.receive(message, message.token))
+        return True
 
-    def _tick(self) -> None:
+    def _tick(self) -> bool:
         for worker in self._world.some():
             self._world.note("tick")
             self._spawn(worker, worker.poll())
+        return True
 
-    def _read_dead_letters(self) -> None:
+    def _read_dead_letters(self) -> bool:
         self._world.note("dead letters read")
         for worker in self._world.some():
             self._spawn(worker, worker.read_dead_letters())
+        return True
 
     def _spawn(self, worker: SimulatedWorker, work: Coroutine[Any, Any, None]) -> None:
         self._world.loop.create_task(work, context=worker.process.context.copy())

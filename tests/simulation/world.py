@@ -196,9 +196,9 @@ class World:
         self.processes = [each for each in self.processes if each.process is not process]
         self.later(self._draw.uniform(1, 400), self.start, process.ahead)
 
-    def someone(self) -> SimulatedWorker | None:
-        """A worker whose process lives, if any does."""
-        return self._draw.choice(self.processes) if self.processes else None
+    def someone(self) -> SimulatedWorker:
+        """A worker whose process lives."""
+        return self._draw.choice(self.processes)
 
     def some(self) -> list[SimulatedWorker]:
         """Those in which a timer rings: one, or more."""
