@@ -18,6 +18,7 @@ from maintenance.domain.observations import (
     Failed,
     Reading,
     Refused,
+    Running,
     Submission,
     Throttled,
     Unreadable,
@@ -119,7 +120,7 @@ class Arm:
             reading = estate.poll(call.url or "")
             if fault is None:
                 return reading
-            running = not hasattr(reading, "error") and type(reading).__name__ == "Running"
+            running = isinstance(reading, Running)
             match fault.effect:
                 case "throttle":
                     reading = Throttled(SIMULATED, timedelta(seconds=100))
@@ -141,9 +142,13 @@ class Arm:
             return reading
 
         try:
-            return await self._process.call_with_fault("poll", "arm", effect, _timeout)
+            reading = await self._process.call_with_fault("poll", "arm", effect, _timeout)
         except TransientError:
             return Unreadable(SIMULATED)
+        operation = RUN.get()
+        if isinstance(reading, Failed) and operation is not None:
+            self._world.promises.told_failed(operation)
+        return reading
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         estate = self._world.estate(scale_set)

@@ -150,6 +150,9 @@ class Loop(asyncio.BaseEventLoop):
         finally:
             asyncio._set_running_loop(None)
         for task in self._tasks:
+            if not task.done():
+                # Its process died before it took its first step.
+                task.get_coro().close()  # type: ignore[union-attr]
             if task.done() and not task.cancelled():
                 task.exception()
             task._log_destroy_pending = False  # type: ignore[attr-defined]

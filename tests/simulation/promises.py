@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 # S4: the greatest age of a look; what is sent is sent at once after it. A second for rounding.
 LOOK = 61.0
-# S4: how soon a run that waits meets a cancellation, and how long its end then takes.
-MEETS = 15 * 60.0
+# S4: how soon a run that waits meets a cancellation, and what ticks and calls take until its end is published.
+MEETS = 15 * 60.0 + 150.0
+# Whose call was sent so lately may have to be judged first; what went wrong so lately may hold things up.
+IN_DOUBT = 30 * 60.0
+IN_PEACE = 60 * 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,17 @@ class Run:
     ended_at: float | None = None
     answered_at: float | None = None
     buried: bool = False
+    # S4: when it must have ended, as it was canceled while it waited.
+    ends_by: float | None = None
     limit: float | None = None
     # Calls that named an instance: all, and those that ARM took.
     asked: Counter[str] = field(default_factory=Counter)
+    asked_at: float | None = None
     taken: Counter[str] = field(default_factory=Counter)
     fates: dict[str, str] = field(default_factory=dict)
     by_others: set[str] = field(default_factory=set)
+    # ARM called one of its calls failed: then only positive proof counts.
+    told_failed: bool = False
 
 
 class Promises:
@@ -94,6 +102,7 @@ class Promises:
             if run.taken[name.lower()]:
                 self.break_("S1", f"{name} is posted again for run {operation.run_id[:6]}, and ARM had taken it")
             run.asked[name.lower()] += 1
+        run.asked_at = now
         if run.ended_at is not None:
             self.break_("S3", f"run {operation.run_id[:6]} posts after its end was published")
         if run.message is not None and run.message.kind == "dry":
@@ -162,6 +171,7 @@ class Promises:
         answers = kind == "accepted" and event.data.get("cancels") is not None
         if answers and run.answered_at is None:
             run.answered_at = world.loop.time()
+            self._answered(run)
         if kind == "ended" or answers:
             run.ends[event.event_id] = body
             if len(run.ends) > 1:
@@ -170,6 +180,26 @@ class Promises:
                 run.ended_at = world.loop.time()
                 run.end_data, run.end_type = dict(event.data), event.type
                 self._check_end(run_id, run)
+                if run.ends_by is not None and run.ended_at > run.ends_by and world.trouble_until < run.ends_by - IN_PEACE:
+                    self.break_("S4", f"run {run_id[:6]} was canceled while it waited, and met it too late")
+
+    def _answered(self, cancellation: Run) -> None:
+        """A cancellation is answered: whom does it find in which phase?"""
+        world = self._world
+        now = world.loop.time()
+        for run_id, run in self.runs.items():
+            document = run.message.document if run.message else b""
+            if isinstance(document, bytes) or not self._names(cancellation, document, run.enqueued_at):
+                continue
+            if run.ended_at is not None:
+                world.note("canceled after its end")
+            elif any(left[run_id] for left in self._at_work.values()):
+                world.note("canceled at work")
+            elif run.asked_at is not None and now < run.asked_at + IN_DOUBT:
+                world.note("canceled in doubt")
+            else:
+                world.note("canceled between waves" if run.taken else "canceled while waiting")
+                run.ends_by = now + MEETS
 
     # ------------------------------------------------------------------ what an end says
 
@@ -200,7 +230,7 @@ class Promises:
                 wrong = f"is told as Completed, and truly: {fate or 'not maintained for it'}"
             case "Failed" if not run.asked[name]:
                 wrong = "is told as Failed, and nobody tried"
-            case "Failed" if fate in DONE:
+            case "Failed" if fate == "completed" or (fate in DONE and not run.told_failed):
                 wrong = f"is told as Failed, and was {fate}"
             case "NotAttempted" | "Skipped" | "AlreadyCompleted" | "WouldMaintain" if taken:
                 wrong = f"is told as {outcome}, and ARM took it"
@@ -208,6 +238,10 @@ class Promises:
                 wrong = "is told as NotFound, and ARM took it"
         if wrong:
             self.break_("S6", f"{name} of run {run_id[:6]} {wrong}")
+
+    def told_failed(self, operation: Operation) -> None:
+        """ARM said that a call had failed."""
+        self.run(operation.run_id).told_failed = True
 
     def others_maintained(self, name: str) -> None:
         """Somebody else did it. Where a call of ours is in doubt, nobody can tell the difference."""

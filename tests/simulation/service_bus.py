@@ -33,7 +33,7 @@ class Message:
 
 class Queue:
     """`window`: of duplicate detection, None for none. `changed` is called whenever something may have become available
-    at another time."""
+    at another time, `buried` with what goes into the dead-letter queue."""
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Queue:
         self.scheduled: dict[int, Message] = {}
         self._earliest = float("inf")
         self.changed: Callable[[], None] = lambda: None
+        self.buried: Callable[[Message], None] = lambda message: None
 
     def __len__(self) -> int:
         return len(self.active) + len(self.scheduled)
@@ -159,6 +160,7 @@ class Queue:
         message.locked_until, message.token, message.deliveries = -1.0, 0, 0
         message.dead_reason = reason
         self.dead.active[message.number] = message
+        self.buried(message)
         self.dead.changed()
 
     def next_available(self) -> float | None:

@@ -9,6 +9,7 @@ from azure.servicebus.aio import ServiceBusClient
 
 from maintenance.alerts.messages import REQUEST
 from maintenance.arm.throttling import ThrottlingGateway
+from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Operation
 from maintenance.domain.resources import Scope
@@ -32,11 +33,19 @@ SETTINGS = Settings(service_bus=ServiceBusConnection(), allowed_scopes=(Scope(SU
 class WatchedRunner(Runner):
     """The product's, and the calls that it makes know on whose account they are made."""
 
+    process: Process
+
     async def run(
         self, operation: Operation, *, redelivered: bool, settle: Settle, views: InstanceViews
     ) -> Continue | Done | LeaveToJudge:
         RUN.set(operation)
-        return await super().run(operation, redelivered=redelivered, settle=settle, views=views)
+        tell, name = self.process.world.tell, f"{operation.phase.value} s{operation.number} of run {operation.run_id[:6]}"
+        tell("  {} delivers {}{}", self.process, name, " again" if redelivered else "")
+        result = await super().run(operation, redelivered=redelivered, settle=settle, views=views)
+        if isinstance(result, Continue):
+            followed, due = result.operation, result.due.strftime("%d %H:%M:%S")
+            tell("  {} decides after {}: {}, due {}", self.process, name, followed.describe(), due)
+        return result
 
 
 class SimulatedWorker:
@@ -56,6 +65,7 @@ class SimulatedWorker:
             wait_for_lease=settings.wait_for_lease,
         )
         runner = WatchedRunner(arm, bus, coordination, rules, now=process.now, monotonic=process.monotonic)
+        runner.process = process
         self._handler = RequestHandler(bus, coordination, settings, work_off=self._work_off, now=process.now)
         intake = {REQUEST: self._handler.handle_delivery}
         self._poller = Poller(runner, bus, settings, intake=intake, now=process.now, monotonic=process.monotonic)
@@ -100,6 +110,12 @@ class SimulatedWorker:
     async def _guard(self, name: str, work: object) -> None:
         try:
             await work  # type: ignore[misc]
+        except BusUnavailable:
+            self._world.note(f"{name}: ended by Service Bus")
+        except BaseExceptionGroup as group:
+            if group.split(BusUnavailable)[1] is not None:
+                self._world.promises.break_("unexpected", f"{name} raises {group!r}")
+            self._world.note(f"{name}: raised a group of errors of Service Bus's")
         except Exception as error:
             self._world.promises.break_("unexpected", f"{name} raises {error!r}")
 

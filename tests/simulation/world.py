@@ -50,6 +50,9 @@ class World:
         self.operations = Queue("operations", clock, max_deliveries=most, dead=self.dead_operations)
         self.coordination = Queue("coordination", clock)
         self.promises = Promises(self)
+        self.requests.buried = self.operations.buried = self._buried
+        # When the last thing went wrong, or is over.
+        self.trouble_until = 0.0
         self._estates = {
             each.scale_set.key: Estate(each, self.loop, random.Random(plan.seed * 7 + 3), _Watch(self, each.scale_set.key))
             for each in plan.sets
@@ -95,6 +98,11 @@ class World:
     def met(self, fault: Fault, process: Process) -> None:
         self.note(f"fault {fault.point}: {fault.effect}")
         self.tell("FAULT {}, in {}", fault, process)
+        self.troubled(fault.seconds)
+
+    def troubled(self, seconds: float) -> None:
+        """Something goes wrong, for so long."""
+        self.trouble_until = max(self.trouble_until, self.loop.time() + seconds)
 
     # ------------------------------------------------------------------ chance
 
@@ -114,11 +122,14 @@ class World:
     def views(self, estate: Estate) -> list[Instance]:
         lag, mode = self.plan.knobs.lag, self._draw.random()
         if not lag or mode < 0.3:
-            return estate.views(0.0, each=False)
+            shown = estate.views(0.0, each=False)
+            self.tell("  views: {}", Shown(shown))
+            return shown
         self.note("lagging views")
         shown = estate.views(lag if mode < 0.5 else lag * self._draw.random(), each=mode > 0.7)
         if self.plan.knobs.letter_case and estate.plan.flexible:
             shown = [replace(each, instance_id=each.instance_id.upper()) for each in shown]
+        self.tell("  views that lag: {}", Shown(shown))
         return shown
 
     def without_some_views(self, shown: list[Instance]) -> list[Instance]:
@@ -158,6 +169,7 @@ class World:
 
     def take_down(self, point: str, seconds: float) -> None:
         entity = DOWN.get(point, point)
+        self.troubled(seconds)
         self._down[entity] = max(self._down.get(entity, 0.0), self.loop.time() + seconds)
 
     def mishap(self, queue: Queue, taken: list[Message], fault: Fault | None) -> None:
@@ -167,6 +179,7 @@ class World:
         message = self._draw.choice(taken)
         self.note(f"fault {fault.point}: {fault.effect}")
         self.tell("FAULT {}: {}", fault, message.message_id)
+        self.troubled(fault.seconds)
         if fault.effect == "dead-letter":
             self.later(fault.seconds, self._bury, queue, message, message.token)
         else:
@@ -228,6 +241,14 @@ class World:
         self.tell("{} {} is sent: run {}: {}", plan.kind, plan.message_id, run_id[:6], plan.document)
         self.promises.enqueued(run_id, plan, message.enqueued_at)
 
+    def _buried(self, message: Message) -> None:
+        self.note("dead letter")
+        self.tell("dead letter: {}", message.message_id)
+        self.troubled(0.0)
+        run = self.promises.runs.get(RUN_ID(message.number, moment_of(message.enqueued_at)))
+        if run is not None:
+            run.buried = True
+
     def _happen(self, happening: Happening) -> None:
         estate = self._estates[self.plan.sets[happening.place].scale_set.key]
         machine: Machine = list(estate.machines.values())[happening.machine]
@@ -257,6 +278,18 @@ class World:
                 self.take_down("arm", happening.lasts)
 
 
+class Shown:
+    """Instance views in a few words."""
+
+    def __init__(self, views: list[Instance]) -> None:
+        self._views = views
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{each.instance_id} {each.state.value}{' (down)' if each.is_down else ''}" for each in self._views
+        )
+
+
 class _Watch:
     """Tells the promises of what a scale set does."""
 
@@ -280,10 +313,14 @@ class _Errors(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._world.tell("log: {}", record.getMessage())
-        if "unexpectedly" in str(record.msg):
+        if LATE_PLANNER in record.getMessage():
+            # Its lease's id is used up, so it never sees its lease; another has completed its record.
+            self._world.note("late planner gave up")
+        elif "unexpectedly" in str(record.msg):
             self._world.promises.break_("unexpected", record.getMessage())
 
 
+LATE_PLANNER = "RuntimeError at runner.py"
 # As it stands before any mutation.
 RUN_ID = message_ids.run
 
