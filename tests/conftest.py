@@ -9,33 +9,33 @@ import pytest
 import pytest_asyncio
 
 from sandbox.resource_manager import seed_example
-from tests.support.environment import DURATION, Estate, Running, estate, running
-from tests.support.secret_scanner import SECRECY
+from tests.support.environment import DURATION, Environment, Running, environment, running
+from tests.support.secret_scanner import SECRET_SCANNER
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _all_is_heard() -> Iterator[None]:
-    """All of the worker's log is listened to, and of the libraries' what the worker lets through."""
+def _scan_logs() -> Iterator[None]:
+    """Scan the worker's log at every level, and the libraries' logs at the levels that the worker lets through."""
     levels = {"maintenance": logging.DEBUG, "azure": logging.WARNING, "httpx": logging.WARNING}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-    logging.getLogger().addHandler(SECRECY)
+    logging.getLogger().addHandler(SECRET_SCANNER)
     yield
-    logging.getLogger().removeHandler(SECRECY)
-    # What came after the last test: its module's services were closed.
-    assert SECRECY.leaks() == []
+    logging.getLogger().removeHandler(SECRET_SCANNER)
+    # Logged after the last test, when its module's services were closed.
+    assert SECRET_SCANNER.leaks() == []
 
 
 @pytest.fixture(autouse=True)
-def _nothing_secret_is_told() -> Iterator[None]:
+def _no_secret_leaks() -> Iterator[None]:
     yield
-    assert SECRECY.leaks() == []
+    assert SECRET_SCANNER.leaks() == []
 
 
 @pytest.fixture
-def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Estate]:
-    """An estate of its own, with this process having its managed identity."""
-    with estate() as services:
+def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
+    """An environment of its own, whose managed identity this process has."""
+    with environment() as services:
         for name, value in services.identity.environment.items():
             monkeypatch.setenv(name, value)
         yield services
@@ -43,8 +43,8 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Estate]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_job() -> AsyncIterator[Running]:
-    """One worker for all tests of a module: the SDK takes seconds to open and close its links."""
-    with estate() as services, pytest.MonkeyPatch.context() as patch:
+    """One worker for all tests of a module, since the SDK takes seconds to open and close its links."""
+    with environment() as services, pytest.MonkeyPatch.context() as patch:
         for name, value in services.identity.environment.items():
             patch.setenv(name, value)
         async with running(services) as job:
@@ -53,8 +53,8 @@ async def shared_job() -> AsyncIterator[Running]:
 
 @pytest.fixture
 def job(shared_job: Running) -> Running:
-    """The module's worker, its estate as new. Needs a pytestmark of asyncio(loop_scope="module")."""
-    services = shared_job.estate
+    """The module's worker, its environment reset. Needs a pytestmark of asyncio(loop_scope="module")."""
+    services = shared_job.environment
     services.arm.reset()
     seed_example(services.arm, duration=DURATION)
     services.events.clear()

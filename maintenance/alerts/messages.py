@@ -86,10 +86,10 @@ def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRu
     return Record(request_id, json.dumps(document).encode(), None, REQUEST, correlation_id=f"alert-{origin}")
 
 
-def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet], rules: AlertRules) -> Record:
+def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet], rules: AlertRules | None = None) -> Record:
     """A part of a discovery: as many scale sets as are looked at in one delivery."""
     part = replace(discovery, regions=None, scale_sets=tuple(scale_sets))
-    return to_discovery_record(part, rules)
+    return to_discovery_record(part, rules or AlertRules())
 
 
 def to_discovery_record(discovery: Discovery, rules: AlertRules, due: datetime | None = None) -> Record:

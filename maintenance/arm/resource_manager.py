@@ -135,7 +135,7 @@ class ResourceManager:
         return reading
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
-        """Whether the scale set has Flexible orchestration. Raises ArmError: ThrottledError, TransientError, or RefusedError."""
+        """Whether the scale set has Flexible orchestration. Raises ThrottledError, TransientError or RefusedError."""
         url = f"{self._endpoint}{scale_set.resource_id}?api-version={API_VERSION}"
         document = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set.resource_id)
         properties = document.get("properties")

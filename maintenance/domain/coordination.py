@@ -16,6 +16,8 @@ from maintenance.domain import message_ids
 
 # A marker outlasts every run that it can concern: 35 days ahead is the furthest that a request may reach.
 MARKER_LASTS = timedelta(days=36)
+# A request and its cancellation, sent at the same time by two senders, may arrive in either order.
+MARKER_REACHES = timedelta(minutes=2)
 # Past the deadline a run still reads how its last wave ended, and publishes that.
 LEASE_OUTLASTS_DEADLINE = timedelta(hours=6)
 # What is further ahead than any entry of this app's is passed over, whoever wrote it.
@@ -44,7 +46,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancellationMarker:
-    """The requests of this id for this scale set that were enqueued before `enqueued_at` are canceled."""
+    """The requests of this id for this scale set that were enqueued before `enqueued_at`, or `MARKER_REACHES` after it
+    at the latest, are canceled."""
 
     run_id: str
     request_id: str
@@ -81,20 +84,21 @@ def cancellation(
         if (
             isinstance(each, CancellationMarker)
             and (each.scale_set, each.request_id) == (scale_set, request_id)
-            and each.enqueued_at >= enqueued_at
+            and each.enqueued_at + MARKER_REACHES >= enqueued_at
         ):
             return each
     return None
 
 
 def write_entry(entry: Entry) -> bytes:
-    """The entry as JSON; `until` is the message's own due time."""
+    """The entry as JSON. `until` is there for people: only the message's own due time is read back."""
     document: dict[str, object] = {
         "schemaVersion": 1,
         "kind": kind_of(entry),
         "runId": entry.run_id,
         "requestId": entry.request_id,
         "scaleSet": entry.scale_set,
+        "until": entry.until.isoformat(),
     }
     if isinstance(entry, Lease):
         document["content"] = entry.content

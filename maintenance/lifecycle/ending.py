@@ -12,6 +12,7 @@ from maintenance.domain.instances import select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Owed, Phase, Result, Status
 from maintenance.lifecycle.actions import Action, Continue, Done, Looked, Read, ReleaseLease, Rules
+from maintenance.lifecycle.verdicts import has_recovered, is_changed
 
 UNAUTHORIZED_ATTEMPTS = 3
 MAX_STRIKES = 3
@@ -23,7 +24,10 @@ def proceed(operation: Operation, now: datetime, due: datetime | None = None) ->
 
 
 def wait(rules: Rules, operation: Operation, now: datetime, due: datetime) -> Continue:
-    """The next record, due then, at the deadline or after one slice: what waits is never woken, so it looks again."""
+    """The next record, due then, at the deadline or after one slice: what waits is never woken, so it looks again, and
+    does nothing else before `due`."""
+    if due > now + rules.timing.slice:
+        operation = replace(operation, resume_at=due)
     return proceed(operation, now, min(due, now + rules.timing.slice, max(operation.deadline, now)))
 
 
@@ -71,7 +75,10 @@ def end(operation: Operation, now: datetime, status: Status | None = None) -> Co
         status=status,
         error=error,
         ended_at=now,
-        at_work=bool(in_doubt) or _whole_set_in_doubt(operation),
+        at_work=bool(in_doubt)
+        or in_doubt_by_outcome(operation)
+        or _whole_set_in_doubt(operation)
+        or (operation.phase is Phase.TRACK and operation.recovering_since is not None),
         failures=0,
     )
     return proceed(ended, now)
@@ -138,37 +145,51 @@ def deliver_end(rules: Rules, operation: Operation, now: datetime) -> Action:
     if operation.dry_run:
         return Done(operation)
     if operation.at_work:
-        return _rest(rules, operation, now, now + rules.timing.slice)
+        soon = operation.recovering_since is not None
+        return _rest(rules, operation, now, rules.timing.next_read(now) if soon else now + rules.timing.slice)
     return ReleaseLease(operation)
 
 
 def deliver_rest(rules: Rules, operation: Operation, now: datetime) -> Action:
     """Release the lease once nothing is at work, at the latest when it runs out."""
-    if not operation.at_work or now >= operation.deadline + LEASE_OUTLASTS_DEADLINE or not rules.views:
+    if not operation.at_work or now >= operation.deadline + LEASE_OUTLASTS_DEADLINE:
         return ReleaseLease(operation)
+    if not rules.views:
+        return _rest(rules, operation, now, now + rules.timing.slice)
     return Read(operation, views=True, coordination=False)
 
 
 def judge_rest(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
-    """Whether the views show that nothing of the batch can be at work any more."""
+    """Whether the views show that nothing of the batch can be at work any more, or down because of it."""
     found, missing = select(looked.instances or (), operation.batch)
-    at_rest = all(
-        instance_id in missing
-        or (
-            (instance := found[instance_id]).reported
-            and instance.provisioning != "updating"
-            and instance.baseline != operation.baseline.get(instance_id)
-        )
-        for instance_id in operation.batch
-    )
-    if at_rest and operation.batch:
+    patient = operation.recovering_since is None or now < operation.recovering_since + operation.rollout.health_timeout
+
+    def rests(instance_id: str) -> bool:
+        if instance_id in missing:
+            return True
+        instance, baseline = found[instance_id], operation.baseline.get(instance_id)
+        if not instance.reported or instance.provisioning == "updating":
+            return False
+        outcome = operation.outcomes.get(instance_id)
+        if outcome is not None and outcome.result not in (Result.COMPLETED, Result.UNKNOWN):
+            return True
+        if is_changed(instance, baseline) is False:
+            return False
+        return not patient or has_recovered(instance, baseline)
+
+    if operation.batch and all(rests(instance_id) for instance_id in operation.batch):
         return ReleaseLease(operation)
-    return _rest(rules, operation, now, now + rules.timing.slice)
+    return _rest(
+        rules,
+        operation,
+        now,
+        rules.timing.next_read(now) if operation.recovering_since is not None else now + rules.timing.slice,
+    )
 
 
 def after_release(rules: Rules, operation: Operation, *, found: bool, now: datetime) -> Action:
     """A planner of this run may be late with its lease: where none was seen, look once more."""
-    if found or operation.phase is Phase.REST and not operation.at_work:
+    if found or (operation.phase is Phase.REST and not operation.at_work):
         return Done(operation)
     return _rest(rules, replace(operation, at_work=False), now, now + rules.timing.release_look)
 
@@ -190,6 +211,18 @@ def _in_doubt(operation: Operation) -> tuple[str, ...]:
     if operation.phase not in (Phase.JUDGE, Phase.TRACK):
         return ()
     return tuple(instance_id for instance_id in operation.batch if instance_id not in operation.outcomes)
+
+
+def in_doubt_by_outcome(operation: Operation) -> bool:
+    """Whether an instance is called unknown, and ARM never said that its operation ended: it may come to it still."""
+    if operation.phase not in (Phase.JUDGE, Phase.TRACK):
+        return False
+    doubtful = [call for call in operation.calls if call.ended in (None, "unknown", "unreported")]
+    return any(
+        outcome.result is Result.UNKNOWN and any(call.covers(instance_id) for call in doubtful)
+        for instance_id in operation.batch
+        if (outcome := operation.outcomes.get(instance_id)) is not None
+    )
 
 
 def _whole_set_in_doubt(operation: Operation) -> bool:

@@ -29,7 +29,9 @@ from maintenance.lifecycle.actions import (
 )
 
 
-def next_action(rules: Rules, operation: Operation, observation: Observation, now: datetime) -> Action:
+def next_action(  # noqa: PLR0912 - one table, to be read from top to bottom
+    rules: Rules, operation: Operation, observation: Observation, now: datetime
+) -> Action:
     """What the shell does next with the record that is being delivered, after it observed `observation`."""
     if (
         isinstance(observation, Delivered)
@@ -45,7 +47,7 @@ def next_action(rules: Rules, operation: Operation, observation: Observation, no
         case Phase.PLAN, Looked():
             return planning.plan(rules, operation, observation, now)
         case Phase.PLAN, LeaseTaken(looked=looked):
-            return planning.plan(rules, operation, looked, now)
+            return planning.plan(rules, operation, looked, now, lease_is_put=True)
         case Phase.POST, Delivered(redelivered=redelivered):
             return posting.deliver(rules, operation, now, redelivered=redelivered)
         case Phase.POST, Looked():

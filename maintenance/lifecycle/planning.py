@@ -23,8 +23,9 @@ def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
     return Read(operation, views=rules.views and not waiting, coordination=not operation.dry_run or waiting)
 
 
-def plan(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
-    """What was read before anything is posted: is something in the way, and what comes first?"""
+def plan(rules: Rules, operation: Operation, looked: Looked, now: datetime, *, lease_is_put: bool = False) -> Action:
+    """What was read before anything is posted: is something in the way, and what comes first? `lease_is_put`: the run's
+    lease was put up just before the coordination queue was read."""
     key = operation.scale_set.key
     marker = cancellation(looked.entries, key, operation.request_id, operation.requested_at)
     if marker is not None:
@@ -36,7 +37,7 @@ def plan(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> A
     if rules.views and looked.instances is None:
         return proceed(operation, now)
     if not rules.views:
-        return _plan_without_views(rules, operation, looked, now)
+        return _plan_without_views(rules, operation, looked, now, lease_is_put=lease_is_put)
     operation = replace(operation, flexible=looked.flexible)
     if not operation.planned:
         operation, problems = split_targets(operation, looked.instances or ())
@@ -48,24 +49,26 @@ def plan(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> A
         return end(operation.with_outcomes(would), now, Status.NOTHING_TO_DO)
     if not operation.waves:
         return end(operation, now)
-    if (way := _lease(rules, operation, looked, now)) is not None:
+    if (way := _lease(rules, operation, looked, now, lease_is_put=lease_is_put)) is not None:
         return way
     if operation.leased_at is None:
         operation = replace(operation, leased_at=now)
     return _choose(rules, operation, looked, now)
 
 
-def _plan_without_views(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+def _plan_without_views(
+    rules: Rules, operation: Operation, looked: Looked, now: datetime, *, lease_is_put: bool
+) -> Action:
     operation = replace(operation, planned=True, waves=operation.waves or (operation.targets or (),))
     if operation.dry_run:
         return end(operation, now, Status.NOTHING_TO_DO)
-    if (way := _lease(rules, operation, looked, now)) is not None:
+    if (way := _lease(rules, operation, looked, now, lease_is_put=lease_is_put)) is not None:
         return way
     batch = operation.targets or ()
     return proceed(replace(operation, phase=Phase.POST, batch=batch, leased_at=operation.leased_at or now), now)
 
 
-def _lease(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action | None:
+def _lease(rules: Rules, operation: Operation, looked: Looked, now: datetime, *, lease_is_put: bool) -> Action | None:
     """What to do about the lease of the scale set; None where this run holds it."""
     leases = leases_of(looked.entries, operation.scale_set.key)
     own = own_leases(leases, operation.run_id)
@@ -82,6 +85,9 @@ def _lease(rules: Rules, operation: Operation, looked: Looked, now: datetime) ->
         if operation.started_at is not None:
             lost = ErrorDetail("LeaseLost", "The run's lease of the scale set is gone; nothing more is started.")
             return end(replace(operation, error=lost), now)
+        if lease_is_put:
+            # Its id was used up by this run's end, or it does not show yet.
+            return retry(rules, operation, ErrorDetail("LeaseNotShown", "The run's lease does not show yet."), now)
         return TakeLease(operation, looked, operation.deadline + LEASE_OUTLASTS_DEADLINE)
     if holder is not None and holder.run_id != operation.run_id:
         message = f"Not started: request {holder.request_id} holds the lease of this scale set."
@@ -122,8 +128,7 @@ def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[
                 problems.append(Problem("instanceIds", instance.why, target))
     most = most_per_flexible_wave(found) if operation.flexible else None
     waves = split(standing, operation.rollout, most=most)
-    # From here on the waves and the outcomes name every target.
-    planned = replace(operation, planned=True, targets=None, waves=waves, outcomes=outcomes)
+    planned = replace(operation, planned=True, waves=waves, outcomes=outcomes)
     return planned, tuple(problems) if operation.reject_ineligible else ()
 
 

@@ -19,7 +19,7 @@ from maintenance.domain.observations import (
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
 from maintenance.lifecycle.actions import Action, Looked, Poll, Read, Rules
-from maintenance.lifecycle.ending import end, failed, proceed, time_out, wait
+from maintenance.lifecycle.ending import end, failed, in_doubt_by_outcome, proceed, time_out, wait
 from maintenance.lifecycle.verdicts import has_recovered, judge
 
 UNREPORTED = ErrorDetail(
@@ -28,6 +28,8 @@ UNREPORTED = ErrorDetail(
 
 
 def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
+    if operation.resume_at is not None and now < min(operation.resume_at, operation.deadline):
+        return wait(rules, operation, now, operation.resume_at)
     running = tuple(call for call in operation.calls if call.ended is None)
     if not running:
         return confirm(rules, operation, now)
@@ -123,9 +125,12 @@ def _recover(rules: Rules, operation: Operation, instances: Mapping[str, Instanc
         and (instance := instances.get(instance_id)) is not None
         and not has_recovered(instance, operation.baseline.get(instance_id))
     ]
-    if last or not unhealthy:
-        return close_batch(rules, operation, now)
+    if not unhealthy:
+        return close_batch(rules, replace(operation, recovering_since=None), now)
     since = operation.recovering_since or now
+    if last:
+        # The end need not wait for it, but the lease does.
+        return close_batch(rules, replace(operation, recovering_since=since), now)
     give_up = min(since + operation.rollout.health_timeout, operation.deadline)
     if now < give_up:
         due = min(rules.timing.next_read(now), give_up)
@@ -141,7 +146,7 @@ def close_batch(rules: Rules, operation: Operation, now: datetime) -> Action:
     """The batch is judged: the rest of its wave, the next wave, or the end."""
     canceled = any(call.ended == "canceled" for call in operation.calls)
     failures = operation.count(Result.FAILED, Result.UNKNOWN)
-    if canceled or failures > operation.rollout.max_failed_instances:
+    if canceled or failures > operation.rollout.max_failed_instances or in_doubt_by_outcome(operation):
         return end(operation, now, Status.CANCELED if canceled else None)
     cleared = replace(
         operation,

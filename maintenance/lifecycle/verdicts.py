@@ -43,8 +43,7 @@ def judge(operation: Operation, instances: Mapping[str, Instance], read_at: date
         instance = instances.get(instance_id)
         if instance is not None and instance.state is InstanceState.IN_PROGRESS and instance_id not in updating:
             updating.append(instance_id)
-        call = next((call for call in operation.calls if call.covers(instance_id)), None)
-        found = _judge_one(operation, call, instance_id, instance, read_at, timing)
+        found = _judge_one(operation, instance_id, instance, read_at=read_at, timing=timing)
         if isinstance(found, Outcome):
             settled[instance_id] = found
         elif found == "untouched":
@@ -56,12 +55,13 @@ def judge(operation: Operation, instances: Mapping[str, Instance], read_at: date
 
 def _judge_one(
     operation: Operation,
-    call: Call | None,
     instance_id: str,
     instance: Instance | None,
+    *,
     read_at: datetime,
     timing: Timing,
 ) -> Outcome | str:
+    call = next((call for call in operation.calls if call.covers(instance_id)), None)
     wave = operation.wave
     ended = call.ended if call else "unknown"
     final_at = operation.final_at or read_at
@@ -77,6 +77,9 @@ def _judge_one(
     baseline = operation.baseline.get(instance_id)
     was_updating = instance_id in operation.updating
     if instance.provisioning == "failed":
+        if ended is None or not (rested or _differs(instance, baseline)):
+            # It may have failed before, and the view may be from then.
+            return "pending"
         return Outcome(Result.FAILED, _account(call, instance, "its provisioning failed"), wave)
     if is_completed(instance, baseline, succeeded=ended == "succeeded", was_updating=was_updating):
         return Outcome(Result.COMPLETED, None if instance.maintenance else "no maintenance is planned any more", wave)
@@ -129,8 +132,11 @@ def is_changed(instance: Instance | None, baseline: Baseline | None) -> bool | N
 def has_recovered(instance: Instance, baseline: Baseline | None) -> bool:
     """Whether the instance is up again: healthy where an application health extension reports, else running.
 
-    One that was not running before maintenance cannot be asked for more now.
+    A view that shows it as before the maintenance is older than that, and says nothing. One that was not running before
+    maintenance cannot be asked for more now.
     """
+    if is_changed(instance, baseline) is False:
+        return False
     if instance.healthy is not None:
         return instance.healthy
     was_down = baseline is not None and baseline.power != "running"

@@ -23,7 +23,7 @@ class InstanceLister(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The instances of a scale set, asked for at `time`, which was `at` on the monotonic clock; or why there are none."""
+    """The instances of a scale set, asked for at `time` (`at` on the monotonic clock); or why there are none."""
 
     time: datetime
     at: float

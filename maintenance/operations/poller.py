@@ -1,4 +1,4 @@
-"""Works off what is due in the operations queue: publish what a record owes, run it, send its successor, complete it."""
+"""Works off what is due in the operations queue: publish what is owed, run it, send the successor, complete."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ from maintenance.operations.unreadable import pass_on
 
 logger = logging.getLogger(__name__)
 
-# What one receiver holds. All of a batch are begun at once, within `poll_concurrency`, so that each is done well
-# within the lock of 5 minutes: a poll and a listing take 45 s each at most, and a send is patient for 2 minutes.
-BATCH = 100
 # Once messages have come, more that are due come as fast: a tick need not end in waiting as long as it began.
 FURTHER_WAIT = 0.05  # seconds, at least
 FURTHER_WAITS = 2  # times as long as the last took
@@ -77,7 +74,7 @@ class Tick:
 
     views: InstanceViews
     stop_at: float
-    permits: asyncio.Semaphore
+    batch: int
     receivers: int = 0
     taken: int = 0
     persisted: int = 0
@@ -100,6 +97,7 @@ class _Unit:
     content: Operation | Reply | Record | None = None
     successor: Record | None = None
     completes: bool = False
+    left_to_judge: bool = False
 
     @property
     def owed(self) -> tuple[MaintenanceEvent, ...]:
@@ -143,7 +141,9 @@ class Poller:
         tick = Tick(
             views=self._runner.views(),
             stop_at=self._monotonic() + self._limits.tick_budget.total_seconds(),
-            permits=asyncio.Semaphore(self._limits.poll_concurrency),
+            # All that is held is begun at once, so that nothing waits for its turn while its lock runs: of the lock's
+            # 5 minutes a poll and a listing take 45 s each at most, and a send is patient for 2 minutes.
+            batch=max(self._limits.poll_concurrency // self._limits.poll_receivers, 1),
         )
         async with asyncio.TaskGroup() as group:
             self._add_receiver(group, tick)
@@ -177,40 +177,50 @@ class Poller:
             async with self._bus.operations() as deliveries:
                 wait = longest = self._limits.receive_wait.total_seconds()
                 while (asked := self._monotonic()) < tick.stop_at:
-                    batch = await deliveries.receive(BATCH, wait=wait)
+                    batch = await deliveries.receive(tick.batch, wait=wait)
                     if not batch:
                         return
-                    wait = min(longest, max(FURTHER_WAIT, FURTHER_WAITS * (self._monotonic() - asked)))
-                    if len(batch) == BATCH and tick.receivers < self._limits.poll_receivers:
+                    took = self._monotonic() - asked
+                    if len(batch) == tick.batch and tick.receivers < self._limits.poll_receivers:
                         self._add_receiver(group, tick)
                     tick.taken += len(batch)
-                    await self._work(deliveries, batch, tick)
+                    due_now = await self._work(deliveries, batch, tick)
+                    # What was just sent for now comes for sure.
+                    wait = longest if due_now else min(longest, max(FURTHER_WAIT, FURTHER_WAITS * took))
         except BusUnavailable as error:
             logger.error("Tick ended early, what it holds is redelivered: %s", error)
 
-    async def _work(self, deliveries: Deliveries, batch: Sequence[Delivery], tick: Tick) -> None:
+    async def _work(self, deliveries: Deliveries, batch: Sequence[Delivery], tick: Tick) -> bool:
+        """Deal with a batch; whether anything that follows is due at once."""
         units = [self._read(delivery, tick) for delivery in batch]
         published = await self._publish(units)
         finished: asyncio.Queue[_Unit] = asyncio.Queue()
-        waiting = iter(units)
 
-        async def work() -> None:
-            for unit in waiting:
-                await self._run(unit, deliveries, tick, published=published)
-                finished.put_nowait(unit)
+        async def work(unit: _Unit) -> None:
+            await self._run(unit, deliveries, tick, published=published)
+            finished.put_nowait(unit)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(units), self._limits.poll_concurrency)):
-                group.create_task(work())
-            left = len(units)
+            for unit in units:
+                group.create_task(work(unit))
+            left, failure = len(units), None
             while left:
                 # Settled as they are done: all that have finished by now, together.
                 done = [await finished.get()]
                 while not finished.empty():
                     done.append(finished.get_nowait())
                 left -= len(done)
-                await self._settle(deliveries, [unit for unit in done if unit.completes], tick)
-        tick.failed += sum(not unit.completes for unit in units)
+                try:
+                    await self._settle(deliveries, [unit for unit in done if unit.completes], tick)
+                except BusUnavailable as error:
+                    # What else is under way is not cut off: a POST may be among it.
+                    logger.error("%d messages are left to their lock: %s", len(done), error)
+                    failure = error
+        tick.failed += sum(not (unit.completes or unit.left_to_judge) for unit in units)
+        if failure is not None:
+            raise failure
+        now = self._now()
+        return any(unit.successor is not None and (unit.successor.due or now) <= now for unit in units)
 
     def _read(self, delivery: Delivery, tick: Tick) -> _Unit:
         if delivery.subject in self._intake:
@@ -245,22 +255,20 @@ class Poller:
         """One delivery. Where something fails unexpectedly the message is left to its lock, redelivered after it, and
         dead-lettered if that does not help; the other deliveries go on."""
         try:
-            async with tick.permits:
-                match unit.content:
-                    case Operation():
-                        await self._run_operation(unit, unit.content, deliveries, tick, published=published)
-                    case Reply():
-                        later = None
-                        if not published:
-                            again = replace(unit.content, number=unit.content.number + 1)
-                            later = to_reply_record(again, self._now() + RETRY_AFTER)
-                        unit.successor, unit.completes = later, True
-                    case Record():
-                        unit.successor, unit.completes = unit.content, True
-                    case None:
-                        if (intake := self._intake.get(unit.delivery.subject)) is not None:
-                            await intake(unit.delivery)
-                        unit.completes = True
+            match unit.content:
+                case Operation():
+                    await self._run_operation(unit, unit.content, deliveries, tick, published=published)
+                case Reply():
+                    if not published:
+                        again = replace(unit.content, number=unit.content.number + 1)
+                        unit.successor = to_reply_record(again, self._now() + RETRY_AFTER)
+                    unit.completes = True
+                case Record():
+                    unit.successor, unit.completes = unit.content, True
+                case None:
+                    if (intake := self._intake.get(unit.delivery.subject)) is not None:
+                        await intake(unit.delivery)
+                    unit.completes = True
         except BusUnavailable as error:
             logger.warning("Message %s is left to its lock: %s", unit.delivery.message_id, error)
         except Exception as error:
@@ -286,7 +294,11 @@ class Poller:
             return await deliveries.complete(unit.delivery)
 
         result = await self._runner.run(
-            operation, redelivered=unit.delivery.delivery_count > 1, settle=settle, views=tick.views
+            operation,
+            redelivered=unit.delivery.delivery_count > 1,
+            settle=settle,
+            views=tick.views,
+            enqueued_at=unit.delivery.enqueued_at,
         )
         match result:
             case Continue(operation=successor, due=due):
@@ -295,8 +307,7 @@ class Poller:
             case Done():
                 unit.completes = True
             case LeaveToJudge():
-                unit.completes = False
-                tick.failed -= 1
+                unit.left_to_judge = True
 
     async def _settle(self, deliveries: Deliveries, units: Sequence[_Unit], tick: Tick) -> None:
         """Send the successors, then complete what they follow. One that is too large must not hold up the others."""

@@ -121,16 +121,26 @@ class Runner:
         return InstanceViews(self._arm, max_age=max_age, now=self._now, monotonic=self._monotonic)
 
     async def run(
-        self, operation: Operation, *, redelivered: bool, settle: Settle, views: InstanceViews
+        self,
+        operation: Operation,
+        *,
+        redelivered: bool,
+        settle: Settle,
+        views: InstanceViews,
+        enqueued_at: datetime | None = None,
     ) -> Continue | Done | LeaveToJudge:
         """Perform actions until the delivery ends. `LeaveToJudge`: the message is completed, or is another's.
+
+        `enqueued_at` is Service Bus's time: where the worker's clock is behind it, that time counts. Otherwise what is
+        to come later would be due at once, again and again.
 
         Raises BusUnavailable where a record could not be sent: the message is then left to its lock.
         """
         observation: Observation = Delivered(redelivered)
         current = operation
         for _ in range(MAX_ACTIONS):
-            action = next_action(self._rules, current, observation, self._now())
+            now = self._now() if enqueued_at is None else max(self._now(), enqueued_at)
+            action = next_action(self._rules, current, observation, now)
             match action:
                 case Continue() | Done() | LeaveToJudge():
                     return action
@@ -272,7 +282,7 @@ class Runner:
     def _conclude(self, operation: Operation, observation: Observation) -> Continue | Done | LeaveToJudge:
         action = next_action(self._rules, operation, observation, self._now())
         if not isinstance(action, Continue | Done | LeaveToJudge):
-            raise AssertionError(f"{type(action).__name__} after a POST")
+            raise AssertionError(f"{type(action).__name__} after a POST")  # noqa: TRY004 - a bug of ours, not of a caller
         return action
 
     async def _post(

@@ -16,7 +16,7 @@ from maintenance.domain.coordination import MARKER_LASTS, CancellationMarker, En
 from maintenance.domain.errors import PolicyViolation, Problem, ProblemsError
 from maintenance.domain.messages import Delivery, Envelope, Record, read_document, trace_of
 from maintenance.domain.operation import Reply
-from maintenance.domain.redaction import redact
+from maintenance.domain.redaction import place_of, redact
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record, to_reply_record
 from maintenance.requests.policy import Policy, check_cancellation, check_request, deadline_of
@@ -79,7 +79,11 @@ class RequestHandler:
         record = await self.first_record(envelope)
         if record is not None:
             await self._bus.send([record])
-            await self._work_off()
+            try:
+                await self._work_off()
+            except Exception as error:
+                # The record is there, and the timer works it off: the message must not be delivered again for this.
+                logger.error("Working off what is due failed unexpectedly: %s", place_of(error))
 
     async def handle_delivery(self, delivery: Delivery) -> None:
         """A request that an alert led to, from the operations queue; it is worked off where it was received."""

@@ -48,7 +48,7 @@ def check_request(request: MaintenanceRequest, policy: Policy, now: datetime) ->
     for name, moment in (("notBefore", request.not_before), ("deadline", request.deadline)):
         if moment is not None and moment > now + FURTHEST_AHEAD:
             problems.append(Problem(name, "must be within 35 days", moment.isoformat()))
-    longest = (request.deadline or now + policy.default_deadline) - max(now, request.not_before or now)
+    longest = deadline_of(request, policy, now) - max(now, request.not_before or now)
     if rollout.pause_between_waves >= longest and rollout.limited:
         pause = str(rollout.pause_between_waves)
         problems.append(Problem("rollout.pauseBetweenWaves", "must be shorter than the time to the deadline", pause))

@@ -75,7 +75,10 @@ class Bus:
         except BaseException:
             await receiver.close()
             raise
-        self._idle.append(receiver)
+        if await receiver.rest():
+            self._idle.append(receiver)
+        else:
+            await receiver.close()
 
     @asynccontextmanager
     async def dead_requests(self) -> AsyncIterator[OperationsReceiver]:

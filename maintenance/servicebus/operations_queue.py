@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from azure.servicebus import ServiceBusReceivedMessage
@@ -23,7 +24,7 @@ SCHEDULED = b"x-opt-scheduled-enqueue-time"
 # How long a receiver's lock on its socket lasts: settling waits for it.
 SOCKET_TIMEOUT = 0.01
 # Where one message is due, others that are due too arrive within this time.
-MORE_WITHIN = 0.2
+MORE_WITHIN = 0.05
 
 
 class OperationsReceiver:
@@ -50,6 +51,8 @@ class OperationsReceiver:
                     )
         except SDK_ERRORS as error:
             raise BusUnavailable(f"receiving failed: {type(error).__name__}") from None
+        if messages:
+            _check_clock(messages[0])
         return [_delivery(message) for message in messages]
 
     async def send(self, records: Sequence[Record]) -> None:
@@ -74,10 +77,41 @@ class OperationsReceiver:
                 return False
         return True
 
+    async def rest(self) -> bool:
+        """Take back the credit that an idle link leaves with Service Bus, and release what came for it: otherwise the
+        next message due is locked for a receiver that nobody looks at, for as long as a lock lasts. False where that
+        failed.
+
+        It is what azure-servicebus 7.15 does itself when a receiver is closed; closing takes a second, and opening half
+        a second more.
+        """
+        try:
+            async with asyncio.timeout(self._call_timeout):
+                transport, handler = self._receiver._amqp_transport, self._receiver._handler
+                await transport.drain_and_release_messages_async(handler)  # type: ignore[no-untyped-call] # the SDK's own
+        except (*SDK_ERRORS, NotImplementedError) as error:
+            logger.debug("An idle receiver could not be drained: %s", type(error).__name__)
+            return False
+        return True
+
     async def close(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(close_quietly(self._receiver))
             group.create_task(self._sender.close())
+
+
+def _check_clock(message: ServiceBusReceivedMessage) -> None:
+    """The SDK compares locks with this machine's time (so not with a clock that is passed in): where that is ahead by a
+    lock's length, every lock counts as lost, nothing is completed, and so nothing is started."""
+    until = message.locked_until_utc
+    if until is not None and until <= (now := datetime.now(UTC)):
+        logger.error(
+            "Clock is ahead: message %s was locked until %s, and here it is %s. Nothing is completed or started until "
+            "the clock is right",
+            message.message_id,
+            until.isoformat(),
+            now.isoformat(),
+        )
 
 
 def to_message(record: Record) -> AmqpAnnotatedMessage:

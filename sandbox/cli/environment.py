@@ -28,6 +28,10 @@ def worker_environment(
         "POLL_SCHEDULE": "*/2 * * * * *",
         "MAINTENANCE_MIN_POLL_INTERVAL": "PT2S",
         "MAINTENANCE_DEFAULT_POLL_INTERVAL": "PT2S",
+        # Here nothing is slow, no view lags and no clock differs.
+        "MAINTENANCE_SETTLE_TIME": "PT20S",
+        "MAINTENANCE_VIEW_LAG": "PT2S",
+        "MAINTENANCE_LEASE_WAIT": "PT4S",
         "ARM_ENDPOINT": arm_endpoint,
         "MAINTENANCE_ALLOWED_SCOPES": f"/subscriptions/{EXAMPLE_SUBSCRIPTION_ID}",
         **identity,

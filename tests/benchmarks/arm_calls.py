@@ -50,11 +50,11 @@ async def _together(azure: Journey) -> tuple[int, dict[str, float]]:
     names = [f"together-{number}" for number in range(TOGETHER)]
     for number, name in enumerate(names):
         await azure.send(SUBSCRIPTION, name, instanceIds=[str(number)])
-    while azure.estate.bus.counts(OPERATIONS).scheduled < TOGETHER:
+    while azure.environment.bus.counts(OPERATIONS).scheduled < TOGETHER:
         await tick(azure.job)
     messages = await _messages_of_a_tick(azure)
     azure.clock.advance(DURATION)
-    azure.estate.arm.calls.clear()
+    azure.environment.arm.calls.clear()
     await tick(azure.job)
     listings = len(azure.calls(SUBSCRIPTION, "/virtualMachines"))
     await azure.finish(*names)
@@ -72,17 +72,17 @@ async def _messages_of_a_tick(azure: Journey) -> dict[str, float]:
             seen[type(event).__name__] += 1
 
     # Before the clock moves: what falls due goes to a receiver of the tick before, which stays open.
-    azure.estate.bus.observers.add(note)
+    azure.environment.bus.observers.add(note)
     azure.clock.advance(max(due(azure.job)) - azure.clock())
     await tick(azure.job)
-    azure.estate.bus.observers.remove(note)
+    azure.environment.bus.observers.remove(note)
     return {name: number / TOGETHER for name, number in seen.items()}
 
 
 def _seed(azure: Journey, instances: int) -> None:
-    azure.estate.arm.reset()
+    azure.environment.arm.reset()
     seeds = tuple(InstanceSeed(str(number), duration=DURATION) for number in range(instances))
-    azure.estate.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=seeds))
+    azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=seeds))
 
 
 async def rows(_: Options) -> list[Row]:

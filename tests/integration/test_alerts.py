@@ -23,7 +23,7 @@ from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import Fault, InstanceSeed, ResourceManager, ScaleSetSeed
 from sandbox.servicebus import ServiceBus, Topology
 from tests.support.alert_payloads import ALERTED, TESTS, health, payload, scale_set_id, targeting
-from tests.support.environment import DURATION, TOPOLOGY, Estate, Event, Running, running
+from tests.support.environment import DURATION, TOPOLOGY, Environment, Event, Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,7 +39,7 @@ def place(arm: ResourceManager, name: str, *, state: Any = "eligible", location:
 
 
 @contextmanager
-def small_estate() -> Iterator[Estate]:
+def small_environment() -> Iterator[Environment]:
     """Five scale sets that a list shows in three pages: three have maintenance planned, one of them elsewhere."""
     with (
         ManagedIdentity() as identity,
@@ -47,7 +47,7 @@ def small_estate() -> Iterator[Estate]:
         ServiceBus(Topology.read(TOPOLOGY)) as bus,
     ):
         place_all(arm)
-        yield Estate(bus, arm, identity)
+        yield Environment(bus, arm, identity)
 
 
 def place_all(arm: ResourceManager) -> None:
@@ -73,8 +73,8 @@ class App:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_app() -> AsyncIterator[App]:
-    with small_estate() as services, pytest.MonkeyPatch.context() as patch:
-        environment = services.environment(POLL_SCHEDULE="0 0 0 1 1 *", **AT_ONCE)
+    with small_environment() as services, pytest.MonkeyPatch.context() as patch:
+        environment = services.app_settings(POLL_SCHEDULE="0 0 0 1 1 *", **AT_ONCE)
         for name, value in environment.items():
             patch.setenv(name, value)
         worker.cache_clear()
@@ -92,8 +92,8 @@ async def shared_app() -> AsyncIterator[App]:
 
 @pytest.fixture
 def app(shared_app: App) -> App:
-    """The module's app, its estate as new. A queue remembers ids for a day, so each test has events of its own."""
-    services = shared_app.job.estate
+    """The module's app, its environment as new. A queue remembers ids for a day, so each test has events of its own."""
+    services = shared_app.job.environment
     services.arm.reset()
     place_all(services.arm)
     services.events.clear()
@@ -102,7 +102,7 @@ def app(shared_app: App) -> App:
 
 @asynccontextmanager
 async def queue_only(patch: pytest.MonkeyPatch, **settings: str) -> AsyncIterator[Running]:
-    with small_estate() as services:
+    with small_environment() as services:
         for name, value in services.identity.environment.items():
             patch.setenv(name, value)
         async with running(services, **{**AT_ONCE, **settings}) as job:
@@ -111,7 +111,7 @@ async def queue_only(patch: pytest.MonkeyPatch, **settings: str) -> AsyncIterato
 
 def ends(job: Running) -> dict[str, Event]:
     """How the request for each scale set ended; under `?` what named none."""
-    return {str(event.data.get("vmScaleSetName", "?")): event for event in job.estate.events if event.ends}
+    return {str(event.data.get("vmScaleSetName", "?")): event for event in job.environment.events if event.ends}
 
 
 def ended(job: Running, *names: str) -> Callable[[], bool]:
@@ -121,7 +121,7 @@ def ended(job: Running, *names: str) -> Callable[[], bool]:
 def maintained(job: Running) -> dict[str, int]:
     """How often the instances of each scale set were maintained, where they were."""
     counts = {
-        name: sum(each.maintenance_count for each in job.estate.arm.instances(ALERTED, "shop", name))
+        name: sum(each.maintenance_count for each in job.environment.arm.instances(ALERTED, "shop", name))
         for name in ("api", "done", "idle", "uk", "web")
     }
     return {name: count for name, count in counts.items() if count}
@@ -136,7 +136,7 @@ async def test_without_the_functions_key_an_alert_is_not_even_read(
 ) -> None:
     answer = await app.http.post(f"/api/alerts{query}", json=health(trackingId="KEY"), headers=headers)
     assert answer.status_code == 401
-    assert app.job.estate.left_over() == {}
+    assert app.job.environment.left_over() == {}
 
 
 async def test_the_key_may_stand_in_the_query_as_action_groups_send_it(app: App) -> None:
@@ -155,13 +155,13 @@ async def test_planned_maintenance_is_carried_out_on_the_scale_sets_that_have_it
     assert again.json() == first.json()
     assert update.status_code == 202
     await job.drain()
-    await job.hear()
+    await job.read_events()
 
     assert {name: event.status for name, event in ends(job).items()} == {"api": "Succeeded", "web": "Succeeded"}
     assert maintained(job) == {"api": 2, "web": 2}
-    assert len([event for event in job.estate.events if event.ends]) == 2
+    assert len([event for event in job.environment.events if event.ends]) == 2
     assert all("ONCE-1" in event.data["reason"] for event in ends(job).values())
-    assert len({event.correlation_id for event in job.estate.events}) == 1
+    assert len({event.correlation_id for event in job.environment.events}) == 1
 
 
 async def test_updates_that_arrive_together_start_no_scale_set_twice(app: App) -> None:
@@ -186,7 +186,7 @@ async def test_an_alert_on_an_instance_maintains_just_that_one(app: App) -> None
 async def test_resource_manager_is_not_asked_before_the_sender_is_answered(app: App) -> None:
     answer = await app.post(payload("common_metric_static"))
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    assert list(app.job.estate.arm.calls) == []
+    assert list(app.job.environment.arm.calls) == []
 
 
 async def test_problems_are_answered_as_problem_details(app: App) -> None:
@@ -217,7 +217,7 @@ async def test_an_alert_is_posted_from_the_command_line(
 
 
 async def test_over_the_queue_pages_are_read_and_throttling_is_waited_out(app: App) -> None:
-    job, arm = app.job, app.job.estate.arm
+    job, arm = app.job, app.job.environment.arm
     busy = {"code": "OperationNotAllowed", "message": "too many requests"}
     lists = "*/providers/Microsoft.Compute/virtualMachineScaleSets"
     arm.faults.add(Fault(path=lists, skip=1, status=429, headers={"Retry-After": "1"}, json=busy))
@@ -228,12 +228,12 @@ async def test_over_the_queue_pages_are_read_and_throttling_is_waited_out(app: A
     pages = [call.status for call in arm.calls if call.path.endswith("/virtualMachineScaleSets")]
     assert pages == [200, 429, 200, 200, 200]
     assert maintained(job) == {"api": 2, "web": 2}
-    assert {event.kind for event in job.estate.events} == {"accepted", "completed"}
+    assert {event.kind for event in job.environment.events} == {"accepted", "completed"}
 
 
 async def test_a_page_that_is_elsewhere_ends_the_search_and_the_token_stays_here(app: App) -> None:
     evil = {"value": [], "nextLink": "https://evil.example/subscriptions/x?$skiptoken=1"}
-    app.job.estate.arm.faults.add(Fault(path="*/virtualMachineScaleSets", status=200, json=evil))
+    app.job.environment.arm.faults.add(Fault(path="*/virtualMachineScaleSets", status=200, json=evil))
     answer = await app.post(health(trackingId="EVIL-1"))
     (discovery_id,) = answer.json()["requestIds"]
     events = await app.job.finish(discovery_id)
@@ -246,7 +246,7 @@ async def test_a_bad_alert_on_the_queue_ends_as_one_rejected_event(app: App) -> 
     events = await app.job.finish("bad-alert")
     await app.job.drain()
     assert events["bad-alert"].kind == "rejected"
-    assert len(app.job.estate.events) == 1
+    assert len(app.job.environment.events) == 1
 
 
 async def test_nothing_in_an_alert_widens_the_scopes_or_undoes_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,8 +264,8 @@ async def test_nothing_in_an_alert_widens_the_scopes_or_undoes_a_dry_run(monkeyp
         assert ends(job)["api"].data["dryRun"] is True
         assert ends(job)["api"].outcomes == {"0": "WouldMaintain", "1": "WouldMaintain"}
         assert ends(job)["web"].kind == "rejected"
-        assert job.estate.posts() == []
+        assert job.environment.posts() == []
         views_read_at = {
-            call.path.split("/")[8] for call in job.estate.arm.calls if call.path.endswith("/virtualMachines")
+            call.path.split("/")[8] for call in job.environment.arm.calls if call.path.endswith("/virtualMachines")
         }
         assert views_read_at == {"api"}

@@ -39,7 +39,7 @@ class Troubled:
 
     def __init__(self, there: Journey, ended: dict[str, Event], log: Log) -> None:
         self.there = there
-        self.estate = there.estate
+        self.environment = there.environment
         self.ended = ended
         self.log = log
         self._calls = there.calls
@@ -65,9 +65,9 @@ async def troubled() -> AsyncIterator[Troubled]:
                 InstanceSeed(number, outcome=transient_error.seeded, duration=transient_error.lasts)
                 for number in ("0", "1")
             ]
-            there.estate.arm.seed(ScaleSetSeed(IDS[name], "shop", "web", instances=tuple(seeds)))
+            there.environment.arm.seed(ScaleSetSeed(IDS[name], "shop", "web", instances=tuple(seeds)))
             for fault in transient_error.ordered(IDS[name]):
-                there.estate.arm.faults.add(fault)
+                there.environment.arm.faults.add(fault)
             deadline = {"deadline": (START + transient_error.within).isoformat()} if transient_error.within else {}
             await there.send(IDS[name], name, instanceIds=["0", "1"], **deadline)
         yield Troubled(there, await there.finish(*TROUBLES), log)
@@ -94,7 +94,7 @@ async def test_arm_sees_so_many_calls_and_no_instance_is_maintained_twice(troubl
     assert len(posts) == transient_error.posts
     assert transient_error.polls is None or len(polls) == transient_error.polls
     assert transient_error.views is None or len(views) == transient_error.views
-    reports = troubled.estate.arm.instances(IDS[name], "shop", "web")
+    reports = troubled.environment.arm.instances(IDS[name], "shop", "web")
     assert [report.maintenance_count for report in reports] == [transient_error.maintained] * 2
     if transient_error.at_least:
         calls = posts if name.startswith("post") else polls if name.startswith("poll") else views
@@ -110,10 +110,10 @@ async def test_what_fails_again_and_again_is_asked_ever_more_seldom(troubled: Tr
 
 
 async def test_each_request_ends_once_and_nothing_is_left(troubled: Troubled) -> None:
-    endings = [event.data["requestId"] for event in troubled.estate.events if event.ends]
+    endings = [event.data["requestId"] for event in troubled.environment.events if event.ends]
     assert sorted(endings) == sorted(TROUBLES)
-    assert troubled.estate.left_over() == {}
-    assert troubled.estate.bus.counts(OPERATIONS).empty
+    assert troubled.environment.left_over() == {}
+    assert troubled.environment.bus.counts(OPERATIONS).empty
 
 
 async def test_every_trouble_stands_in_the_documentation() -> None:
@@ -123,11 +123,11 @@ async def test_every_trouble_stands_in_the_documentation() -> None:
 
 async def test_after_a_token_was_revoked_another_is_asked_for(troubled: Troubled) -> None:
     there, own = troubled.there, IDS["none"]
-    there.estate.arm.seed(ScaleSetSeed(own, "shop", "web", instances=(InstanceSeed("0"),)))
-    given_out = there.estate.identity.issued
-    there.estate.identity.revoke()
+    there.environment.arm.seed(ScaleSetSeed(own, "shop", "web", instances=(InstanceSeed("0"),)))
+    given_out = there.environment.identity.issued
+    there.environment.identity.revoke()
     await there.send(own, "revoked", instanceIds=["0"])
     ended = await there.finish("revoked")
     assert ended["revoked"].status == "Succeeded"
     # By the look that came too late for the old one; no second POST, and no waiting for the old one to expire.
-    assert there.estate.identity.issued == given_out + 1
+    assert there.environment.identity.issued == given_out + 1

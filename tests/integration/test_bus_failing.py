@@ -34,18 +34,18 @@ BUS_TIMEOUT = 3.0
 async def everything() -> AsyncIterator[Journey]:
     async with journey(SUBSCRIPTIONS, worker_options={"bus_timeout": BUS_TIMEOUT}) as everything:
         yield everything
-        await close_forgotten(everything.estate.bus)
+        await close_forgotten(everything.environment.bus)
     gc.collect()  # now, while the warnings of the rest are ignored, and not in another module's test
 
 
 @pytest.fixture
 def there(everything: Journey) -> Iterator[Journey]:
     """Azure behaves at first, and again publish_after."""
-    everything.estate.events.clear()
-    everything.estate.arm.calls.clear()
+    everything.environment.events.clear()
+    everything.environment.arm.calls.clear()
     yield everything
-    everything.estate.bus.faults.reset()
-    everything.estate.arm.observers.clear()
+    everything.environment.bus.faults.reset()
+    everything.environment.arm.observers.clear()
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def seed(there: Journey, instances: int = 2) -> str:
     """A subscription with a scale set."""
     subscription = SUBSCRIPTIONS.pop()
     seeds = tuple(InstanceSeed(str(number), duration=timedelta(seconds=30)) for number in range(instances))
-    there.estate.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=seeds))
+    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=seeds))
     return subscription
 
 
@@ -70,7 +70,7 @@ def when_asked(there: Journey, part: str, act: Callable[[], object]) -> None:
             acted.append(True)
             act()
 
-    there.estate.arm.observers.append(happened)
+    there.environment.arm.observers.append(happened)
 
 
 async def begun(there: Journey, subscription: str, *names: str) -> None:
@@ -85,23 +85,23 @@ def check(there: Journey, subscription: str, ended: dict[str, Event], *names: st
     """Each ended well, once, with each instance maintained once."""
     assert {ended[name].status for name in names} == {"Succeeded"}
     for name in names:
-        told = [event.kind for event in there.estate.events if event.data["requestId"] == name]
+        told = [event.kind for event in there.environment.events if event.data["requestId"] == name]
         assert sorted(told) == ["accepted", "completed"]
-    reports = there.estate.arm.instances(subscription, "shop", "web")
+    reports = there.environment.arm.instances(subscription, "shop", "web")
     assert {report.maintenance_count for report in reports} == {1}
-    assert there.estate.left_over() == {}
+    assert there.environment.left_over() == {}
 
 
 async def test_connections_cut_between_two_ticks(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "cut-between")
-    assert there.estate.bus.faults.drop_connections() > 3
+    assert there.environment.bus.faults.drop_connections() > 3
     check(there, subscription, await there.finish("cut-between"), "cut-between")
 
 
 @pytest.mark.parametrize("part", ["/operations/", "/performMaintenance"])
 async def test_connections_cut_in_the_middle_of_a_run(there: Journey, subscription: str, part: str) -> None:
     name = f"cut-{part.strip('/')}"
-    when_asked(there, part, there.estate.bus.faults.drop_connections)
+    when_asked(there, part, there.environment.bus.faults.drop_connections)
     await begun(there, subscription, name)
     check(there, subscription, await there.finish(name), name)
 
@@ -109,13 +109,13 @@ async def test_connections_cut_in_the_middle_of_a_run(there: Journey, subscripti
 async def test_locks_lost_between_receiving_and_settling(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "unlocked")
     lost: list[int] = []
-    when_asked(there, "/operations/", lambda: lost.append(there.estate.bus.faults.lose_locks(OPERATIONS)))
+    when_asked(there, "/operations/", lambda: lost.append(there.environment.bus.faults.lose_locks(OPERATIONS)))
     check(there, subscription, await there.finish("unlocked"), "unlocked")
     assert lost == [1]
 
 
 async def test_a_request_whose_lock_is_lost_is_settled_by_looking(there: Journey, subscription: str) -> None:
-    when_asked(there, "/performMaintenance", lambda: there.estate.bus.faults.lose_locks(REQUESTS))
+    when_asked(there, "/performMaintenance", lambda: there.environment.bus.faults.lose_locks(REQUESTS))
     await begun(there, subscription, "request-unlocked")
     check(there, subscription, await there.finish("request-unlocked"), "request-unlocked")
     assert len(there.calls(subscription, "/performMaintenance")) == 1
@@ -124,13 +124,13 @@ async def test_a_request_whose_lock_is_lost_is_settled_by_looking(there: Journey
 async def test_links_that_were_detached_as_idle_ones_are(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "idle")
     for entity in (OPERATIONS, TOPIC, REQUESTS):
-        assert there.estate.bus.faults.detach_links(entity) > 0
+        assert there.environment.bus.faults.detach_links(entity) > 0
     check(there, subscription, await there.finish("idle"), "idle")
 
 
 async def test_events_wait_in_the_record_while_the_topic_is_gone(there: Journey, subscription: str) -> None:
     name = "unreported"
-    bus = there.estate.bus
+    bus = there.environment.bus
     bus.faults.refuse(TOPIC, NOT_FOUND)
     bus.faults.detach_links(TOPIC)
     await begun(there, subscription, name)
@@ -145,26 +145,26 @@ async def test_events_wait_in_the_record_while_the_topic_is_gone(there: Journey,
         assert waiting.scheduled_for <= there.clock() + MINUTE
         there.clock.advance(MINUTE)
         await tick(there.job)
-    assert there.estate.events == []
+    assert there.environment.events == []
     calls = len(there.calls(subscription))
 
     bus.faults.reset()
     ended = await there.finish(name)
     check(there, subscription, ended, name)
-    assert [event.kind for event in there.estate.events] == ["accepted", "completed"]
+    assert [event.kind for event in there.environment.events] == ["accepted", "completed"]
     assert len(there.calls(subscription)) == calls
 
 
 async def test_a_rejection_waits_for_the_topic(there: Journey) -> None:
-    there.estate.bus.faults.refuse(TOPIC)
-    there.estate.bus.faults.detach_links(TOPIC)
+    there.environment.bus.faults.refuse(TOPIC)
+    there.environment.bus.faults.detach_links(TOPIC)
     await there.job.send(b"restart everything", message_id="garbage")
     await tick(there.job)
-    (waiting,) = there.estate.bus.peek(REQUESTS)
+    (waiting,) = there.environment.bus.peek(REQUESTS)
     assert waiting.delivery_count == 0
     assert waiting.scheduled_for is not None
     assert waiting.scheduled_for > there.clock()
-    there.estate.bus.faults.reset()
+    there.environment.bus.faults.reset()
     ended = await there.finish("garbage")
     assert ended["garbage"].kind == "rejected"
     assert ended["garbage"].data["request"] == "restart everything"
@@ -173,39 +173,39 @@ async def test_a_rejection_waits_for_the_topic(there: Journey) -> None:
 async def test_an_operation_that_cannot_be_kept_is_looked_at_later_and_not_posted_again(
     there: Journey, subscription: str
 ) -> None:
-    there.estate.bus.faults.refuse(OPERATIONS)
+    there.environment.bus.faults.refuse(OPERATIONS)
     await there.send(subscription, "unkept")
     await tick(there.job)
     for _ in range(3):
         # One delivery a minute, each of a message of its own: a raised error would have used up all ten by now.
-        (clone,) = there.estate.bus.peek(REQUESTS)
+        (clone,) = there.environment.bus.peek(REQUESTS)
         assert clone.scheduled_for is not None
         assert clone.delivery_count == 0
         there.clock.advance(MINUTE)
         await tick(there.job)
-    there.estate.bus.faults.reset()
+    there.environment.bus.faults.reset()
     check(there, subscription, await there.finish("unkept"), "unkept")
     assert len(there.calls(subscription, "/performMaintenance")) == 1
 
 
 async def test_a_tick_without_its_queue_ends_early_and_the_next_one_goes_on(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "no-queue")
-    there.estate.bus.faults.refuse(OPERATIONS, NOT_FOUND)
-    there.estate.bus.faults.detach_links(OPERATIONS)
+    there.environment.bus.faults.refuse(OPERATIONS, NOT_FOUND)
+    there.environment.bus.faults.detach_links(OPERATIONS)
     for _ in range(2):
         assert (await there.job.worker.poll()).taken == 0
-    there.estate.bus.faults.reset()
+    there.environment.bus.faults.reset()
     check(there, subscription, await there.finish("no-queue"), "no-queue")
 
 
 async def test_a_full_queue_costs_no_operation(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "full")
-    there.estate.arm.seed(ScaleSetSeed(subscription, "shop", "other"))
-    when_asked(there, "/operations/", lambda: there.estate.bus.faults.fill(OPERATIONS))
+    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "other"))
+    when_asked(there, "/operations/", lambda: there.environment.bus.faults.fill(OPERATIONS))
     # An end goes to the topic; what has to go on needs the queue.
     await begun(there, seed(there), "full-too")
     await tick(there.job)
-    there.estate.bus.faults.reset()
+    there.environment.bus.faults.reset()
     check(there, subscription, await there.finish("full", "full-too"), "full", "full-too")
 
 
@@ -214,15 +214,15 @@ async def test_a_message_that_is_too_large_holds_nobody_up(there: Journey, subsc
     await there.send(subscription, "small")
     await begun(there, large, "large")
     # Its end, with the outcome of each instance, is larger than this; all the rest is smaller.
-    there.estate.bus.faults.limit_message_size(12_000)
-    there.estate.bus.faults.detach_links(TOPIC)
+    there.environment.bus.faults.limit_message_size(12_000)
+    there.environment.bus.faults.detach_links(TOPIC)
     for _ in range(3):
         # From the first tick on, in which both ended.
         await tick(there.job)
-        assert [event.data["requestId"] for event in there.estate.events if event.ends] == ["small"]
+        assert [event.data["requestId"] for event in there.environment.events if event.ends] == ["small"]
         there.clock.advance(MINUTE)
-    there.estate.bus.faults.reset()
-    there.estate.bus.faults.detach_links(TOPIC)
+    there.environment.bus.faults.reset()
+    there.environment.bus.faults.detach_links(TOPIC)
     ended = await there.finish("large")
     check(there, large, ended, "large")
     assert len(ended["large"].outcomes) == 400
@@ -230,23 +230,23 @@ async def test_a_message_that_is_too_large_holds_nobody_up(there: Journey, subsc
 
 async def test_a_silent_service_bus_does_not_hang_the_tick(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "silent")
-    there.estate.bus.faults.stop_responding()
+    there.environment.bus.faults.stop_responding()
     started = time.monotonic()
     result = await there.job.worker.poll()
     # Receiving, and then closing the receiver, each within its time.
     assert time.monotonic() - started < 4 * BUS_TIMEOUT + 5
     assert result.persisted == 0
-    there.estate.bus.faults.reset()
+    there.environment.bus.faults.reset()
     check(there, subscription, await there.finish("silent"), "silent")
 
 
 async def test_a_service_bus_that_falls_silent_in_the_middle_of_a_tick(there: Journey, subscription: str) -> None:
     await begun(there, subscription, "falls-silent")
-    when_asked(there, "/operations/", there.estate.bus.faults.stop_responding)
+    when_asked(there, "/operations/", there.environment.bus.faults.stop_responding)
     started = time.monotonic()
     await there.job.worker.poll()
     assert time.monotonic() - started < 6 * BUS_TIMEOUT + 10
-    there.estate.bus.faults.reset()
+    there.environment.bus.faults.reset()
     check(there, subscription, await there.finish("falls-silent"), "falls-silent")
 
 
@@ -262,13 +262,13 @@ async def send_patiently(there: Journey, subscription: str, name: str) -> None:
 @pytest.mark.parametrize("after", [False, True], ids=["not done", "done, the answer lost"])
 async def test_many_calls_that_fail(there: Journey, after: bool) -> None:
     names = {f"flaky-{after}-{number}": seed(there) for number in range(5)}
-    there.estate.bus.faults.fail_calls(0.2, seed=7, after=after)
+    there.environment.bus.faults.fail_calls(0.2, seed=7, after=after)
     for name, subscription in names.items():
         await send_patiently(there, subscription, name)
     for _ in range(3):
         await tick(there.job)
         there.clock.advance(MINUTE)
-    there.estate.bus.faults.reset()
+    there.environment.bus.faults.reset()
     ended = await there.finish(*names)
     for name, subscription in names.items():
         check(there, subscription, ended, name)

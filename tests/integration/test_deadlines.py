@@ -28,19 +28,19 @@ async def there() -> AsyncIterator[Journey]:
 def subscription(there: Journey) -> str:
     subscription = SUBSCRIPTIONS.pop()
     instances = tuple(InstanceSeed(each, duration=timedelta(minutes=2)) for each in ("0", "1"))
-    there.estate.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
+    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
     return subscription
 
 
 def order(there: Journey, subscription: str, path: str, **what: object) -> None:
-    there.estate.arm.faults.add(Fault(path=f"/subscriptions/{subscription}/{path}", **what))  # type: ignore[arg-type]
+    there.environment.arm.faults.add(Fault(path=f"/subscriptions/{subscription}/{path}", **what))  # type: ignore[arg-type]
 
 
 async def test_not_before_waits_in_the_queue_and_asks_arm_nothing(there: Journey, subscription: str) -> None:
     begins = there.clock() + HOUR
     await there.send(subscription, "tonight", instanceIds=["0"], notBefore=begins.isoformat())
     await tick(there.job)
-    (waiting,) = there.estate.bus.peek(REQUESTS)
+    (waiting,) = there.environment.bus.peek(REQUESTS)
     assert waiting.state == "scheduled"
     assert waiting.scheduled_for == begins
     there.clock.advance(HOUR - timedelta(seconds=1))
@@ -51,7 +51,7 @@ async def test_not_before_waits_in_the_queue_and_asks_arm_nothing(there: Journey
     assert ended["tonight"].status == "Succeeded"
     (post,) = there.calls(subscription, "/performMaintenance")
     assert post.time >= begins
-    (accepted,) = [event for event in there.estate.events if event.message_id == "tonight:accepted"]
+    (accepted,) = [event for event in there.environment.events if event.message_id == "tonight:accepted"]
     assert datetime.fromisoformat(accepted.data["deadline"]) == begins + timedelta(hours=6)
 
 
@@ -94,7 +94,7 @@ async def test_an_operation_past_its_deadline_ends_with_what_the_views_showed_la
 ) -> None:
     order(there, subscription, "*/performMaintenance", headers={"Location": None, "Azure-AsyncOperation": None})
     instances = tuple(InstanceSeed(each, duration=2 * HOUR) for each in ("0", "1"))
-    there.estate.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
+    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
     await there.send(subscription, "slow", deadline=(there.clock() + timedelta(minutes=5)).isoformat())
     ended = await there.finish("slow")
     assert ended["slow"].status == "TimedOut"
@@ -104,13 +104,13 @@ async def test_an_operation_past_its_deadline_ends_with_what_the_views_showed_la
 
 async def test_no_poll_is_later_than_the_deadline_and_the_last_one_counts(there: Journey, subscription: str) -> None:
     instances = (InstanceSeed("0", duration=timedelta(seconds=85)),)
-    there.estate.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
+    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
     deadline = there.clock() + timedelta(seconds=90)
     await there.send(subscription, "just", deadline=deadline.isoformat())
     await tick(there.job)
     there.clock.advance(timedelta(minutes=1))
     await tick(there.job)
-    dues = [message.scheduled_for for message in there.estate.bus.peek(OPERATIONS)]
+    dues = [message.scheduled_for for message in there.environment.bus.peek(OPERATIONS)]
     assert dues == [deadline]
     ended = await there.finish("just")
     assert ended["just"].status == "Succeeded"

@@ -147,7 +147,7 @@ def record(case: tuple[str, str], url: str) -> ServiceBusMessage:
 async def led() -> AsyncIterator[Led]:
     with Listener().listening() as listener:
         async with journey(NUMBERS.values()) as there:
-            arm = there.estate.arm
+            arm = there.environment.arm
             records = []
             for case, own in NUMBERS.items():
                 place, kind = case
@@ -180,7 +180,7 @@ async def test_the_request_ends_in_a_failure_that_names_the_host(led: Led, case:
 @pytest.mark.parametrize("case", CASES, ids=" / ".join)
 async def test_arm_is_asked_nothing_at_that_url(led: Led, case: tuple[str, str]) -> None:
     place, own = case[0], NUMBERS[case]
-    calls = [call for call in led.job.estate.arm.calls if own in call.path]
+    calls = [call for call in led.job.environment.arm.calls if own in call.path]
     polls = [call for call in calls if "/operations/" in call.path]
     assert len(polls) == (1 if place in ("Location moved", "redirected poll") else 0)
     posts = [call for call in calls if call.method == "POST"]
@@ -189,7 +189,7 @@ async def test_arm_is_asked_nothing_at_that_url(led: Led, case: tuple[str, str])
 
 async def test_nobody_ever_came_to_the_other_side(led: Led) -> None:
     assert led.listener.heard == []
-    assert not [call for call in led.job.estate.arm.calls if "99999999" in call.path or ".." in call.path]
+    assert not [call for call in led.job.environment.arm.calls if "99999999" in call.path or ".." in call.path]
 
 
 async def test_the_listener_hears_whoever_comes() -> None:

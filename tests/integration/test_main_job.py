@@ -11,7 +11,7 @@ from azure.core.messaging import CloudEvent
 from azure.servicebus import ServiceBusMessage
 
 from sandbox.resource_manager import Fault
-from tests.support.environment import OPERATIONS, Estate, Running, request, running
+from tests.support.environment import OPERATIONS, Environment, Running, request, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -19,7 +19,7 @@ SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 
 
 async def test_a_request_for_instances_ends_as_succeeded_with_just_those_maintained(job: Running) -> None:
-    azure = job.estate
+    azure = job.environment
     request_id = await job.send(request(instanceIds=["0", "3"], reason="kernel update"), message_id="good")
     ended = await job.finish(request_id)
     await job.drain()
@@ -42,7 +42,7 @@ async def test_a_request_for_instances_ends_as_succeeded_with_just_those_maintai
 
 
 async def test_a_request_for_a_whole_scale_set_names_every_eligible_instance(job: Running) -> None:
-    azure = job.estate
+    azure = job.environment
     request_id = await job.send(request("batch"))
     ended = await job.finish(request_id)
 
@@ -52,7 +52,7 @@ async def test_a_request_for_a_whole_scale_set_names_every_eligible_instance(job
     assert json.loads(post.body) == {"instanceIds": ["0", "2"]}
 
 
-async def test_without_instance_views_a_whole_scale_set_is_posted_without_a_body(azure: Estate) -> None:
+async def test_without_instance_views_a_whole_scale_set_is_posted_without_a_body(azure: Environment) -> None:
     async with running(azure, MAINTENANCE_READ_INSTANCE_VIEWS="false") as job:
         request_id = await job.send(request("api"))
         ended = await job.finish(request_id)
@@ -66,11 +66,11 @@ async def test_without_instance_views_a_whole_scale_set_is_posted_without_a_body
 
 
 async def test_where_nothing_is_planned_nothing_is_posted(job: Running) -> None:
-    azure = job.estate
+    azure = job.environment
     request_id = await job.send(request("idle"))
     ended = await job.finish(request_id)
     await job.drain()
-    await job.hear()
+    await job.read_events()
 
     assert ended[request_id].status == "NothingToDo"
     assert azure.posts() == []
@@ -78,7 +78,7 @@ async def test_where_nothing_is_planned_nothing_is_posted(job: Running) -> None:
 
 
 async def test_a_dry_run_tells_the_waves_and_posts_nothing(job: Running) -> None:
-    azure = job.estate
+    azure = job.environment
     body = request(dryRun=True, rollout={"maxInstancesPerWave": 2, "byUpdateDomain": True})
     request_id = await job.send(body)
     ended = await job.finish(request_id)
@@ -109,14 +109,14 @@ async def test_events_are_cloud_events_with_properties_to_filter_by(job: Running
 
 
 async def test_every_call_carries_the_identitys_token_and_one_token_serves_them_all(job: Running) -> None:
-    azure = job.estate
+    azure = job.environment
     await job.finish(await job.send(request(instanceIds=["0"])))
 
     assert all(call.authorized for call in azure.arm.calls)
     assert azure.identity.issued == 1
 
 
-async def test_the_next_poll_lies_in_the_queue_until_retry_after_is_over(azure: Estate) -> None:
+async def test_the_next_poll_lies_in_the_queue_until_retry_after_is_over(azure: Environment) -> None:
     azure.arm.faults.add(Fault(method="POST", path="/*/performMaintenance", headers={"Retry-After": "120"}))
     async with running(azure, MAINTENANCE_MAX_POLL_INTERVAL="PT10M") as job:
         before = datetime.now(UTC)
@@ -131,7 +131,7 @@ async def test_the_next_poll_lies_in_the_queue_until_retry_after_is_over(azure: 
     assert not [call for call in azure.arm.calls if "/operations/" in call.path]
 
 
-async def test_between_two_ticks_what_falls_due_is_left_to_other_workers(azure: Estate) -> None:
+async def test_between_two_ticks_what_falls_due_is_left_to_other_workers(azure: Environment) -> None:
     async with running(azure) as job, job.client.get_queue_sender(OPERATIONS) as sender:
         await job.worker.poll()
         await sender.send_messages([ServiceBusMessage(b"{}", message_id=f"due-{number}") for number in range(20)])
@@ -160,11 +160,11 @@ BAD_INPUT: dict[str, bytes] = {
 
 
 async def test_bad_input_is_answered_by_one_rejected_event_each_and_nothing_else(job: Running) -> None:
-    azure = job.estate
+    azure = job.environment
     for name, body in BAD_INPUT.items():
         await job.send(body, message_id=name)
     ended = await job.finish(*BAD_INPUT)
-    await job.hear()
+    await job.read_events()
 
     assert azure.left_over() == {}
     assert list(azure.arm.calls) == []
@@ -184,7 +184,7 @@ async def test_bad_input_is_answered_by_one_rejected_event_each_and_nothing_else
 
 
 @pytest.mark.parametrize("setting", [{"MAINTENANCE_ALLOW_WHOLE_SCALE_SET": "false"}])
-async def test_whole_scale_sets_can_be_refused_app_wide(azure: Estate, setting: dict[str, str]) -> None:
+async def test_whole_scale_sets_can_be_refused_app_wide(azure: Environment, setting: dict[str, str]) -> None:
     async with running(azure, **setting) as job:
         request_id = await job.send(request())
         ended = await job.finish(request_id)
@@ -194,13 +194,13 @@ async def test_whole_scale_sets_can_be_refused_app_wide(azure: Estate, setting: 
 
 
 async def test_duplicates_of_a_request_are_carried_out_once(job: Running) -> None:
-    azure = job.estate
+    azure = job.environment
     body = request(instanceIds=["0", "1"], requestId="sent-twice")
     await job.send(body, message_id="first")
     await job.send(body, message_id="second")
     await job.finish("sent-twice")
     await job.drain()
-    await job.hear()
+    await job.read_events()
 
     assert [event.message_id for event in azure.events if event.ends] == ["sent-twice:ended"]
     assert [event.status for event in azure.events if event.ends] == ["Succeeded"]

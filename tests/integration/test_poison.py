@@ -17,7 +17,7 @@ from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import write_record
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from tests.support.environment import OPERATIONS
-from tests.support.secret_scanner import DEAD, SECRECY
+from tests.support.secret_scanner import DEAD, SECRET_SCANNER
 from tests.support.time_travel import START, Journey, journey, tick
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -70,7 +70,7 @@ async def there() -> AsyncIterator[Journey]:
 async def test_what_cannot_be_read_is_dead_lettered_and_logged_and_holds_nobody_up(
     there: Journey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    there.estate.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=(InstanceSeed("0"),)))
+    there.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=(InstanceSeed("0"),)))
     await there.send(SUBSCRIPTION, "healthy", instanceIds=["0"])
     await tick(there.job)
     messages = [ServiceBusMessage(body, message_id=name) for name, (body, _) in POISON.items()]
@@ -79,7 +79,7 @@ async def test_what_cannot_be_read_is_dead_lettered_and_logged_and_holds_nobody_
     caplog.set_level(logging.INFO, "maintenance")
     await tick(there.job)
 
-    dead = {message.message_id: message for message in there.estate.bus.peek(OPERATIONS + DEAD)}
+    dead = {message.message_id: message for message in there.environment.bus.peek(OPERATIONS + DEAD)}
     assert {name: message.dead_letter_reason for name, message in dead.items()} == {
         name: reason for name, (_, reason) in POISON.items()
     }
@@ -90,14 +90,14 @@ async def test_what_cannot_be_read_is_dead_lettered_and_logged_and_holds_nobody_
         assert f"Dead-lettered {name}: {message.dead_letter_reason}: {message.dead_letter_description}" in errors
         assert "s=c2ln" not in message.dead_letter_description
     assert "2; this app reads 1" in str(dead["newer"].dead_letter_description)
-    assert [event.status for event in there.estate.events if event.ends] == ["Succeeded"]
-    SECRECY.look_through(there.estate)
-    there.estate.bus.clear()
+    assert [event.status for event in there.environment.events if event.ends] == ["Succeeded"]
+    SECRET_SCANNER.scan_queues(there.environment)
+    there.environment.bus.clear()
 
 
 async def test_what_a_newer_version_added_is_carried_through_unharmed(there: Journey) -> None:
     instances = (InstanceSeed("0", duration=timedelta(minutes=3)),)
-    there.estate.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=instances))
+    there.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=instances))
     added = {"healthGate": {"until": "2030-01-01", "probes": [1, 2, {"deep": None}]}, "shade": "blue"}
     operation = Operation(
         request_id="from-the-future",
@@ -112,7 +112,7 @@ async def test_what_a_newer_version_added_is_carried_through_unharmed(there: Jou
     # Through planning, posting and three polls.
     for _ in range(3):
         await tick(there.job)
-        (carried,) = there.estate.bus.peek(OPERATIONS)
+        (carried,) = there.environment.bus.peek(OPERATIONS)
         document = json.loads(carried.body)
         assert {name: document[name] for name in added} == added
         assert carried.subject == "tracking"

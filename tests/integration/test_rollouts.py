@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
-from tests.support.environment import Estate, Running, request, running
+from tests.support.environment import Environment, Running, request, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -17,8 +17,8 @@ SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 QUICK = timedelta(seconds=0.2)
 
 
-def seed(estate: Estate, name: str, *instances: InstanceSeed, mode: Any = "Uniform") -> None:
-    estate.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", name, orchestration_mode=mode, instances=instances))
+def seed(environment: Environment, name: str, *instances: InstanceSeed, mode: Any = "Uniform") -> None:
+    environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", name, orchestration_mode=mode, instances=instances))
 
 
 def twelve(*, failing: str | None = None) -> list[InstanceSeed]:
@@ -34,25 +34,25 @@ def twelve(*, failing: str | None = None) -> list[InstanceSeed]:
     ]
 
 
-def waves_posted(estate: Estate) -> list[list[str]]:
-    return [json.loads(call.body)["instanceIds"] for call in estate.posts() if call.status == 202]
+def waves_posted(environment: Environment) -> list[list[str]]:
+    return [json.loads(call.body)["instanceIds"] for call in environment.posts() if call.status == 202]
 
 
-def maintained(estate: Estate, name: str) -> dict[str, int]:
-    reports = estate.arm.instances(SUBSCRIPTION, "shop", name)
+def maintained(environment: Environment, name: str) -> dict[str, int]:
+    reports = environment.arm.instances(SUBSCRIPTION, "shop", name)
     return {report.instance_id: report.maintenance_count for report in reports}
 
 
 async def test_update_domains_are_maintained_one_after_the_other(job: Running) -> None:
-    seed(job.estate, "rolling", *twelve())
+    seed(job.environment, "rolling", *twelve())
     body = request("rolling", rollout={"byUpdateDomain": True, "maxInstancesPerWave": 3})
     ended = await job.finish(request_id := await job.send(body))
     await job.drain()
 
     assert ended[request_id].status == "Succeeded"
-    assert waves_posted(job.estate) == [["0", "3", "6"], ["9"], ["1", "4", "7"], ["10"], ["2", "5", "8"], ["11"]]
-    assert set(maintained(job.estate, "rolling").values()) == {1}
-    progress = [event.data for event in job.estate.events if event.kind == "progressed"]
+    assert waves_posted(job.environment) == [["0", "3", "6"], ["9"], ["1", "4", "7"], ["10"], ["2", "5", "8"], ["11"]]
+    assert set(maintained(job.environment, "rolling").values()) == {1}
+    progress = [event.data for event in job.environment.events if event.kind == "progressed"]
     assert [(data["wave"], data["waves"], data["done"], data["left"]) for data in progress] == [
         (1, 6, 3, 9),
         (2, 6, 4, 8),
@@ -63,7 +63,7 @@ async def test_update_domains_are_maintained_one_after_the_other(job: Running) -
 
 
 async def test_the_first_failure_stops_a_rollout_and_the_rest_is_left_alone(job: Running) -> None:
-    seed(job.estate, "failing", *twelve(failing="4"))
+    seed(job.environment, "failing", *twelve(failing="4"))
     body = request("failing", rollout={"byUpdateDomain": True})
     ended = await job.finish(request_id := await job.send(body))
     await job.drain()
@@ -75,47 +75,47 @@ async def test_the_first_failure_stops_a_rollout_and_the_rest_is_left_alone(job:
     assert {i for i, outcome in outcomes.items() if outcome == "Failed"} == {"4"}
     assert {i for i, outcome in outcomes.items() if outcome == "NotAttempted"} == {"2", "5", "8", "11"}
     assert {i for i, outcome in outcomes.items() if outcome == "Completed"} == {"0", "3", "6", "9", "1", "7", "10"}
-    assert len(waves_posted(job.estate)) == 2
+    assert len(waves_posted(job.environment)) == 2
 
 
 async def test_as_many_failures_as_allowed_do_not_stop_a_rollout(job: Running) -> None:
-    seed(job.estate, "tolerant", *twelve(failing="4"))
+    seed(job.environment, "tolerant", *twelve(failing="4"))
     body = request("tolerant", rollout={"byUpdateDomain": True, "maxFailedInstances": 1})
     ended = await job.finish(request_id := await job.send(body))
 
     assert ended[request_id].status == "PartiallySucceeded"
-    assert len(waves_posted(job.estate)) == 3
+    assert len(waves_posted(job.environment)) == 3
     assert list(ended[request_id].outcomes.values()).count("Completed") == 11
 
 
 async def test_instances_that_others_completed_meanwhile_count_as_done_and_are_not_posted(job: Running) -> None:
-    seed(job.estate, "shared", *[InstanceSeed(str(n), duration=QUICK) for n in range(4)])
+    seed(job.environment, "shared", *[InstanceSeed(str(n), duration=QUICK) for n in range(4)])
     request_id = await job.send(request("shared", rollout={"maxInstancesPerWave": 2, "pauseBetweenWaves": "PT1.5S"}))
-    await job.until(lambda: bool(waves_posted(job.estate)))
-    job.estate.arm.place(SUBSCRIPTION, "shop", "shared", InstanceSeed("2", state="completed"))
-    job.estate.arm.place(SUBSCRIPTION, "shop", "shared", InstanceSeed("3", state="not-planned"))
+    await job.until(lambda: bool(waves_posted(job.environment)))
+    job.environment.arm.place(SUBSCRIPTION, "shop", "shared", InstanceSeed("2", state="completed"))
+    job.environment.arm.place(SUBSCRIPTION, "shop", "shared", InstanceSeed("3", state="not-planned"))
     ended = await job.finish(request_id)
 
     assert ended[request_id].status == "Succeeded"
     assert ended[request_id].outcomes == {"0": "Completed", "1": "Completed", "2": "AlreadyCompleted", "3": "Skipped"}
-    assert waves_posted(job.estate) == [["0", "1"]]
+    assert waves_posted(job.environment) == [["0", "1"]]
 
 
 async def test_the_next_wave_waits_until_the_last_one_is_healthy_again(job: Running) -> None:
     slow = timedelta(seconds=1.5)
     ill = {"vm_health": "healthy", "health_recovers_after": slow, "duration": QUICK}
-    seed(job.estate, "healing", InstanceSeed("0", **ill), InstanceSeed("1", **ill))  # type: ignore[arg-type] # one dict for all fields
+    seed(job.environment, "healing", InstanceSeed("0", **ill), InstanceSeed("1", **ill))  # type: ignore[arg-type] # one dict for all fields
     body = request("healing", rollout={"maxInstancesPerWave": 1, "healthTimeout": "PT30S"})
     ended = await job.finish(request_id := await job.send(body))
 
     assert ended[request_id].status == "Succeeded"
-    first, second = [call.time for call in job.estate.posts()]
+    first, second = [call.time for call in job.environment.posts()]
     assert second - first >= slow
 
 
 async def test_a_wave_that_does_not_recover_stops_the_rollout(job: Running) -> None:
     ill = InstanceSeed("0", vm_health="healthy", health_recovers_after=timedelta.max, duration=QUICK)
-    seed(job.estate, "sick", ill, InstanceSeed("1", duration=QUICK))
+    seed(job.environment, "sick", ill, InstanceSeed("1", duration=QUICK))
     body = request("sick", rollout={"maxInstancesPerWave": 1, "healthTimeout": "PT0.5S"})
     ended = await job.finish(request_id := await job.send(body))
     await job.drain()
@@ -124,12 +124,12 @@ async def test_a_wave_that_does_not_recover_stops_the_rollout(job: Running) -> N
     assert event.status == "PartiallySucceeded"
     assert event.data["error"]["code"] == "InstancesUnhealthy"
     assert event.outcomes == {"0": "Completed", "1": "NotAttempted"}
-    assert maintained(job.estate, "sick") == {"0": 1, "1": 0}
+    assert maintained(job.environment, "sick") == {"0": 1, "1": 0}
 
 
 async def test_without_a_health_extension_a_running_instance_is_well_enough(job: Running) -> None:
     down = InstanceSeed("0", power_state_after="stopped", duration=QUICK)
-    seed(job.estate, "powerless", down, InstanceSeed("1", duration=QUICK))
+    seed(job.environment, "powerless", down, InstanceSeed("1", duration=QUICK))
     body = request("powerless", rollout={"maxInstancesPerWave": 1, "healthTimeout": "PT0.5S"})
     ended = await job.finish(request_id := await job.send(body))
 
@@ -142,14 +142,14 @@ async def test_a_flexible_scale_set_takes_one_call_for_each_vm(job: Running) -> 
     await job.drain()
 
     assert ended[request_id].status == "Succeeded"
-    assert set(maintained(job.estate, "flex").values()) == {1}
-    assert len(job.estate.posts()) == 3
-    assert all("/virtualMachines/flex_" in call.path and not call.body for call in job.estate.posts())
+    assert set(maintained(job.environment, "flex").values()) == {1}
+    assert len(job.environment.posts()) == 3
+    assert all("/virtualMachines/flex_" in call.path and not call.body for call in job.environment.posts())
 
 
 async def test_a_failing_vm_of_a_flexible_scale_set_is_told_apart(job: Running) -> None:
     seed(
-        job.estate,
+        job.environment,
         "mixed",
         InstanceSeed("vm_a", duration=QUICK),
         InstanceSeed("vm_b", duration=QUICK, outcome="Failed"),
@@ -162,12 +162,12 @@ async def test_a_failing_vm_of_a_flexible_scale_set_is_told_apart(job: Running) 
 
 
 async def test_a_canceled_rollout_starts_no_further_wave_and_says_what_was_done(job: Running) -> None:
-    seed(job.estate, "canceled", *[InstanceSeed(str(n), duration=QUICK) for n in range(6)])
+    seed(job.environment, "canceled", *[InstanceSeed(str(n), duration=QUICK) for n in range(6)])
     body = request("canceled", requestId="roll-1", rollout={"maxInstancesPerWave": 2, "pauseBetweenWaves": "PT1.5S"})
     await job.send(body)
-    await job.until(lambda: bool(waves_posted(job.estate)))
+    await job.until(lambda: bool(waves_posted(job.environment)))
     await job.send(request("canceled", cancel="roll-1", reason="wrong day"), message_id="stop-1")
-    await job.until(lambda: any(event.message_id == "stop-1:accepted" for event in job.estate.events))
+    await job.until(lambda: any(event.message_id == "stop-1:accepted" for event in job.environment.events))
     ended = await job.finish("roll-1")
     await job.drain()
 
@@ -183,8 +183,8 @@ async def test_a_canceled_rollout_starts_no_further_wave_and_says_what_was_done(
         "4": "NotAttempted",
         "5": "NotAttempted",
     }
-    assert waves_posted(job.estate) == [["0", "1"]]
-    assert job.estate.notices() == []
+    assert waves_posted(job.environment) == [["0", "1"]]
+    assert job.environment.entries() == []
 
 
 @pytest.mark.parametrize(
@@ -199,27 +199,27 @@ async def test_a_bad_cancellation_is_rejected(job: Running, cancel: dict[str, An
     ended = await job.finish(request_id := await job.send({**request("web"), **cancel}))
 
     assert ended[request_id].kind == "rejected"
-    assert job.estate.notices() == []
+    assert job.environment.entries() == []
 
 
 async def test_a_second_request_waits_until_the_rollout_before_it_has_ended(job: Running) -> None:
-    seed(job.estate, "busy", *[InstanceSeed(str(n), duration=QUICK) for n in range(4)])
+    seed(job.environment, "busy", *[InstanceSeed(str(n), duration=QUICK) for n in range(4)])
     first = await job.send(
         request("busy", instanceIds=["0", "1", "2"], rollout={"maxInstancesPerWave": 1, "pauseBetweenWaves": "PT0.5S"})
     )
-    await job.until(lambda: bool(waves_posted(job.estate)))
+    await job.until(lambda: bool(waves_posted(job.environment)))
     second = await job.send(request("busy"))
     ended = await job.finish(first, second)
     await job.drain()
 
     assert [ended[first].status, ended[second].status] == ["Succeeded", "Succeeded"]
-    assert waves_posted(job.estate) == [["0"], ["1"], ["2"], ["3"]]
+    assert waves_posted(job.environment) == [["0"], ["1"], ["2"], ["3"]]
     assert ended[second].outcomes["3"] == "Completed"
-    assert job.estate.notices() == []
+    assert job.environment.entries() == []
 
 
 async def test_two_rollouts_sent_together_run_one_after_the_other(job: Running) -> None:
-    seed(job.estate, "raced", *[InstanceSeed(str(n), duration=QUICK) for n in range(4)])
+    seed(job.environment, "raced", *[InstanceSeed(str(n), duration=QUICK) for n in range(4)])
     rollout = {"maxInstancesPerWave": 1}
     one = await job.send(request("raced", instanceIds=["0", "1"], rollout=rollout))
     two = await job.send(request("raced", instanceIds=["2", "3"], rollout=rollout))
@@ -227,12 +227,12 @@ async def test_two_rollouts_sent_together_run_one_after_the_other(job: Running) 
     await job.drain()
 
     assert {ended[one].status, ended[two].status} == {"Succeeded"}
-    order = [ids[0] for ids in waves_posted(job.estate)]
+    order = [ids[0] for ids in waves_posted(job.environment)]
     assert order in (["0", "1", "2", "3"], ["2", "3", "0", "1"])
-    assert job.estate.notices() == []
+    assert job.environment.entries() == []
 
 
-async def test_by_setting_a_second_request_is_rejected_at_once(azure: Estate) -> None:
+async def test_by_setting_a_second_request_is_rejected_at_once(azure: Environment) -> None:
     seed(azure, "strict", *[InstanceSeed(str(n), duration=QUICK) for n in range(4)])
     async with running(azure, MAINTENANCE_SECOND_ROLLOUT="reject") as job:
         first = await job.send(request("strict", rollout={"maxInstancesPerWave": 1, "pauseBetweenWaves": "PT1S"}))
@@ -244,13 +244,13 @@ async def test_by_setting_a_second_request_is_rejected_at_once(azure: Estate) ->
     assert ended[first].status == "Succeeded"
     assert ended[second].kind == "rejected"
     assert first in ended[second].data["problems"][0]["message"]
-    assert azure.notices() == []
+    assert azure.entries() == []
 
 
 async def test_a_notice_without_its_rollout_ends_by_itself(job: Running) -> None:
-    seed(job.estate, "haunted", *[InstanceSeed(str(n), duration=QUICK) for n in range(2)])
-    await job.haunt("haunted", lasts=timedelta(seconds=1.5))
+    seed(job.environment, "haunted", *[InstanceSeed(str(n), duration=QUICK) for n in range(2)])
+    await job.leave_lease("haunted", lasts=timedelta(seconds=1.5))
     ended = await job.finish(request_id := await job.send(request("haunted")))
 
     assert ended[request_id].status == "Succeeded"
-    assert maintained(job.estate, "haunted") == {"0": 1, "1": 1}
+    assert maintained(job.environment, "haunted") == {"0": 1, "1": 1}

@@ -1,4 +1,4 @@
-"""The check that all tests are under (tests/support/secret_scanner.py) finds what is planted, and lets pass what is in its place."""
+"""The secret scanner of the test suite finds planted secrets, and accepts them where they are allowed."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
-from tests.support.environment import OPERATIONS, REQUESTS, TOPIC, Estate, estate, request
-from tests.support.secret_scanner import DEAD, SECRECY, Secrecy
+from tests.support.environment import OPERATIONS, REQUESTS, TOPIC, Environment, environment, request
+from tests.support.secret_scanner import DEAD, SECRET_SCANNER, SecretScanner
 
 SIGNED = "https://management.azure.com/x?api-version=1&s=c2lnbmF0dXJlLW9mLWFybQ&h=abcdefghij"
 
 
 @pytest.fixture
-def place() -> Iterator[Estate]:
-    """An estate of its own whose secrets the suite's check does not find: they are planted."""
-    with estate() as services:
+def azure() -> Iterator[Environment]:
+    """An environment of its own; the planted secrets that the suite's own scanner finds are discarded."""
+    with environment() as services:
         yield services
         services.bus.clear()
-        SECRECY.leaks()
+        SECRET_SCANNER.leaks()
 
 
 @pytest.fixture
-def watch(place: Estate) -> Secrecy:
-    watch = Secrecy()
-    watch.watch(place)
-    return watch
+def scanner(azure: Environment) -> SecretScanner:
+    scanner = SecretScanner()
+    scanner.watch_environment(azure)
+    return scanner
 
 
-def secrets(place: Estate) -> dict[str, str]:
+def secrets(azure: Environment) -> dict[str, str]:
     return {
-        "token": place.identity.issue(),
-        "identity header": place.identity.header,
+        "token": azure.identity.issue(),
+        "identity header": azure.identity.header,
         "any token": "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
         "signature": SIGNED,
-        "key": place.bus.connection_string,
-        "bare key": place.bus.connection_string.partition("SharedAccessKey=")[2].partition(";")[0],
+        "key": azure.bus.connection_string,
+        "bare key": azure.bus.connection_string.partition("SharedAccessKey=")[2].partition(";")[0],
     }
 
 
@@ -46,27 +46,27 @@ KINDS = ["token", "identity header", "any token", "signature", "key", "bare key"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_planted_in_a_log_is_found(place: Estate, watch: Secrecy, kind: str) -> None:
-    secret = secrets(place)[kind]
+def test_secret_in_log_is_found(azure: Environment, scanner: SecretScanner, kind: str) -> None:
+    secret = secrets(azure)[kind]
     logger = logging.getLogger("planted")
     logger.propagate = False
-    logger.addHandler(watch)
+    logger.addHandler(scanner)
     try:
-        logger.warning("all is well")
-        assert watch.leaks() == []
+        logger.warning("nothing secret")
+        assert scanner.leaks() == []
         logger.warning("in the text: %s", secret)
-        assert watch.leaks()
+        assert scanner.leaks()
         try:
             raise ValueError(secret)
         except ValueError:
             logger.exception("in the trace")
-        assert watch.leaks()
+        assert scanner.leaks()
     finally:
-        logger.removeHandler(watch)
+        logger.removeHandler(scanner)
 
 
-async def test_what_is_planted_in_messages_is_found(place: Estate, watch: Secrecy) -> None:
-    client = ServiceBusClient.from_connection_string(place.bus.connection_string)
+async def test_secret_in_message_is_found(azure: Environment, scanner: SecretScanner) -> None:
+    client = ServiceBusClient.from_connection_string(azure.bus.connection_string)
     async with (
         client,
         client.get_topic_sender(TOPIC) as events,
@@ -75,37 +75,37 @@ async def test_what_is_planted_in_messages_is_found(place: Estate, watch: Secrec
     ):
 
         def leaks() -> list[str]:
-            watch.look_through(place)
-            return watch.leaks()
+            scanner.scan_queues(azure)
+            return scanner.leaks()
 
-        for kind, secret in secrets(place).items():
+        for kind, secret in secrets(azure).items():
             await events.send_messages(ServiceBusMessage(f"published {secret}"))
             assert leaks(), kind
-            place.bus.clear()
+            azure.bus.clear()
             await events.send_messages(ServiceBusMessage("published", application_properties={"reason": secret}))
             assert leaks(), kind
-            place.bus.clear()
+            azure.bus.clear()
             await records.send_messages(ServiceBusMessage(f'{{"url": "{secret}"}}'))
             (message,) = await receiver.receive_messages(max_wait_time=5)
-            # A record has to hold the URL that is polled, and a dead letter keeps the body it came with.
+            # A record has to hold the URL that is polled, and a dead letter retains its body.
             assert bool(leaks()) == (kind != "signature"), kind
             await receiver.dead_letter_message(message, reason="Why", error_description=f"because of {secret}")
-            assert any(leak.startswith("why") for leak in watch.leaks()), kind
+            assert any(leak.startswith("dead letter reason") for leak in scanner.leaks()), kind
             assert any(DEAD in leak for leak in leaks()), kind
-            place.bus.clear()
+            azure.bus.clear()
 
 
-async def test_the_body_of_a_request_is_its_senders_own(place: Estate, watch: Secrecy) -> None:
-    client = ServiceBusClient.from_connection_string(place.bus.connection_string)
+async def test_secret_in_request_body_is_ignored(azure: Environment, scanner: SecretScanner) -> None:
+    client = ServiceBusClient.from_connection_string(azure.bus.connection_string)
     async with client, client.get_queue_sender(REQUESTS) as sender:
         await sender.send_messages(ServiceBusMessage(str(request(reason=SIGNED))))
-    watch.look_through(place)
-    assert watch.leaks() == []
+    scanner.scan_queues(azure)
+    assert scanner.leaks() == []
 
 
-def test_the_suites_own_check_listens_to_the_worker() -> None:
-    heard = SECRECY.heard
-    logging.getLogger("maintenance.anything").debug("a word in passing")
-    assert SECRECY.heard == heard + 1
+def test_suites_scanner_reads_worker_log_at_debug_level() -> None:
+    scanned = SECRET_SCANNER.scanned
+    logging.getLogger("maintenance.anything").debug("a debug line")
+    assert SECRET_SCANNER.scanned == scanned + 1
     logging.getLogger("maintenance.anything").warning("a URL: %s", SIGNED)
-    assert [leak.partition(":")[0] for leak in SECRECY.leaks()] == ["log"]
+    assert [leak.partition(":")[0] for leak in SECRET_SCANNER.leaks()] == ["log"]

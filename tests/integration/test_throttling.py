@@ -33,16 +33,16 @@ def subscription() -> str:
 
 def seed(there: Journey, subscription: str, *, lasts: timedelta = timedelta(seconds=30)) -> None:
     instances = tuple(InstanceSeed(str(number), duration=lasts) for number in range(8))
-    there.estate.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
+    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
 
 
 def order(there: Journey, subscription: str, path: str, **what: object) -> None:
-    there.estate.arm.faults.add(Fault(path=f"/subscriptions/{subscription}/{path}", **what))  # type: ignore[arg-type]
+    there.environment.arm.faults.add(Fault(path=f"/subscriptions/{subscription}/{path}", **what))  # type: ignore[arg-type]
 
 
 def dues(there: Journey, queue: str, subscription: str) -> list[datetime]:
     """When the messages about a subscription are due."""
-    messages = there.estate.bus.peek(queue, 100)
+    messages = there.environment.bus.peek(queue, 100)
     return [
         message.scheduled_for for message in messages if subscription.encode() in message.body and message.scheduled_for
     ]
@@ -74,7 +74,7 @@ async def test_after_a_429_no_call_is_made_for_the_subscription_and_others_go_on
     assert len(set(polls)) == 3
     (clone,) = dues(there, REQUESTS, subscription)
     assert min(*polls, clone) >= asked_at + PAUSE
-    ended = {event.data["requestId"] for event in there.estate.events if event.ends}
+    ended = {event.data["requestId"] for event in there.environment.events if event.ends}
     assert "free" in ended
     assert not ended & {"held-0", "held-1", "held-2", "late"}
 
@@ -178,7 +178,7 @@ async def test_a_spread_out_poll_is_no_later_than_the_deadline(there: Journey, s
     order(there, subscription, "*/operations/*", headers={"x-ms-ratelimit-remaining-subscription-reads": "0"})
     await tick(there.job)
     assert dues(there, OPERATIONS, subscription) == [deadline]
-    (message,) = [each for each in there.estate.bus.peek(OPERATIONS) if subscription.encode() in each.body]
+    (message,) = [each for each in there.environment.bus.peek(OPERATIONS) if subscription.encode() in each.body]
     assert read_record(message.body).failures == 0
     ended = await there.finish("soon")
     assert ended["soon"].status == "TimedOut"

@@ -1,4 +1,4 @@
-"""Kill a worker after every step it takes, each time on an estate of its own, and see what comes of it."""
+"""Kill a worker after every step it takes, each time on an environment of its own, and see what comes of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.reliability.documentation import as_written, steps
-from tests.reliability.estates import Story, estate
+from tests.reliability.environment import Story, environment
 from tests.reliability.killable_worker import Death, kind_of
 
 # Workers mostly wait, for links to open and for maintenance to end: many stories fit on one core.
@@ -51,7 +51,7 @@ def kill_after_every_step(story: Story, folder: Path, circumstances: Circumstanc
 
 def live_undisturbed(story: Story, folder: Path, circumstances: Circumstances = PLAIN) -> list[str]:
     """The steps of the first worker where nobody is killed."""
-    with estate(story, folder) as place, ExitStack() as lives:
+    with environment(story, folder) as place, ExitStack() as lives:
         workers = [
             lives.enter_context(place.worker(timers=circumstances.timers, twice=circumstances.twice))
             for _ in range(circumstances.workers)
@@ -65,7 +65,7 @@ def live_undisturbed(story: Story, folder: Path, circumstances: Circumstances = 
 def kill(death: Death, story: Story, folder: Path, circumstances: Circumstances = PLAIN) -> bool:
     """Let the first worker die, start another, let it finish. False if the first one never came to that step."""
     timers, twice = circumstances.timers, circumstances.twice
-    with estate(story, folder) as place, ExitStack() as lives:
+    with environment(story, folder) as place, ExitStack() as lives:
         first = lives.enter_context(place.worker(death=death, timers=timers, twice=twice))
         others = [
             lives.enter_context(place.worker(timers=timers, twice=twice)) for _ in range(circumstances.workers - 1)

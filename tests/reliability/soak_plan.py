@@ -1,4 +1,4 @@
-"""What the soak asks for: an estate of many scale sets, and requests for all kinds of things, from one seed."""
+"""What the soak asks for: an environment of many scale sets, and requests for all kinds of things, from one seed."""
 
 from __future__ import annotations
 

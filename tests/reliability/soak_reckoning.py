@@ -22,7 +22,7 @@ from sandbox.servicebus import (
 )
 from tests.reliability.soak_plan import GROUP, Plan, Target
 from tests.reliability.soak_workers import Life
-from tests.support.environment import OPERATIONS, REQUESTS, ROLLOUTS, SUBSCRIPTION, TOPIC
+from tests.support.environment import COORDINATION, OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC
 
 HEARD = f"{TOPIC}/Subscriptions/{SUBSCRIPTION}"
 SHOWN = 10
@@ -81,7 +81,7 @@ class Tally:
 
 def left_over(bus: ServiceBus) -> list[str]:
     """The queues that are not empty, with what is in them."""
-    counts = {queue: bus.counts(queue) for queue in (REQUESTS, OPERATIONS, ROLLOUTS)}
+    counts = {queue: bus.counts(queue) for queue in (REQUESTS, OPERATIONS, COORDINATION)}
     return [f"{queue}: {count}" for queue, count in counts.items() if not count.empty]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.resource_manager import Fault
 from tests.reliability import stories
-from tests.reliability.estates import Story, estate
+from tests.reliability.environment import Story, environment
 from tests.reliability.killing import Circumstances, kill_after_every_step, live_undisturbed
 
 STORIES = [name for name, value in vars(stories).items() if isinstance(value, Story)]
@@ -32,7 +32,7 @@ def test_killed_after_any_step_of_a_request_for_two_instances(tmp_path: Path) ->
 def test_killed_while_arm_has_the_post_and_not_done_it(tmp_path: Path) -> None:
     late = Fault(method="POST", delay=timedelta(seconds=1.5))
     story = replace(stories.TWO_INSTANCES, faults=(late,), settings={"MAINTENANCE_SETTLE_TIME": "PT3S"})
-    with estate(story, tmp_path) as place:
+    with environment(story, tmp_path) as place:
         with place.worker() as first:
             place.ask()
             place.asked_of_arm("POST", "performMaintenance")

@@ -1,4 +1,4 @@
-"""Alerts as Azure Monitor sends them, for tests to read and to vary."""
+"""Sample alerts as Azure Monitor sends them, and variations of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent.parent / "data" / "alerts"
-# The subscription that the payloads name, which is that of the sandbox's example estate.
+# The subscription of the payloads: that of the sandbox's example scale sets.
 ALERTED = "11111111-1111-4111-8111-111111111111"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 TESTS = [name for name in NAMES if "testaction" in name]
@@ -21,7 +21,7 @@ def payload(name: str = HEALTH) -> dict[str, Any]:
 
 
 def health(*, essentials: dict[str, Any] | None = None, **properties: Any) -> dict[str, Any]:
-    """The Service Health alert with other fields; `...` leaves one out."""
+    """The Service Health alert with changed fields; `...` omits one."""
     document = copy.deepcopy(payload())
     _change(document["data"]["essentials"], essentials or {})
     _change(document["data"]["alertContext"]["properties"], properties)

@@ -1,4 +1,4 @@
-"""ARM and Service Bus as small models in memory, with a clock moved by hand and a fate that can strike at any step."""
+"""ARM and Service Bus as small models in memory, with a clock moved by hand and a crash point at any step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import cast
-
-from azure.servicebus import ServiceBusReceivedMessage
 
 from maintenance.domain.coordination import Entry
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError
 from maintenance.domain.instances import Instance
-from maintenance.domain.messages import Envelope, MaintenanceEvent, Record
+from maintenance.domain.messages import Delivery, Envelope, MaintenanceEvent, Record
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -28,7 +25,6 @@ from maintenance.domain.observations import (
 )
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
-from maintenance.servicebus.operations_queue import Received
 from tests.support.samples import ENDPOINT, LONG_AGO, NOW, SUBSCRIPTION, completed, eligible, in_progress
 
 LOST = Ambiguous(ErrorDetail("ReadTimeout", "No answer from ARM."))
@@ -52,16 +48,16 @@ class HandClock:
 
 
 @dataclass
-class Fate:
-    """Counts the awaited steps, and strikes at one of them. `told` holds every step by name."""
+class CrashPoint:
+    """Counts the awaited steps, and strikes at one of them. `steps` holds every step by name."""
 
     die_at: int | None = None
     then_at: int | None = None
-    told: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
 
     def step(self, name: str) -> None:
-        self.told.append(name)
-        if len(self.told) == self.die_at:
+        self.steps.append(name)
+        if len(self.steps) == self.die_at:
             self.die_at, self.then_at = self.then_at, None
             raise Killed(name)
 
@@ -70,9 +66,11 @@ class FakeArm:
     """One scale set. By default each POST is taken and done after `duration`; answers put into `post_answers`,
     `poll_answers` and `view_answers` are given first."""
 
-    def __init__(self, clock: HandClock, fate: Fate, instances: Sequence[Instance], *, duration: float = 90) -> None:
+    def __init__(
+        self, clock: HandClock, crash_point: CrashPoint, instances: Sequence[Instance], *, duration: float = 90
+    ) -> None:
         self._clock = clock
-        self._fate = fate
+        self._crash_point = crash_point
         self._views = {instance.instance_id: instance for instance in instances}
         self.duration = timedelta(seconds=duration)
         self._busy: dict[str, datetime] = {}
@@ -93,10 +91,10 @@ class FakeArm:
         self.most_polls_at_once = 0
         self.looks = 0
 
-    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: tuple[str, ...] | None) -> Submission:
-        self._fate.step("POST is sent")
+    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission:
+        self._crash_point.step("POST is sent")
         self._mature()
-        self.posted.append(instance_ids)
+        self.posted.append(None if instance_ids is None else tuple(instance_ids))
         self.posted_at.append(self._clock())
         answer = self.post_answers.pop(0) if self.post_answers else None
         if isinstance(answer, Exception):
@@ -105,7 +103,7 @@ class FakeArm:
             url = self._begin(list(self._views) if instance_ids is None else list(instance_ids))
             answer = answer or (Succeeded() if self.at_once else Accepted(url))
             self._mature()
-        self._fate.step("POST is answered")
+        self._crash_point.step("POST is answered")
         return answer
 
     async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
@@ -115,7 +113,7 @@ class FakeArm:
         return self.flexible
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
-        self._fate.step("poll")
+        self._crash_point.step("poll")
         self.polls += 1
         self.polling += 1
         self.most_polls_at_once = max(self.most_polls_at_once, self.polling)
@@ -134,7 +132,7 @@ class FakeArm:
         return Succeeded() if ends <= self._clock() else Running("inprogress")
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
-        self._fate.step("look")
+        self._crash_point.step("look")
         if self.flexible and not flexible:
             raise RefusedError("list", ErrorDetail("BadRequest", "Not for Flexible sets."), status=400)
         self.looks += 1
@@ -149,7 +147,8 @@ class FakeArm:
     def _begin(self, ids: list[str]) -> str:
         now = self._clock()
         for instance_id in ids:
-            if not self._views[instance_id].maintenance_allowed:
+            status = self._views[instance_id].maintenance
+            if status is None or not status.allowed:
                 self.wrongly_posted.append(instance_id)
             self.maintained[instance_id] += 1
             self._views[instance_id] = in_progress(instance_id, now)
@@ -170,45 +169,83 @@ class FakeArm:
 
 @dataclass
 class Message:
-    """A message in a queue."""
+    """A message in a queue. `number` and `enqueued_at` are the queue's."""
 
     body: bytes
     message_id: str
     due: datetime
     properties: Mapping[str, str | int | bool] = field(default_factory=dict)
     correlation_id: str | None = None
+    subject: str = ""
     deliveries: int = 0
     locked_until: datetime = LONG_AGO
+    number: int = 0
+    enqueued_at: datetime = NOW
+    scheduled: bool = False
+    reason: str | None = None
 
 
 class FakeQueue:
-    """Scheduled delivery, locks of a minute, and duplicate detection that forgets nothing."""
+    """Scheduled delivery, locks, and duplicate detection within `window`, where there is any. A scheduled message gets
+    a new number when it becomes active."""
 
-    def __init__(self, clock: HandClock) -> None:
+    def __init__(self, clock: HandClock, *, window: timedelta | None = timedelta(days=1)) -> None:
         self._clock = clock
-        self._seen: set[str] = set()
+        self._window = window
+        self._seen: dict[str, datetime] = {}
+        self._number = 0
+        self.lock = timedelta(minutes=5)
+        self.most_deliveries = 30
         self.messages: list[Message] = []
         self.dropped: list[str] = []
-        self.dead: list[tuple[str, str]] = []
+        self.dead: list[Message] = []
 
-    def send(self, message: Message) -> None:
-        if message.message_id in self._seen:
-            self.dropped.append(message.message_id)
-            return
-        self._seen.add(message.message_id)
+    def send(self, message: Message) -> int:
+        now = self._clock()
+        self._number += 1
+        message.number, message.enqueued_at = self._number, now
+        message.scheduled = message.due > now
+        seen = self._seen.get(message.message_id)
+        if self._window is not None:
+            if seen is not None and now - seen < self._window:
+                self.dropped.append(message.message_id)
+                return self._number
+            self._seen[message.message_id] = now
         self.messages.append(message)
+        return self._number
+
+    def cancel(self, number: int) -> None:
+        self.messages = [each for each in self.messages if not (each.scheduled and each.number == number)]
+
+    def activate(self) -> None:
+        for each in self.messages:
+            if each.scheduled and each.due <= self._clock():
+                self._number += 1
+                each.scheduled, each.number, each.enqueued_at = False, self._number, each.due
 
     def take(self, most: int) -> list[Message]:
+        self.activate()
         now = self._clock()
-        taken = [each for each in self.messages if max(each.due, each.locked_until) <= now][:most]
+        taken = [each for each in self.messages if not each.scheduled and each.locked_until <= now][:most]
         for each in taken:
+            if each.deliveries >= self.most_deliveries:
+                self.messages.remove(each)
+                each.reason = "MaxDeliveryCountExceeded"
+                self.dead.append(each)
+                continue
             each.deliveries += 1
-            each.locked_until = now + timedelta(minutes=1)
-        return taken
+            each.locked_until = now + self.lock
+        return [each for each in taken if each in self.messages]
 
-    def settle(self, message: Message) -> None:
-        if message in self.messages:
-            self.messages.remove(message)
+    def settle(self, message: Message) -> bool:
+        """True where the message was there, and its lock not run out."""
+        if message in self.dead:
+            self.dead.remove(message)
+            return True
+        if message not in self.messages or message.locked_until <= self._clock():
+            return False
+        self.messages.remove(message)
+        return True
 
     @property
     def next_at(self) -> datetime | None:
@@ -216,13 +253,15 @@ class FakeQueue:
 
 
 class FakeBus:
-    """Two queues and a topic. `down` names entities that take nothing: "requests", "operations", "events"."""
+    """The requests queue, the operations queue and a topic. `down` names entities that take nothing: "operations",
+    "events"."""
 
-    def __init__(self, clock: HandClock, fate: Fate) -> None:
+    def __init__(self, clock: HandClock, crash_point: CrashPoint) -> None:
         self._clock = clock
-        self._fate = fate
-        self.requests = FakeQueue(clock)
-        self.operations = FakeQueue(clock)
+        self._crash_point = crash_point
+        self.requests = FakeQueue(clock, window=None)
+        self.requests.most_deliveries = 10
+        self.operations_queue = FakeQueue(clock)
         self.published: list[MaintenanceEvent] = []
         self.log: list[str] = []
         self.down: set[str] = set()
@@ -239,26 +278,34 @@ class FakeBus:
     def ends(self) -> list[MaintenanceEvent]:
         return [event for event in self.events.values() if event.event_id.endswith(":ended")]
 
-    async def enqueue(
-        self,
-        body: bytes,
-        *,
-        message_id: str,
-        due: datetime | None,
-        correlation_id: str | None,
-        properties: Mapping[str, str | int | bool],
-    ) -> None:
-        self._check("requests", f"enqueue {message_id}")
-        self.requests.send(Message(body, message_id, due or self._clock(), properties, correlation_id))
-        self._fate.step("clone is sent")
-
-    async def persist(self, records: Sequence[Record]) -> None:
+    async def send(self, records: Sequence[Record]) -> None:
         if not records:
             return
-        self._check("operations", "track " + ", ".join(record.message_id for record in records))
+        self._check("operations", "send " + ", ".join(record.message_id for record in records))
         for record in records:
-            self.operations.send(Message(record.body, record.message_id, record.due))
-            self._fate.step("record is sent")
+            self.operations_queue.send(self._message(record))
+            self._crash_point.step("record is sent")
+
+    async def schedule(self, record: Record) -> int:
+        self._check("operations", f"schedule {record.message_id}")
+        number = self.operations_queue.send(self._message(record))
+        self._crash_point.step("JUDGE is scheduled")
+        return number
+
+    async def cancel(self, number: int) -> None:
+        self._check("operations", "cancel")
+        self.operations_queue.cancel(number)
+        self._crash_point.step("JUDGE is canceled")
+
+    def _message(self, record: Record) -> Message:
+        return Message(
+            record.body,
+            record.message_id,
+            record.due or self._clock(),
+            record.properties,
+            record.correlation_id,
+            record.subject,
+        )
 
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None:
         if not events:
@@ -266,69 +313,108 @@ class FakeBus:
         self._check("events", "publish " + ", ".join(event.event_id for event in events))
         for event in events:
             self.published.append(event)
-            self._fate.step("event is sent")
+            self._crash_point.step("event is published")
 
     @asynccontextmanager
-    async def due_operations(self) -> AsyncIterator[FakeDue]:
-        yield FakeDue(self, self._fate)
+    async def operations(self) -> AsyncIterator[FakeDeliveries]:
+        yield FakeDeliveries(self, self.operations_queue, self._crash_point)
+
+    @asynccontextmanager
+    async def dead_requests(self) -> AsyncIterator[FakeDeliveries]:
+        yield FakeDeliveries(self, self.requests, self._crash_point, dead=True)
+
+    @asynccontextmanager
+    async def dead_operations(self) -> AsyncIterator[FakeDeliveries]:
+        yield FakeDeliveries(self, self.operations_queue, self._crash_point, dead=True)
 
     def _check(self, entity: str, doing: str) -> None:
-        self._fate.step(doing.partition(" ")[0])
+        self._crash_point.step(doing.partition(" ")[0])
         if entity in self.down:
             raise BusUnavailable(f"sending failed: {entity} is down")
         self.log.append(doing)
 
 
-class FakeBoard:
-    """Notices, numbered in the order in which they were put up."""
+class FakeCoordinationQueue:
+    """Scheduled entries, numbered in the order in which they were put, with duplicate detection."""
 
-    def __init__(self, fate: Fate) -> None:
-        self._fate = fate
+    def __init__(self, clock: HandClock, crash_point: CrashPoint) -> None:
+        self._clock = clock
+        self._crash_point = crash_point
         self._number = 0
-        self.notices: list[Entry] = []
+        self._seen: set[str] = set()
+        self._entries: list[Entry] = []
+        self.down = False
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [each for each in self._entries if each.until > self._clock()]
 
     async def read(self) -> list[Entry]:
-        self._fate.step("notices are read")
-        return list(self.notices)
+        self._crash_point.step("coordination queue is read")
+        if self.down:
+            raise BusUnavailable("reading the coordination queue failed")
+        return self.entries
 
-    async def put(self, notice: Entry) -> None:
+    async def put(self, entry: Entry) -> None:
+        self._crash_point.step("entry is to be put")
+        if self.down:
+            raise BusUnavailable("scheduling an entry failed")
         self._number += 1
-        self.notices.append(replace(notice, number=self._number))
-        self._fate.step("notice is put up")
+        if entry.message_id not in self._seen:
+            self._entries.append(replace(entry, number=self._number))
+        self._seen.add(entry.message_id)
+        self._crash_point.step("entry is put")
 
-    async def release(self, request_ids: Sequence[str]) -> None:
-        self._fate.step("notices are to be taken down")
-        self.notices = [notice for notice in self.notices if notice.request_id not in request_ids]
-        self._fate.step("notices are taken down")
+    async def cancel(self, number: int) -> None:
+        self._crash_point.step("entry is to be canceled")
+        self._entries = [each for each in self._entries if each.number != number]
+        self._crash_point.step("entry is canceled")
+
+    async def use_up(self, message_id: str) -> None:
+        self._crash_point.step("id is to be used up")
+        self._seen.add(message_id)
+        self._crash_point.step("id is used up")
 
 
-class FakeDue:
-    """A receiver of the operations queue."""
+class FakeDeliveries:
+    """A receiver of a queue, or of its dead letters."""
 
-    def __init__(self, bus: FakeBus, fate: Fate) -> None:
+    def __init__(self, bus: FakeBus, queue: FakeQueue, crash_point: CrashPoint, *, dead: bool = False) -> None:
         self._bus = bus
-        self._fate = fate
+        self._queue = queue
+        self._crash_point = crash_point
+        self._dead = dead
 
-    async def receive(self, most: int, *, wait: float) -> list[Received]:
-        self._fate.step("receive")
-        taken = self._bus.operations.take(most)
-        return [Received(each.body, each.deliveries, cast(ServiceBusReceivedMessage, each)) for each in taken]
+    async def receive(self, most: int, *, wait: float) -> list[Delivery]:
+        self._crash_point.step("receive")
+        taken = list(self._queue.dead[:most]) if self._dead else self._queue.take(most)
+        return [delivery_of(each) for each in taken]
 
-    async def persist(self, records: Sequence[Record]) -> None:
-        await self._bus.persist(records)
+    async def send(self, records: Sequence[Record]) -> None:
+        await self._bus.send(records)
 
-    async def complete(self, received: Sequence[Received]) -> None:
-        for one in received:
-            self._fate.step("settle")
-            self._bus.log.append(f"settle {one.message_id}")
-            self._bus.operations.settle(cast(Message, one.handle))
-            self._fate.step("settled")
+    async def complete(self, delivery: Delivery) -> bool:
+        self._crash_point.step("complete")
+        self._bus.log.append(f"complete {delivery.message_id}")
+        completed = self._queue.settle(delivery.handle)
+        self._crash_point.step("completed")
+        return completed
 
-    async def dead_letter(self, received: Received, reason: str, description: str) -> None:
-        self._fate.step("dead-letter")
-        self._bus.log.append(f"dead-letter {received.message_id}")
-        self._bus.operations.dead.append((reason, description))
-        self._bus.operations.settle(cast(Message, received.handle))
+
+def delivery_of(message: Message) -> Delivery:
+    """A queue's message as the app receives it."""
+    return Delivery(
+        body=message.body,
+        message_id=message.message_id,
+        subject=message.subject,
+        delivery_count=message.deliveries,
+        sequence_number=message.number,
+        enqueued_at=message.enqueued_at,
+        correlation_id=message.correlation_id,
+        properties={name: str(value) for name, value in message.properties.items()},
+        dead_letter_reason=message.reason,
+        handle=message,
+    )
 
 
 def envelope_of(message: Message) -> Envelope:
@@ -336,13 +422,13 @@ def envelope_of(message: Message) -> Envelope:
     return Envelope(
         body=message.body,
         message_id=message.message_id,
-        sequence_number=1,
+        sequence_number=message.number,
         delivery_count=message.deliveries,
-        enqueued_at=message.due,
+        enqueued_at=message.enqueued_at,
         correlation_id=message.correlation_id,
-        properties=message.properties,
+        properties=dict(message.properties),
     )
 
 
 def all_eligible(count: int) -> list[Instance]:
-    return [eligible(str(n), update_domain=n % 2) for n in range(count)]
+    return [eligible(str(number)) for number in range(count)]

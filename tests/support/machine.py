@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from maintenance.domain.coordination import Entry
@@ -33,7 +33,7 @@ EVERYWHERE = (Scope(SUBSCRIPTION),)
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    rules: Rules = Rules(allowed_scopes=EVERYWHERE)
+    rules: Rules = field(default_factory=lambda: Rules(allowed_scopes=EVERYWHERE))
 
     def resume(self, operation: Operation, now: datetime, *, may_have_started: bool = False) -> Action:
         return next_action(self.rules, operation, Resumed(), now, may_have_started=may_have_started)

@@ -1,4 +1,4 @@
-"""One scale set, one moment and one of each thing, for the tests of the core to vary."""
+"""Sample values for unit tests: a scale set, a time, an operation, instances, a request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from maintenance.domain.operation import Operation
 from maintenance.domain.resources import ScaleSet
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+RUN = "0123456789abcdef0123456789abcdef"
 LONG_AGO = NOW - timedelta(days=30)
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 OTHER_SUBSCRIPTION = "99999999-2222-3333-4444-555555555555"
 SCALE_SET = ScaleSet(SUBSCRIPTION, "web-rg", "web")
 ENDPOINT = "https://management.azure.com"
-# As recorded: a certificate and a signature in the query, percent-encoded in ways that must not be tidied up.
+# As recorded: a certificate and a signature in the query, with a percent-encoding that must not be normalised.
 SIGNED_QUERY = "p=af5aab90-1a2b&api-version=2017-03-30&t=638&c=MIIHpTCCBo2gAwIBAgITfw%2f&s=Ab-cd_EF%2F%2f~&h=x"
 OPERATION_URL = (
     f"{ENDPOINT}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/locations/westeurope/operations/op-1"
@@ -34,14 +35,15 @@ def seconds(count: float) -> timedelta:
 
 
 def recorded(name: str) -> ArmResponse:
-    """A recorded or documented answer of ARM."""
+    """A recorded or documented response of ARM."""
     response = json.loads((RECORDED / name).read_text())["response"]
     return ArmResponse(response["status"], response["headers"], response["body"].encode())
 
 
 def new_operation(**changes: Any) -> Operation:
-    """A request for the instances 0, 1 and 2 that nothing was done for yet."""
+    """A new operation on the instances 0, 1 and 2."""
     operation = Operation(
+        run_id=RUN,
         request_id="req-1",
         scale_set=SCALE_SET,
         requested_at=NOW,
@@ -73,7 +75,7 @@ def without_maintenance(instance_id: str) -> Instance:
 
 
 def request_body(**fields: Any) -> dict[str, Any]:
-    """A good request's document, with `fields` added; a field of `...` is left out."""
+    """A valid request's document with changed fields; `...` omits one."""
     document: dict[str, Any] = {
         "subscriptionId": SUBSCRIPTION,
         "resourceGroupName": "web-rg",

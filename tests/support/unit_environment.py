@@ -1,4 +1,4 @@
-"""The worker's two use cases on the fake Azure, run until both queues are empty."""
+"""The worker's use cases on the fake Azure, run until both queues are empty."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from maintenance.arm.throttling import Gateway, ThrottlingGateway
 from maintenance.domain.instances import Instance
 from maintenance.domain.resources import Scope
 from maintenance.lifecycle.actions import Rules
+from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.poller import Poller, Tick
 from maintenance.operations.runner import Runner
-from maintenance.requests.cancellation import CancellationHandler
 from maintenance.requests.handler import RequestHandler
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.fakes import (
+    CrashPoint,
     FakeArm,
-    FakeBoard,
     FakeBus,
-    Fate,
+    FakeCoordinationQueue,
     HandClock,
     Killed,
     Message,
@@ -30,20 +30,18 @@ from tests.support.fakes import (
 )
 from tests.support.samples import SUBSCRIPTION, request_body
 
-DELIVERIES = 10
 
-
-class World:
+class UnitEnvironment:
     """One app, one scale set, one Service Bus namespace."""
 
     def __init__(
         self, instances: Sequence[Instance] | None = None, *, die_at: int | None = None, **settings: Any
     ) -> None:
         self.clock = HandClock()
-        self.fate = Fate(die_at)
-        self.bus = FakeBus(self.clock, self.fate)
-        self.board = FakeBoard(self.fate)
-        self.arm = FakeArm(self.clock, self.fate, all_eligible(3) if instances is None else instances)
+        self.crash_point = CrashPoint(die_at)
+        self.bus = FakeBus(self.clock, self.crash_point)
+        self.coordination = FakeCoordinationQueue(self.clock, self.crash_point)
+        self.arm = FakeArm(self.clock, self.crash_point, all_eligible(3) if instances is None else instances)
         self.settings = replace(
             Settings(service_bus=ServiceBusConnection(namespace="ns"), allowed_scopes=(Scope(SUBSCRIPTION),)),
             **settings,
@@ -57,17 +55,22 @@ class World:
             allowed_scopes=self.settings.allowed_scopes,
             timing=self.settings.timing,
             views=self.settings.read_instance_views,
+            wait_for_lease=self.settings.wait_for_lease,
         )
-        runner = Runner(
-            ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock),
-            rules,
-            coordination=self.board,
-            now=self.clock,
+        arm = ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock)
+        self.runner = Runner(arm, self.bus, self.coordination, rules, now=self.clock, monotonic=self.clock.seconds)
+        self.views = self.runner.views
+        self.handler = RequestHandler(
+            self.bus, self.coordination, self.settings, work_off=self._work_off, now=self.clock
         )
-        self.views = runner.views
-        canceler = CancellationHandler(self.board, self.bus, self.settings, now=self.clock)
-        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, routes=(canceler,))
-        self.poller = Poller(runner, self.bus, self.board, self.settings, now=self.clock, monotonic=self.clock.seconds)
+        intake = {"request": self.handler.handle_delivery}
+        self.poller = Poller(
+            self.runner, self.bus, self.settings, intake=intake, now=self.clock, monotonic=self.clock.seconds
+        )
+        self.dead_letters = DeadLetterReader(self.bus, self.handler.give_up, intake=tuple(intake), now=self.clock)
+
+    async def _work_off(self) -> None:
+        """Left to the next tick, so that a crash point kills one thing at a time."""
 
     def send(self, body: object = None, *, message_id: str = "req-1", **properties: str | int | bool) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(request_body() if body is None else body).encode()
@@ -81,28 +84,28 @@ class World:
             except Exception as error:
                 self.failures.append(error)
                 message.locked_until = self.clock()
-                if message.deliveries >= DELIVERIES:
-                    self.bus.requests.dead.append(("MaxDeliveryCountExceeded", type(error).__name__))
-                    self.bus.requests.settle(message)
             else:
-                self.fate.step("request is settled")
+                self.crash_point.step("request is completed")
                 self.bus.requests.settle(message)
 
     async def tick(self) -> Tick:
         return await self.poller.tick()
 
-    async def run(self, *, hours: float = 48) -> None:
+    async def run(self, *, hours: float = 72) -> None:
         """Until both queues are empty, through any death of the process. Fails where that takes too long."""
-        for _ in range(2_000):
+        for _ in range(5_000):
             try:
                 await self.deliver()
                 await self.tick()
+                await self.dead_letters.read()
             except (Killed, BaseExceptionGroup):
                 self.restart()
-            upcoming = [at for queue in (self.bus.requests, self.bus.operations) if (at := queue.next_at) is not None]
-            if not upcoming:
+            queues = (self.bus.requests, self.bus.operations_queue)
+            upcoming = [at for queue in queues if (at := queue.next_at) is not None]
+            if not upcoming and not any(queue.dead for queue in queues):
                 return
-            self.clock.time = max(self.clock.time, min(upcoming))
+            if upcoming:
+                self.clock.time = max(self.clock.time, min(upcoming))
             assert self.clock.seconds() < timedelta(hours=hours).total_seconds(), "it does not come to an end"
         raise AssertionError("it does not come to an end")
 

@@ -25,14 +25,14 @@ from maintenance.requests.handler import RequestHandler
 from maintenance.requests.schema import read_request
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.alert_payloads import ALERTED, health, payload, scale_set_id, targeting
-from tests.support.fakes import FakeArm, FakeBoard, FakeBus, Fate, HandClock, Message, envelope_of
+from tests.support.fakes import CrashPoint, FakeArm, FakeBus, FakeCoordinationQueue, HandClock, Message, envelope_of
 from tests.support.samples import NOW, completed, eligible, without_maintenance
 
 ORIGIN = "0123456789abcdef0123"
 BUSY = ErrorDetail("OperationNotAllowed", "too many requests")
 
 
-class FakeEstate:
+class FakeSubscription:
     """Scale sets of a subscription by name. `failures` are raised, once each, by what is asked: "list", or a name."""
 
     def __init__(self) -> None:
@@ -72,15 +72,15 @@ class Post:
 
     def __init__(self, *scopes: Scope, **settings: Any) -> None:
         self.clock = HandClock()
-        self.arm = FakeEstate()
-        fate = Fate()
-        self.bus = FakeBus(self.clock, fate)
+        self.arm = FakeSubscription()
+        crash_point = CrashPoint()
+        self.bus = FakeBus(self.clock, crash_point)
         self.settings = Settings(
             service_bus=ServiceBusConnection(namespace="ns"), allowed_scopes=scopes or (Scope(ALERTED),), **settings
         )
-        board = FakeBoard(fate)
+        board = FakeCoordinationQueue(crash_point)
         runner = Runner(
-            FakeArm(self.clock, fate, []),
+            FakeArm(self.clock, crash_point, []),
             Rules(allowed_scopes=self.settings.allowed_scopes, timing=self.settings.timing),
             coordination=board,
             now=self.clock,

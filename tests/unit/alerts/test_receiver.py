@@ -22,7 +22,7 @@ from maintenance.domain.resources import Scope
 from maintenance.requests.schema import read_request
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.alert_payloads import ALERTED, NAMES, TESTS, health, payload, scale_set_id, targeting
-from tests.support.fakes import FakeBus, Fate, HandClock
+from tests.support.fakes import CrashPoint, FakeBus, HandClock
 
 PERFORM = {"maintenance": "perform"}
 
@@ -32,7 +32,7 @@ class Desk:
 
     def __init__(self, rules: AlertRules | None = None) -> None:
         self.clock = HandClock()
-        self.bus = FakeBus(self.clock, Fate())
+        self.bus = FakeBus(self.clock, CrashPoint())
         connection = ServiceBusConnection(namespace="ns")
         self.settings = Settings(service_bus=connection, allowed_scopes=(Scope(ALERTED),), alerts=rules or AlertRules())
         self.receiver = AlertReceiver(self.bus, self.settings.alerts)

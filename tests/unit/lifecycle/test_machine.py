@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from maintenance.operations.outbox import dispatch
 
 from maintenance.domain.coordination import CancellationMarker, Entry, Lease
 from maintenance.domain.instances import Instance, InstanceState
@@ -26,7 +27,6 @@ from maintenance.domain.observations import (
 from maintenance.domain.operation import Operation, Phase, Result, Rollout, Status
 from maintenance.lifecycle.actions import Action, End, PollOperation, Post, ReadViews, Rules, TakeLease, Wait
 from maintenance.lifecycle.events import ended
-from maintenance.operations.outbox import dispatch
 from maintenance.operations.records import read_record, write_record
 from tests.support.machine import EVERYWHERE, Machine
 from tests.support.samples import (

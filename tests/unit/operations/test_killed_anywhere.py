@@ -14,93 +14,93 @@ from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail, Throttled
 from tests.support.fakes import LOST, all_eligible
 from tests.support.samples import completed, request_body, seconds, without_maintenance
-from tests.support.unit_environment import World
+from tests.support.unit_environment import UnitEnvironment
 
 PAUSE = timedelta(hours=1)
 BUSY = ErrorDetail("TooManyRequests", "Later, please.")
 
 
-def usual(**options: Any) -> World:
-    world = World(**options)
-    world.send()
-    return world
+def usual(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(**options)
+    environment.send()
+    return environment
 
 
-def whole_scale_set(**options: Any) -> World:
-    world = World(**options)
-    world.send(request_body(instanceIds=...))
-    return world
+def whole_scale_set(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(**options)
+    environment.send(request_body(instanceIds=...))
+    return environment
 
 
-def rollout(**options: Any) -> World:
-    world = World(all_eligible(4), **options)
+def rollout(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(all_eligible(4), **options)
     rollout = {"maxInstancesPerWave": 1, "byUpdateDomain": True, "pauseBetweenWaves": "PT1H"}
-    world.send(request_body(instanceIds=["0", "1", "2", "3"], rollout=rollout))
-    return world
+    environment.send(request_body(instanceIds=["0", "1", "2", "3"], rollout=rollout))
+    return environment
 
 
-def done_at_once(world: World) -> World:
-    world.arm.at_once = True
-    world.arm.duration = seconds(0)
-    return world
+def done_at_once(environment: UnitEnvironment) -> UnitEnvironment:
+    environment.arm.at_once = True
+    environment.arm.duration = seconds(0)
+    return environment
 
 
-def usual_at_once(**options: Any) -> World:
+def usual_at_once(**options: Any) -> UnitEnvironment:
     return done_at_once(usual(**options))
 
 
-def rollout_at_once(**options: Any) -> World:
+def rollout_at_once(**options: Any) -> UnitEnvironment:
     return done_at_once(rollout(**options))
 
 
-def some_not_eligible(**options: Any) -> World:
+def some_not_eligible(**options: Any) -> UnitEnvironment:
     views: list[Instance] = [*all_eligible(1), completed("1"), without_maintenance("2")]
-    world = World(views, **options)
-    world.send()
-    return world
+    environment = UnitEnvironment(views, **options)
+    environment.send()
+    return environment
 
 
-def nothing_to_do(**options: Any) -> World:
-    world = World([without_maintenance("0")], **options)
-    world.send()
-    return world
+def nothing_to_do(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment([without_maintenance("0")], **options)
+    environment.send()
+    return environment
 
 
-def bad_request(**options: Any) -> World:
-    world = World(**options)
-    world.send(b"restart everything")
-    return world
+def bad_request(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(**options)
+    environment.send(b"restart everything")
+    return environment
 
 
-def lost_answer(**options: Any) -> World:
-    world = World(**options)
-    world.arm.post_answers = [LOST]
-    world.send()
-    return world
+def lost_answer(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(**options)
+    environment.arm.post_responses = [LOST]
+    environment.send()
+    return environment
 
 
-def throttled(**options: Any) -> World:
-    world = World(**options)
-    world.arm.view_answers = [TransientError("list", BUSY, status=503)]
-    world.arm.post_answers = [Throttled(BUSY, seconds(300))]
-    world.arm.poll_answers = [Throttled(BUSY, seconds(300))]
-    world.send()
-    return world
+def throttled(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(**options)
+    environment.arm.view_responses = [TransientError("list", BUSY, status=503)]
+    environment.arm.post_responses = [Throttled(BUSY, seconds(300))]
+    environment.arm.poll_responses = [Throttled(BUSY, seconds(300))]
+    environment.send()
+    return environment
 
 
-def scheduled(**options: Any) -> World:
-    world = World(**options)
-    world.send(request_body(notBefore="2026-01-31T13:00:00Z"))
-    return world
+def scheduled(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(**options)
+    environment.send(request_body(notBefore="2026-01-31T13:00:00Z"))
+    return environment
 
 
-def dry_run(**options: Any) -> World:
-    world = World(**options)
-    world.send(request_body(dryRun=True))
-    return world
+def dry_run(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(**options)
+    environment.send(request_body(dryRun=True))
+    return environment
 
 
-STORIES: dict[str, tuple[Callable[..., World], str, set[str]]] = {
+STORIES: dict[str, tuple[Callable[..., UnitEnvironment], str, set[str]]] = {
     "usual": (usual, "Succeeded", {"0", "1", "2"}),
     "whole scale set": (whole_scale_set, "Succeeded", {"0", "1", "2"}),
     "rollout": (rollout, "Succeeded", {"0", "1", "2", "3"}),
@@ -116,26 +116,26 @@ STORIES: dict[str, tuple[Callable[..., World], str, set[str]]] = {
 }
 
 
-def check(world: World, status: str, maintained: set[str]) -> None:
-    assert world.end["status"] == status
-    assert world.arm.maintained == dict.fromkeys(maintained, 1)
-    assert world.arm.wrongly_posted == []
-    assert (world.bus.requests.dead, world.bus.operations.dead) == ([], [])
-    assert world.failures == []
-    assert world.board.notices == [], "the scale set stays claimed"
+def check(environment: UnitEnvironment, status: str, maintained: set[str]) -> None:
+    assert environment.end["status"] == status
+    assert environment.arm.maintained == dict.fromkeys(maintained, 1)
+    assert environment.arm.wrongly_posted == []
+    assert (environment.bus.requests.dead, environment.bus.operations.dead) == ([], [])
+    assert environment.failures == []
+    assert environment.coordination.entries == [], "the scale set stays claimed"
     if len(maintained) == 4:
         # The rollouts: one instance at a time, an hour apart.
-        assert world.arm.most_down == 1
-        assert all(later - sooner >= PAUSE for sooner, later in pairwise(world.arm.posted_at))
+        assert environment.arm.most_down == 1
+        assert all(later - sooner >= PAUSE for sooner, later in pairwise(environment.arm.posted_at))
 
 
 @pytest.mark.parametrize("story", STORIES)
 async def test_left_in_peace_it_ends_once(story: str) -> None:
     begin, status, maintained = STORIES[story]
-    world = begin()
-    await world.run()
-    check(world, status, maintained)
-    assert world.bus.requests.dropped == world.bus.operations.dropped == []
+    environment = begin()
+    await environment.run()
+    check(environment, status, maintained)
+    assert environment.bus.requests.dropped == environment.bus.operations.dropped == []
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -143,11 +143,11 @@ async def test_killed_after_any_step_it_still_ends_once_and_maintains_each_insta
     begin, status, maintained = STORIES[story]
     peaceful = begin()
     await peaceful.run()
-    for number, step in enumerate(peaceful.fate.told, start=1):
-        world = begin(die_at=number)
-        await world.run()
+    for number, step in enumerate(peaceful.crash_point.reached, start=1):
+        environment = begin(die_at=number)
+        await environment.run()
         try:
-            check(world, status, maintained)
+            check(environment, status, maintained)
         except AssertionError as error:
             raise AssertionError(f"killed at step {number}, {step}: {error}") from error
 
@@ -157,13 +157,13 @@ async def test_killed_twice_it_still_ends_once(story: str) -> None:
     begin, status, maintained = STORIES[story]
     peaceful = begin()
     await peaceful.run()
-    steps = len(peaceful.fate.told)
+    steps = len(peaceful.crash_point.reached)
     for number in range(1, steps + 1):
         for later in (1, 2, 3, 5, 8):
-            world = begin(die_at=number)
-            world.fate.then_at = number + later
-            await world.run()
+            environment = begin(die_at=number)
+            environment.crash_point.then_at = number + later
+            await environment.run()
             try:
-                check(world, status, maintained)
+                check(environment, status, maintained)
             except AssertionError as error:
                 raise AssertionError(f"killed at steps {number} and {number + later}: {error}") from error

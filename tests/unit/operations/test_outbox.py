@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from maintenance.operations.outbox import RETRY_AFTER, dispatch
+
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.operation import Operation, Phase, Status
 from maintenance.lifecycle.actions import End, Wait
 from maintenance.lifecycle.events import accepted, ended, progressed
-from maintenance.operations.outbox import RETRY_AFTER, dispatch
 from tests.support.samples import NOW, new_operation, seconds
 
 DUE = NOW + seconds(60)

@@ -27,7 +27,7 @@ from sandbox.resource_manager import (
 from sandbox.resource_manager.seeds import OrchestrationMode
 from sandbox.servicebus import ServiceBus, Topology
 from tests.reliability.killable_worker import Death, Life, live, send
-from tests.support.environment import OPERATIONS, QUICK, REQUESTS, ROLLOUTS, SUBSCRIPTION, TOPIC, TOPOLOGY
+from tests.support.environment import COORDINATION, OPERATIONS, QUICK, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY
 
 GROUP = "shop"
 SCALE_SET = "web"
@@ -70,7 +70,7 @@ class Story:
 
 
 @dataclass
-class Estate:
+class Environment:
     """The services, and the workers that live on them."""
 
     story: Story
@@ -212,7 +212,7 @@ class Estate:
         return {**names, **QUICK, "POLL_SCHEDULE": "0 0 0 1 1 *", **self.story.settings}
 
     def _left(self) -> dict[str, str]:
-        counts = {queue: self.bus.counts(queue) for queue in (REQUESTS, OPERATIONS, ROLLOUTS)}
+        counts = {queue: self.bus.counts(queue) for queue in (REQUESTS, OPERATIONS, COORDINATION)}
         return {queue: str(count) for queue, count in counts.items() if not count.empty}
 
     def _done(self) -> bool:
@@ -225,7 +225,7 @@ def _kind(event: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def estate(story: Story, folder: Path) -> Iterator[Estate]:
+def environment(story: Story, folder: Path) -> Iterator[Environment]:
     """Services of their own for a story, its scale set in place."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -244,7 +244,7 @@ def estate(story: Story, folder: Path) -> Iterator[Estate]:
         )
         for fault in story.faults:
             arm.faults.add(fault)
-        place = Estate(story, bus, arm, identity, folder)
+        place = Environment(story, bus, arm, identity, folder)
         bus.observers.add(lambda _: place.changed.set())
         arm.observers.append(lambda _: place.changed.set())
         yield place
