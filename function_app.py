@@ -1,4 +1,4 @@
-"""The triggers. Each unwraps what the host gives, calls the worker, and returns."""
+"""Azure Functions app: three triggers, each of which calls the worker."""
 
 import os
 
@@ -10,11 +10,11 @@ app = func.FunctionApp()
 
 
 def _setting(name: str, default: str) -> str:
-    # The host resolves %NAME% and stops where the setting is missing, so a default must stand here itself.
+    # The host resolves %NAME% and stops if the setting is missing, so a default must be written out.
     return f"%{name}%" if os.environ.get(name) else default
 
 
-# An app that is connected but set up wrongly must not take messages: each would be tried ten times and dead-lettered.
+# A connected app with invalid settings must not receive messages: each would fail ten times and be dead-lettered.
 if any(name.startswith(CONNECTION) for name in os.environ):
     read_settings(os.environ)
 
@@ -24,12 +24,12 @@ if any(name.startswith(CONNECTION) for name in os.environ):
     arg_name="message",
     queue_name=_setting("REQUESTS_QUEUE", "maintenance-requests"),
     connection=CONNECTION,
-    # As text the host would replace what is no UTF-8, and a request would be read that nobody sent.
+    # As text, the host would replace invalid UTF-8, and the worker would read a request that nobody sent.
     data_type=func.DataType.BINARY,
 )
 async def receive_request(message: func.ServiceBusMessage) -> None:
-    """A maintenance request."""
-    from maintenance.worker import worker  # noqa: PLC0415 - indexing must not wait for the clients' imports
+    """Handle a message of the requests queue."""
+    from maintenance.worker import worker  # noqa: PLC0415 - indexing must not import the clients
 
     await worker().receive(message)
 
@@ -37,7 +37,7 @@ async def receive_request(message: func.ServiceBusMessage) -> None:
 @app.function_name("receive_alert")
 @app.route(route="alerts", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 async def receive_alert(req: func.HttpRequest) -> func.HttpResponse:
-    """An alert of Azure Monitor's, from an action group."""
+    """Handle an alert that an action group of Azure Monitor sends."""
     from maintenance.worker import worker  # noqa: PLC0415 - as above
 
     return await worker().receive_alert(req)
@@ -48,7 +48,7 @@ async def receive_alert(req: func.HttpRequest) -> func.HttpResponse:
     arg_name="timer", schedule=_setting("POLL_SCHEDULE", "*/30 * * * * *"), run_on_startup=False, use_monitor=False
 )
 async def poll_operations(timer: func.TimerRequest) -> None:
-    """The operations that are due."""
+    """Run the operations that are due."""
     from maintenance.worker import worker  # noqa: PLC0415 - as above
 
     await worker().poll()

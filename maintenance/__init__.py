@@ -1,1 +1,1 @@
-"""The worker: maintenance on VM scale sets, requested over Service Bus and carried out over Azure Resource Manager."""
+"""The worker: carries out maintenance on VM scale sets, requested over Service Bus, through Azure Resource Manager."""

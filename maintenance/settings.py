@@ -1,4 +1,4 @@
-"""X"""
+"""App settings, read from environment variables and validated all at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONNECTION = "ServiceBusConnection"
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Where a cloud's ARM is, and what tokens for it are asked for."""
+    """ARM endpoint of an Azure cloud, and the scope of tokens for it."""
 
     endpoint: str
     token_scope: str
@@ -40,7 +40,7 @@ CLOUDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceBusConnection:
-    """How Service Bus is reached: by namespace and identity, or by connection string (kept out of every repr)."""
+    """Connection to Service Bus: by namespace and identity, or by connection string (omitted from every repr)."""
 
     namespace: str | None = None
     client_id: str | None = None
@@ -49,7 +49,7 @@ class ServiceBusConnection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be set."""
+    """App settings with their defaults."""
 
     service_bus: ServiceBusConnection
     allowed_scopes: tuple[Scope, ...]
@@ -73,12 +73,12 @@ class Settings:
     alerts: AlertRules = field(default_factory=AlertRules)
 
     def allows(self, scale_set: ScaleSet) -> bool:
-        """Whether requests may name this scale set."""
+        """Whether requests are allowed to name this scale set."""
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Raises SettingsError that names every setting that is missing or wrong."""
+    """Read the settings. Raises SettingsError with every setting that is missing or invalid."""
     reader = _Reader(environment)
     cloud_name = reader.text("AZURE_CLOUD", "AzureCloud")
     cloud = {name.lower(): cloud for name, cloud in CLOUDS.items()}.get(cloud_name.lower())
@@ -96,8 +96,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         lease_wait=reader.duration("MAINTENANCE_LEASE_WAIT", defaults.lease_wait),
     )
     if not timing.min_poll <= timing.default_poll <= timing.max_poll:
-        told = "the minimum, default and maximum poll interval must not decrease in this order"
-        reader.problems.append(Problem("MAINTENANCE_DEFAULT_POLL_INTERVAL", told))
+        rule = "must be between MAINTENANCE_MIN_POLL_INTERVAL and MAINTENANCE_MAX_POLL_INTERVAL"
+        reader.problems.append(Problem("MAINTENANCE_DEFAULT_POLL_INTERVAL", rule))
     views = reader.flag("MAINTENANCE_READ_INSTANCE_VIEWS", default=True)
     dry_run = reader.flag("MAINTENANCE_DRY_RUN", default=False)
     settings = Settings(
@@ -128,6 +128,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 class _Reader:
+    """Reader of single settings that collects the problems it finds."""
+
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self.problems: list[Problem] = []
@@ -169,8 +171,8 @@ class _Reader:
     def scopes(self, name: str) -> tuple[Scope, ...]:
         texts = self.text(name, "").replace(",", " ").replace(";", " ").split()
         if not texts:
-            told = "is missing: list the subscriptions, resource groups or scale sets that requests may name"
-            self.problems.append(Problem(name, told))
+            rule = "is missing: list the subscriptions, resource groups or scale sets that requests are allowed to name"
+            self.problems.append(Problem(name, rule))
         scopes = []
         for text in texts:
             try:
@@ -180,14 +182,14 @@ class _Reader:
         return tuple(scopes)
 
     def alert_rules(self, *, views: bool, dry_run: bool) -> AlertRules:
-        # Waves are cut by instance views; without them only all at once is possible.
-        careful = CAREFUL_ROLLOUT if views else {}
+        # Waves are planned by instance views; without views all instances are maintained at once.
+        default_rollout = CAREFUL_ROLLOUT if views else {}
         return AlertRules(
             rules=self._read("MAINTENANCE_ALERT_RULES", (), parse_names),
             services=self._read("MAINTENANCE_ALERT_SERVICES", SERVICES, parse_names),
             severities=self._read("MAINTENANCE_ALERT_SEVERITIES", (), parse_severities),
             regions=self._read("MAINTENANCE_ALERT_REGIONS", (), parse_names),
-            rollout=self._read("MAINTENANCE_ALERT_ROLLOUT", careful, parse_rollout),
+            rollout=self._read("MAINTENANCE_ALERT_ROLLOUT", default_rollout, parse_rollout),
             dry_run=self.flag("MAINTENANCE_ALERT_DRY_RUN", default=False) or dry_run,
         )
 
@@ -196,15 +198,15 @@ class _Reader:
         namespace = self.text(f"{CONNECTION}__fullyQualifiedNamespace", "")
         client_id = self.text(f"{CONNECTION}__clientId", "") or None
         if connection_string and namespace:
-            told = f"must be left out where {CONNECTION}__fullyQualifiedNamespace is set"
-            self.problems.append(Problem(CONNECTION, told))
+            rule = f"must not be set together with {CONNECTION}__fullyQualifiedNamespace"
+            self.problems.append(Problem(CONNECTION, rule))
         elif connection_string:
             if "endpoint=" not in connection_string.lower():
-                told = "must be a Service Bus connection string, which starts with Endpoint="
-                self.problems.append(Problem(CONNECTION, told))
+                rule = "must be a Service Bus connection string, which starts with Endpoint="
+                self.problems.append(Problem(CONNECTION, rule))
         elif not namespace:
-            told = "is missing: the namespace's host name, as my-namespace.servicebus.windows.net"
-            self.problems.append(Problem(f"{CONNECTION}__fullyQualifiedNamespace", told))
+            rule = "is missing: the namespace's host name, for example my-namespace.servicebus.windows.net"
+            self.problems.append(Problem(f"{CONNECTION}__fullyQualifiedNamespace", rule))
         return ServiceBusConnection(
             namespace=namespace or None, client_id=client_id, connection_string=connection_string or None
         )
@@ -222,7 +224,7 @@ def _flag(text: str) -> bool:
 def _span(text: str) -> timedelta:
     span = parse_duration(text)
     if not span:
-        raise ValueError("must not be zero: nothing could be done in no time")
+        raise ValueError("must not be zero")
     return span
 
 
@@ -237,17 +239,17 @@ def _endpoint(text: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ValueError("must be a URL, as https://management.azure.com") from None
+        raise ValueError("must be a URL, for example https://management.azure.com") from None
     if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
-        raise ValueError("must be an https URL with a host, as https://management.azure.com")
+        raise ValueError("must be an https URL with a host, for example https://management.azure.com")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("must have no path, query or fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("must be https: a token is sent there (http only to a loopback address)")
+        raise ValueError("must be https, since a token is sent there (http is accepted for a loopback address only)")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    # ARM's own URLs leave the usual port out, and are trusted only if they are written as this is.
-    usual = port is None or port == (443 if parts.scheme == "https" else 80)
-    return f"{parts.scheme}://{host}" + ("" if usual else f":{port}")
+    # ARM's own URLs omit the default port, and are trusted only if they are spelled like the endpoint.
+    default = port is None or port == (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{host}" + ("" if default else f":{port}")
 
 
 def _is_loopback(host: str) -> bool:
@@ -260,27 +262,27 @@ def _is_loopback(host: str) -> bool:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """Names between commas or semicolons; they may hold spaces. Raises ValueError where there is none."""
+    """Parse names separated by commas or semicolons; they may contain spaces. Raises ValueError if there are none."""
     names = tuple(name for part in text.replace(";", ",").split(",") if (name := part.strip()))
     if not names:
-        raise ValueError("must name something, or be left out")
+        raise ValueError("must contain a name, or not be set")
     return names
 
 
 def parse_severities(text: str) -> tuple[str, ...]:
-    """Some of `Sev0` to `Sev4`. Raises ValueError that names the others."""
+    """Parse a list of severities, `Sev0` to `Sev4`. Raises ValueError that lists the invalid ones."""
     names = parse_names(text)
-    if wrong := [name for name in names if name.lower() not in ("sev0", "sev1", "sev2", "sev3", "sev4")]:
-        raise ValueError(f"must be some of Sev0 to Sev4, not {', '.join(wrong)}")
+    if invalid := [name for name in names if name.lower() not in ("sev0", "sev1", "sev2", "sev3", "sev4")]:
+        raise ValueError(f"must consist of Sev0 to Sev4, not {', '.join(invalid)}")
     return names
 
 
 def parse_rollout(text: str) -> Mapping[str, Any]:
-    """The `rollout` of a request, as JSON; returned as it is written. Raises ValueError with every problem."""
-    from maintenance.domain.messages import Envelope  # noqa: PLC0415 - as in durations.py
-    from maintenance.requests.schema import read_request  # noqa: PLC0415 - as in durations.py
+    """Parse the JSON of a request's `rollout`; returned unchanged. Raises ValueError with every problem."""
+    from maintenance.domain.messages import Envelope  # noqa: PLC0415 - indexing must not import pydantic
+    from maintenance.requests.schema import read_request  # noqa: PLC0415 - as above
 
-    # Whatever a request may ask for, and only that.
+    # Validated as part of a request, so that it accepts exactly what a request accepts.
     names = {"subscriptionId": str(UUID(int=0)), "resourceGroupName": "any", "vmScaleSetName": "any"}
     try:
         rollout = json.loads(text)
@@ -288,5 +290,5 @@ def parse_rollout(text: str) -> Mapping[str, Any]:
     except InvalidRequest as error:
         raise ValueError("; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)) from None
     except (ValueError, RecursionError):
-        raise ValueError('must be a JSON object, as {"maxInstancesPerWave": "20%"}') from None
+        raise ValueError('must be a JSON object, for example {"maxInstancesPerWave": "20%"}') from None
     return rollout or {}

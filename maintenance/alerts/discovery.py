@@ -122,14 +122,14 @@ class Discoverer:
         try:
             discovery = read_discovery(read_document(delivery.envelope))
         except ProblemsError as error:
-            await self._reject(delivery, message_ids.short_hash(delivery.message_id, length=32), error.problems)
+            await self._reject(delivery, [delivery.envelope.run_id], error.problems)
             return
         discovery = replace(discovery, begun=discovery.begun or delivery.enqueued_at or self._now())
         try:
             self._check(discovery)
             records = await self._follow(discovery)
         except ProblemsError as error:
-            await self._reject(delivery, discovery.first_id, error.problems)
+            await self._reject(delivery, _identity(discovery), error.problems)
             return
         trace = trace_of(delivery.properties)
         await self._bus.send([replace(each, properties=trace) for each in records])
@@ -207,7 +207,8 @@ class Discoverer:
             records.append(self._retry(left, [each.failure for each in transient if each.failure is not None]))
         if denied:
             problems = tuple(_problem(each.failure) for each in denied if each.failure is not None)
-            records.append(self._rejection(discovery.first_id, problems, [each.scale_set.key for each in denied]))
+            which = [*_identity(discovery), *(each.scale_set.key for each in denied)]
+            records.append(self._rejection(which, problems))
         return records
 
     async def _read(self, candidate: _Candidate, permits: asyncio.Semaphore) -> _Found:
@@ -238,14 +239,14 @@ class Discoverer:
         due = self._rules.timing.back_off(now, attempt, discovery.first_id, max(pauses, default=None))
         return to_discovery_record(replace(discovery, attempt=attempt), self._rules.alerts, due)
 
-    async def _reject(self, delivery: Delivery, first_id: str, problems: Sequence[Problem]) -> None:
+    async def _reject(self, delivery: Delivery, which: Sequence[str], problems: Sequence[Problem]) -> None:
         message = "; ".join(str(problem) for problem in problems)
         logger.warning("Discovery %s rejected: %s", delivery.message_id, redact(message)[:1000])
-        await self._bus.send([self._rejection(first_id, problems, [delivery.message_id])])
+        await self._bus.send([self._rejection(which, problems)])
 
-    def _rejection(self, first_id: str, problems: Sequence[Problem], which: Sequence[str]) -> Record:
+    def _rejection(self, which: Sequence[str], problems: Sequence[Problem]) -> Record:
         """One event for what could not be read, the same whenever it is found again."""
-        run_id = message_ids.short_hash(first_id, *which, length=32)
+        run_id = message_ids.short_hash(*which, length=32)
         reply = Reply(
             run_id=run_id,
             request_id=f"discover-{run_id}",
@@ -254,6 +255,11 @@ class Discoverer:
             problems=tuple((each.field, each.message, each.value) for each in problems[:MAX_PROBLEMS]),
         )
         return to_reply_record(reply, None)
+
+
+def _identity(discovery: Discovery) -> list[str]:
+    """What tells it from the same discovery of another day."""
+    return [discovery.first_id, discovery.begun.isoformat() if discovery.begun else ""]
 
 
 def _problem(error: ArmError) -> Problem:

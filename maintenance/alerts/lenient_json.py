@@ -1,4 +1,4 @@
-"""X"""
+"""Lenient access to JSON whose fields vary in type and letter case, as in the payloads of Azure Monitor."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Fields = dict[str, Any]
 
 
 def fields_of(value: object) -> Fields:
-    """An object's fields by their names in small letters; none where it is no object. JSON text is read."""
-    found = from_text(value)
+    """The fields of an object, or of JSON text, by lower-case name; empty if it is not an object."""
+    found = parsed(value)
     return {str(name).lower(): below for name, below in found.items()} if isinstance(found, Mapping) else {}
 
 
 def list_of(value: object) -> list[Any]:
-    """A list; empty where it is none. JSON text is read."""
-    found = from_text(value)
+    """A list, also from JSON text; empty if it is not a list."""
+    found = parsed(value)
     return found if isinstance(found, list) else []
 
 
 def text_of(value: object, most: int = MAX_TEXT) -> str:
-    """Text, or a number as text, or the `value` of an object as the activity log's API has them; else empty."""
+    """A string, a number as text, or the `value` of an object (as in the activity log's API); otherwise empty."""
     if isinstance(value, Mapping):
         value = value.get("value")
     if isinstance(value, bool):
@@ -35,18 +35,18 @@ def text_of(value: object, most: int = MAX_TEXT) -> str:
 
 
 def texts_of(value: object) -> tuple[str, ...]:
-    """The texts in a list, or the one text that stands in its place."""
+    """The strings of a list, or a single string in place of a list."""
     found = value if isinstance(value, list) else [value]
     return tuple(text for entry in found if (text := text_of(entry, MAX_ID)))
 
 
 def first_text(fields: Fields, *names: str) -> str:
-    """The first of these fields that holds text; empty where none does."""
+    """The first of these fields that contains text; empty if none does."""
     return next((text for name in names if (text := text_of(fields.get(name), MAX_ID))), "")
 
 
-def from_text(value: object) -> object:
-    """JSON that stands in text, read; anything else as it is, and None where such text is no JSON."""
+def parsed(value: object) -> object:
+    """Parse text that looks like JSON; None if it is malformed. Any other value is returned unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:

@@ -1,4 +1,4 @@
-"""X"""
+"""Rules that decide which scale sets an alert starts maintenance on. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from maintenance.domain.message_ids import short_hash
 from maintenance.domain.resources import GUID, ScaleSet, instance_problem, parse_scale_set_id
 
 SERVICES = ("Virtual Machines", "Virtual Machine Scale Sets")
-# One update domain at a time, as Azure itself would, and never more than a fifth where there are none.
+# One update domain at a time, as Azure itself does, and at most a fifth of the instances if there are none.
 CAREFUL_ROLLOUT: Mapping[str, Any] = {"byUpdateDomain": True, "maxInstancesPerWave": "20%"}
-# The stages of Azure Service Health that call for maintenance, and those that do not.
+# The stages of a Service Health event in which maintenance starts.
 ACTING_STAGES = ("planned", "active", "inprogress", "rescheduled")
 CUSTOM_PROPERTY, CUSTOM_VALUE = "maintenance", "perform"
 _SCALE_SET_TARGET = re.compile(r"(.*/virtualMachineScaleSets/[^/]*)(?:/virtualMachines/([^/]*))?/?", re.I | re.DOTALL)
@@ -24,10 +24,10 @@ _SUBSCRIPTION = re.compile(rf"/subscriptions/({GUID.pattern})(?:/.*)?", re.IGNOR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRules:
-    """Which alerts may start maintenance, and how. An empty `severities` or `regions` is no limit.
+    """Settings that decide which alerts start maintenance, and how. An empty `severities` or `regions` is no limit.
 
-    `rules` are names or resource ids of alert rules whose alerts act on the scale sets they target. `services` are
-    those of Service Health. `rollout` is that of a request, as JSON has it.
+    `rules` are names or resource ids of alert rules whose alerts start maintenance on the scale sets they target.
+    `services` are names of Service Health. `rollout` is the JSON of a request's `rollout`.
     """
 
     rules: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class AlertRules:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A scale set to ask maintenance for. No `instance_ids`: all of it."""
+    """Scale set to request maintenance for. No `instance_ids`: all instances."""
 
     scale_set: ScaleSet
     instance_ids: tuple[str, ...] | None = None
@@ -48,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Where to look for scale sets with planned maintenance. No `regions`: everywhere."""
+    """Subscription to search for scale sets with planned maintenance. No `regions`: in all regions."""
 
     subscription_id: str
     regions: tuple[str, ...] | None
@@ -56,10 +56,10 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What an alert leads to, and why; nothing where both lists are empty.
+    """Decision on an alert, with its reason. Nothing is to be done if there are no targets and no searches.
 
-    `origin` is the same for all that must not start the same scale set twice: updates of one Service Health event in
-    one stage, deliveries of one alert.
+    `origin` is equal for alerts that must not start maintenance on a scale set twice: updates of one Service Health
+    event in one stage, and deliveries of one alert.
     """
 
     reason: str
@@ -70,17 +70,17 @@ class Decision:
 
 
 def decide(alert: Alert, rules: AlertRules) -> Decision:
-    """Raises InvalidAlert, with every problem, where an alert that should lead to something does not say enough."""
+    """Decide on an alert. Raises InvalidAlert, with every problem, if an alert to act on is incomplete."""
     if alert.test:
-        return Decision(reason=f"This is a test of Azure Monitor's: {alert.test}.", test=True)
-    if alert.unread:
-        return Decision(reason=alert.unread)
+        return Decision(reason=f"This is a test alert of Azure Monitor: {alert.test}.", test=True)
+    if alert.unsupported:
+        return Decision(reason=alert.unsupported)
     if alert.condition.lower() != "fired":
-        return Decision(reason=f"The alert is not Fired but {plain(alert.condition) or 'in no condition'}.")
+        return Decision(reason=f"The alert's condition is {plain(alert.condition) or 'missing'}, not Fired.")
     if rules.severities and alert.severity.lower() not in (severity.lower() for severity in rules.severities):
-        told = plain(alert.severity) or "none"
+        severity = plain(alert.severity) or "missing"
         return Decision(
-            reason=f"Its severity is {told}; MAINTENANCE_ALERT_SEVERITIES allows {_list(rules.severities)}."
+            reason=f"The alert's severity is {severity}; MAINTENANCE_ALERT_SEVERITIES allows {_list(rules.severities)}."
         )
     if alert.health is not None:
         return _decide_health(alert, alert.health, rules)
@@ -89,42 +89,44 @@ def decide(alert: Alert, rules: AlertRules) -> Decision:
 
 def _decide_health(alert: Alert, health: HealthEvent, rules: AlertRules) -> Decision:
     if normal(health.incident_type) != "maintenance":
-        return Decision(reason=f"It tells of {plain(health.incident_type) or 'something'}, not of maintenance.")
+        incident_type = plain(health.incident_type) or "missing"
+        return Decision(reason=f"The event's incident type is {incident_type}, not Maintenance.")
     if normal(health.stage) not in ACTING_STAGES:
-        return Decision(reason=f"Its stage, {plain(health.stage) or 'not told'}, calls for nothing.")
+        stage = plain(health.stage) or "missing"
+        return Decision(reason=f"The event's stage is {stage}, in which no maintenance is started.")
     services = {normal(service) for service in rules.services}
     impacts = [impact for impact in health.impacts if normal(impact.service) in services]
     if not impacts:
-        told = _list(plain(impact.service) for impact in health.impacts) or "no service"
-        return Decision(reason=f"It is about {told}; MAINTENANCE_ALERT_SERVICES has {_list(rules.services)}.")
+        named = _list(plain(impact.service) for impact in health.impacts) or "no service"
+        return Decision(reason=f"The event names {named}; MAINTENANCE_ALERT_SERVICES allows {_list(rules.services)}.")
     impacted = {normal(region): region for impact in impacts for region in impact.regions if normal(region)}
     subscriptions = {found[1].lower(): found[1] for each in alert.targets if (found := _SUBSCRIPTION.fullmatch(each))}
     problems = []
     if not impacted:
-        problems.append(Problem("impactedServices", "names no region for the services that are acted on"))
+        problems.append(Problem("impactedServices", "names no region for the services in MAINTENANCE_ALERT_SERVICES"))
     if not subscriptions:
         problems.append(Problem("alertTargetIDs", "names no subscription", plain(_list(alert.targets)) or None))
     if not health.tracking_id:
-        problems.append(Problem("trackingId", "is missing; without it an update could not be told from a new event"))
+        problems.append(Problem("trackingId", "is missing; it distinguishes an update from a new event"))
     if problems:
         raise InvalidAlert(tuple(problems))
     regions = _regions(impacted, rules)
     if regions is not None and not regions:
-        told = _list(plain(region) for region in impacted.values())
-        return Decision(reason=f"It is about {told}; MAINTENANCE_ALERT_REGIONS has {_list(rules.regions)}.")
+        named = _list(plain(region) for region in impacted.values())
+        return Decision(reason=f"The event names {named}; MAINTENANCE_ALERT_REGIONS allows {_list(rules.regions)}.")
     where = _list(plain(region) for region in impacted.values())
     what = _list(dict.fromkeys(plain(impact.service) for impact in impacts))
     title = f": {health.title}" if health.title else ""
-    told = f"Service Health {plain(health.tracking_id)}, {plain(health.stage)} maintenance of {what} in {where}{title}"
+    event = f"Service Health {plain(health.tracking_id)}, {plain(health.stage)} maintenance of {what} in {where}{title}"
     return Decision(
-        reason=plain(told, 500),
+        reason=plain(event, 500),
         origin=short_hash("service health", health.tracking_id.lower(), normal(health.stage)),
         searches=tuple(Search(subscription, regions) for subscription in subscriptions.values()),
     )
 
 
 def _regions(impacted: Mapping[str, str], rules: AlertRules) -> tuple[str, ...] | None:
-    """The regions to look in, as ARM writes locations. `Global` is the region of what has none."""
+    """The regions to search, as ARM spells locations; None for all. `Global` stands for all regions."""
     allowed = {normal(region) for region in rules.regions}
     if "global" in impacted:
         return tuple(sorted(allowed)) or None
@@ -134,19 +136,19 @@ def _regions(impacted: Mapping[str, str], rules: AlertRules) -> tuple[str, ...] 
 def _decide_targets(alert: Alert, rules: AlertRules) -> Decision:
     names = {name.lower() for name in (alert.rule, alert.rule_id) if name}
     named = bool(names & {rule.lower() for rule in rules.rules})
-    asked = alert.custom.get(CUSTOM_PROPERTY, "").strip().lower() == CUSTOM_VALUE
-    rule = f"rule {plain(alert.rule)}" if alert.rule else "rule, which it does not name,"
-    if not named and not asked:
-        told = f"is not among MAINTENANCE_ALERT_RULES, and it has no custom property {CUSTOM_PROPERTY}: {CUSTOM_VALUE}"
-        return Decision(reason=f"Its {rule} {told}.")
+    requested = alert.custom.get(CUSTOM_PROPERTY, "").strip().lower() == CUSTOM_VALUE
+    rule = f"The alert's rule, {plain(alert.rule)}," if alert.rule else "The alert's rule, which has no name,"
+    property_ = f"custom property {CUSTOM_PROPERTY}: {CUSTOM_VALUE}"
+    if not named and not requested:
+        return Decision(reason=f"{rule} is not in MAINTENANCE_ALERT_RULES, and the alert has no {property_}.")
     targets = _targets(alert.targets)
     if not targets:
-        return Decision(reason="It targets no scale set and no instance of one.")
+        return Decision(reason="The alert targets no scale set and no instance of one.")
     if rules.regions:
         return Decision(
-            reason="It does not say in which region its targets are, and MAINTENANCE_ALERT_REGIONS limits them."
+            reason="The alert does not name the region of its targets, and MAINTENANCE_ALERT_REGIONS limits regions."
         )
-    by = f"custom property {CUSTOM_PROPERTY}: {CUSTOM_VALUE}" if asked and not named else "its rule"
+    by = property_ if requested and not named else "its rule"
     return Decision(
         reason=f"alert {plain(alert.rule) or plain(alert.alert_id)}, by {by}",
         origin=short_hash("alert", alert.alert_id.lower()),
@@ -155,7 +157,7 @@ def _decide_targets(alert: Alert, rules: AlertRules) -> Decision:
 
 
 def _targets(resource_ids: Iterable[str]) -> tuple[Target, ...]:
-    """Each scale set once; one that is named itself counts whole, whichever of its instances are named, too."""
+    """Each targeted scale set once. If the scale set itself is a target, so are all of its instances."""
     problems: list[Problem] = []
     scale_sets: dict[str, ScaleSet] = {}
     instances: dict[str, dict[str, str] | None] = {}

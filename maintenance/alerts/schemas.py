@@ -1,4 +1,4 @@
-"""X"""
+"""Schemas of Azure Monitor alerts: the common alert schema and the activity log's, read into one `Alert`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _ALERT_ID = re.compile(
 _PLACE = "/subscriptions/11111111-1111-1111-1111-111111111111/resourcegroups/test-rg/"
 COMMON_SCHEMA = "azureMonitorCommonAlertSchema"
 ACTIVITY_LOG_SCHEMA = "Microsoft.Insights/activityLogs"
-# Azure Monitor's own, but they say too little: the common schema says the same and more.
-OTHER_SCHEMAS = ("AzureMonitorMetricAlert", "AIP Budget Notification", "Microsoft.Insights/LogAlert")
+# Schemas of Azure Monitor that are not supported: the common schema contains the same and more.
+UNSUPPORTED_SCHEMAS = ("AzureMonitorMetricAlert", "AIP Budget Notification", "Microsoft.Insights/LogAlert")
 _TAG = re.compile(r"<[^<>]{0,500}>")
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
@@ -28,7 +28,7 @@ _BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 def test_marks(
     *, alert_id: str, rule: str, targets: Iterable[str], tracking_id: str, title: str, synthetic: str
 ) -> str:
-    """Everything that marks the alert as a test, in words; empty where nothing does. Texts as the alert has them."""
+    """List everything that identifies an alert as a test; empty if nothing does."""
     letters = "".join(character for character in title.lower() if character.isalnum())
     marks = (
         ("it is marked as synthetic", synthetic.lower() in ("true", "1")),
@@ -38,12 +38,12 @@ def test_marks(
         ("its alert id is that of a test", bool(_ALERT_ID.fullmatch(alert_id))),
         ("its target is that of a test", any(target.lower().startswith(_PLACE) for target in targets)),
     )
-    return "; ".join(words for words, so in marks if so)
+    return "; ".join(mark for mark, found in marks if found)
 
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """A service that an event of Service Health touches, and where, as Azure names both: `East US`."""
+    """Service and regions affected by a Service Health event, as Azure names them: `East US`."""
 
     service: str
     regions: tuple[str, ...]
@@ -51,7 +51,7 @@ class Impact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthEvent:
-    """What Service Health tells. Text that is not told is empty."""
+    """Service Health event. A text that is not reported is empty."""
 
     incident_type: str
     stage: str
@@ -62,11 +62,11 @@ class HealthEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One alert. Text that is not told is empty.
+    """Azure Monitor alert. A text that is not reported is empty.
 
-    `alert_id` tells it from every other alert and is the same when it is delivered again. `condition` is `Fired`,
-    `Resolved`, or whatever else was told. `targets` are resource ids as written. `custom` are the custom properties,
-    with names in small letters. `test` says by what it is known as a test, `unread` why its schema is not read at all.
+    `alert_id` identifies the alert and stays the same when it is redelivered. `condition` is `Fired`, `Resolved` or any
+    other text. `targets` are resource ids as received. `custom` are the custom properties by lower-case name. `test`
+    lists what identifies it as a test. `unsupported` says why its schema is not supported.
     """
 
     alert_id: str
@@ -78,11 +78,11 @@ class Alert:
     custom: Mapping[str, str] = field(default_factory=dict)
     health: HealthEvent | None = None
     test: str = ""
-    unread: str = ""
+    unsupported: str = ""
 
 
 def alert_in(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The alert that a document is, or carries as the `data` of a CloudEvent or Event Grid event; None if neither."""
+    """Find the alert in a document: the document itself, or `data` of a CloudEvent or Event Grid event; else None."""
     if "schemaId" in document:
         return dict(document)
     data = document.get("data")
@@ -91,21 +91,21 @@ def alert_in(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def read_alert(document: Mapping[str, Any]) -> Alert:
-    """Raises InvalidAlert, with every problem, where the document has the form of no alert."""
+    """Read an alert. Raises InvalidAlert, with every problem, if the document is malformed."""
     schema = document.get("schemaId")
-    known = {name.lower(): name for name in (COMMON_SCHEMA, ACTIVITY_LOG_SCHEMA, *OTHER_SCHEMAS)}
+    known = {name.lower(): name for name in (COMMON_SCHEMA, ACTIVITY_LOG_SCHEMA, *UNSUPPORTED_SCHEMAS)}
     name = known.get(schema.strip().lower()) if isinstance(schema, str) else None
     if schema is None and "AlertRuleName" in document:
-        # Log alerts of the older kind have no schemaId.
+        # Older log alerts have no schemaId.
         name = "Microsoft.Insights/LogAlert"
     problems = []
     if name is None:
-        told = f"must be {COMMON_SCHEMA} or {ACTIVITY_LOG_SCHEMA}"
+        rule = f"must be {COMMON_SCHEMA} or {ACTIVITY_LOG_SCHEMA}"
         problems.append(
-            Problem("schemaId", told if "schemaId" in document else f"is missing; it {told}", _shown(schema))
+            Problem("schemaId", rule if "schemaId" in document else f"is missing; it {rule}", _shown(schema))
         )
-    if name in OTHER_SCHEMAS:
-        return _read_other(document, str(name))
+    if name in UNSUPPORTED_SCHEMAS:
+        return _read_unsupported(document, str(name))
     data = document.get("data")
     if not isinstance(data, Mapping):
         problems.append(Problem("data", "must be an object" if "data" in document else "is missing"))
@@ -118,23 +118,23 @@ def read_alert(document: Mapping[str, Any]) -> Alert:
 
 
 def normal(name: str) -> str:
-    """A name as it is compared: `East US`, `eastus` and `East-US` are the same."""
+    """Normalise a name for comparison: `East US`, `eastus` and `East-US` are equal."""
     return "".join(character for character in name.lower() if character.isascii() and character.isalnum())
 
 
 def plain(text: str, most: int = MAX_TEXT) -> str:
-    """One line of text for people, without HTML tags and control characters, cut at `most` characters."""
-    # A lone surrogate, which JSON can smuggle in, has no UTF-8 form.
-    sound = text[: 8 * most].encode(errors="replace").decode()
-    return _BLANK.sub(" ", _TAG.sub(" ", sound)).strip()[:most]
+    """Convert a text to one line without HTML tags and control characters, of at most `most` characters."""
+    # JSON can hold half of a surrogate pair, which has no UTF-8 encoding.
+    encodable = text[: 8 * most].encode(errors="replace").decode()
+    return _BLANK.sub(" ", _TAG.sub(" ", encodable)).strip()[:most]
 
 
 def _read_common(document: Mapping[str, Any], data: Fields) -> Alert:
     essentials, context = fields_of(data["essentials"]), fields_of(data.get("alertcontext"))
-    told = fields_of(context.get("properties"))
+    properties = fields_of(context.get("properties"))
     custom = _custom(data.get("customproperties"))
     if normal(text_of(essentials.get("signaltype"))) in ("metric", "log"):
-        # Where rules wrote them before there were customProperties. In activity log alerts this is the event itself.
+        # Older rules have their custom properties here. In activity log alerts this is the event itself.
         custom = {**_custom(context.get("properties")), **custom}
     is_health = normal(text_of(essentials.get("monitoringservice"))) == "servicehealth" or _is_health(context)
     alert = Alert(
@@ -145,14 +145,14 @@ def _read_common(document: Mapping[str, Any], data: Fields) -> Alert:
         severity=text_of(essentials.get("severity")),
         targets=texts_of(essentials.get("alerttargetids")),
         custom=custom,
-        health=_health(context, told) if is_health else None,
+        health=_health(context, properties) if is_health else None,
     )
-    return _marked(alert, told)
+    return _marked(alert, properties)
 
 
 def _read_activity_log(document: Mapping[str, Any], data: Fields) -> Alert:
     event = fields_of(fields_of(data["context"])["activitylog"])
-    told = fields_of(event.get("properties"))
+    properties = fields_of(event.get("properties"))
     resource = text_of(event.get("resourceid"))
     subscription = text_of(event.get("subscriptionid"))
     status = text_of(data.get("status"))
@@ -161,32 +161,32 @@ def _read_activity_log(document: Mapping[str, Any], data: Fields) -> Alert:
         condition={"activated": "Fired", "deactivated": "Resolved"}.get(status.lower(), status),
         targets=tuple(filter(None, (resource, f"/subscriptions/{subscription}" if subscription else ""))),
         custom=_custom(data.get("properties")),
-        health=_health(event, told) if _is_health(event) else None,
+        health=_health(event, properties) if _is_health(event) else None,
     )
-    return _marked(alert, told)
+    return _marked(alert, properties)
 
 
-def _read_other(document: Mapping[str, Any], schema: str) -> Alert:
+def _read_unsupported(document: Mapping[str, Any], schema: str) -> Alert:
     context = fields_of(fields_of(document.get("data")).get("context"))
     rule = text_of(context.get("name")) or text_of(document.get("AlertRuleName"))
     alert = Alert(
         alert_id=_digest(document),
         condition="",
         rule=rule,
-        unread=f"payloads of the schema {schema} are not read; turn on the common alert schema in the action group",
+        unsupported=f"the schema {schema} is not supported; turn on the common alert schema in the action group",
     )
     return _marked(alert, {})
 
 
-def _marked(alert: Alert, told: Fields) -> Alert:
-    """The alert, marked where it is one of the samples that "Test action group" sends."""
+def _marked(alert: Alert, properties: Fields) -> Alert:
+    """Mark an alert that "Test action group" has sent as a sample."""
     test = test_marks(
         alert_id=alert.alert_id,
         rule=alert.rule,
         targets=alert.targets,
-        tracking_id=text_of(told.get("trackingid")),
-        title=text_of(told.get("title")),
-        synthetic=text_of(told.get("issynthetic")),
+        tracking_id=text_of(properties.get("trackingid")),
+        title=text_of(properties.get("title")),
+        synthetic=text_of(properties.get("issynthetic")),
     )
     return replace(alert, test=test)
 
@@ -196,27 +196,27 @@ def _is_health(event: Fields) -> bool:
     return by_operation or normal(text_of(event.get("eventsource"))) == "servicehealth"
 
 
-def _health(event: Fields, told: Fields) -> HealthEvent:
+def _health(event: Fields, properties: Fields) -> HealthEvent:
     operation = text_of(event.get("operationname")).split("/")
     return HealthEvent(
-        incident_type=text_of(told.get("incidenttype")) or (operation[1] if len(operation) > 1 else ""),
-        stage=text_of(told.get("stage")) or text_of(event.get("status")),
-        tracking_id=text_of(told.get("trackingid")),
-        title=plain(text_of(told.get("title"), 8 * MAX_TEXT)),
-        impacts=tuple(_impacts(told)),
+        incident_type=text_of(properties.get("incidenttype")) or (operation[1] if len(operation) > 1 else ""),
+        stage=text_of(properties.get("stage")) or text_of(event.get("status")),
+        tracking_id=text_of(properties.get("trackingid")),
+        title=plain(text_of(properties.get("title"), 8 * MAX_TEXT)),
+        impacts=tuple(_impacts(properties)),
     )
 
 
-def _impacts(told: Fields) -> Iterator[Impact]:
-    """From `impactedServices`, an array or JSON text of one; where it tells nothing, from `service` and `region`."""
-    entries = [fields_of(entry) for entry in list_of(told.get("impactedservices"))]
+def _impacts(properties: Fields) -> Iterator[Impact]:
+    """From `impactedServices`, an array or JSON text of one; if it names no service, from `service` and `region`."""
+    entries = [fields_of(entry) for entry in list_of(properties.get("impactedservices"))]
     named = [entry for entry in entries if text_of(entry.get("servicename"))]
     for entry in named:
         regions = list_of(entry.get("impactedregions"))
         names = (text_of(fields_of(region).get("regionname")) or text_of(region) for region in regions)
         yield Impact(text_of(entry["servicename"]), tuple(filter(None, names)))
-    if not named and (service := text_of(told.get("service"))):
-        regions = re.split(r"[,;]", text_of(told.get("region")))
+    if not named and (service := text_of(properties.get("service"))):
+        regions = re.split(r"[,;]", text_of(properties.get("region")))
         yield Impact(service, tuple(name.strip() for name in regions if name.strip()))
 
 

@@ -1,4 +1,4 @@
-"""X"""
+"""HTTP client of Azure Resource Manager: one authorised call, sent once, within one time limit."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import httpx
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport
 
-# Seconds, over all of one call: connecting, sending, and the whole answer.
+# Seconds, over all of one call: connecting, sending, and the whole response.
 CALL_TIMEOUT = 45.0
-# Asked for no encoding ARM sends none, so that a page's size is what is read.
+# Without compression, so that the size limit of a body is the size of what is read.
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vmss-maintenance/0.1"}
 
 
 class Auth(Protocol):
-    """What is used of `identity.ManagedIdentityAuth`."""
+    """The part of `identity.ManagedIdentityAuth` that the client uses."""
 
     async def token(self) -> str: ...
 
-    def refused(self, token: str) -> None: ...
+    def invalidate(self, token: str) -> None: ...
 
 
 class ArmClient:
-    """One per process; follows no redirect, since the token would go along, and reads no environment.
+    """Client that sends authorised calls to ARM; one per process.
 
-    `endpoint` has no trailing slash. Any transport of httpx's does; with the app's own, httpx's objects for requests
-    and answers are left out.
+    It follows no redirect, since the token would be sent along, and reads no proxy settings from the environment.
+    `endpoint` has no trailing slash. It accepts any httpx transport; with `AiohttpTransport` it calls `exchange`, which
+    creates no httpx objects. `call_timeout` is in seconds.
     """
 
     def __init__(
@@ -51,26 +52,26 @@ class ArmClient:
         self._last: tuple[str, dict[str, str], dict[str, str]] | None = None
 
     async def send(self, method: str, url: str, body: bytes | None = None) -> ArmResponse:
-        """One call, sent once. `url` is absolute and of the endpoint's origin, `body` is JSON.
+        """Send one call, once. `url` is absolute and has the endpoint's origin; `body` is JSON.
 
         Raises `httpx.TransportError`, TimeoutError, and what the auth raises.
         """
         if not url.startswith(self._endpoint + "/"):
-            # The same origin in another spelling: the check of URLs reads hosts without letter case.
+            # The same origin in another letter case: the check of URLs ignores the case of hosts.
             url = self._endpoint + httpx.URL(url).raw_path.decode("ascii")
         with self._time_limit:
             token = await self._auth.token()
             plain, json = self._headers(token)
-            answer = await self._exchange(method, url, plain if body is None else json, body)
-        if answer.status == 401:
-            self._auth.refused(token)
-        return answer
+            response = await self._exchange(method, url, plain if body is None else json, body)
+        if response.status == 401:
+            self._auth.invalidate(token)
+        return response
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
     def _headers(self, token: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Those of calls without a body, and with one."""
+        """The headers of a call without a body, and of one with a body."""
         if self._last is None or self._last[0] != token:
             plain = {**self._plain, "Authorization": f"Bearer {token}"}
             self._last = (token, plain, {**plain, "Content-Type": "application/json"})
@@ -91,12 +92,15 @@ class ArmClient:
 
 
 class TimeLimit:
-    """A context around each call, for one event loop: one that takes longer than `seconds` is canceled, and its block
-    raises TimeoutError, as that of `asyncio.timeout` does. A task has one such block open at a time."""
+    """Context manager that limits the duration of its block, with one timer for all concurrent blocks.
+
+    A block that takes longer than `seconds` is canceled and raises TimeoutError, as with `asyncio.timeout`. For one
+    event loop; a task can have one block open at a time.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        # The time of the loop at which each ends, oldest first, and how many others had canceled its task by then.
+        # By task, oldest first: when the limit ends (loop time), and how often the task had been canceled before.
         self._open: dict[asyncio.Task[Any], tuple[float, int]] = {}
         self._overdue: dict[asyncio.Task[Any], int] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -104,27 +108,27 @@ class TimeLimit:
     def __enter__(self) -> None:
         task = _current_task()
         if task in self._open:
-            raise RuntimeError("a call within a call has no time of its own")
+            raise RuntimeError("a task cannot nest blocks of one time limit")
         loop = asyncio.get_running_loop()
         end = loop.time() + self._seconds
         self._open[task] = (end, task.cancelling())
         if self._timer is None:
-            self._timer = loop.call_at(end, self._ring, loop)
+            self._timer = loop.call_at(end, self._expire, loop)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         task = _current_task()
         if self._open.pop(task, None) is not None:
             return
         canceled_before = self._overdue.pop(task)
-        # Who else has canceled the task wants it to end, not to hear of a time-out.
+        # If somebody else canceled the task as well, the cancellation must pass on and not become a time-out.
         if task.uncancel() <= canceled_before and isinstance(error, asyncio.CancelledError):
             raise TimeoutError from error
 
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for task, (end, canceled_before) in list(self._open.items()):
             if end > now:
-                self._timer = loop.call_at(end, self._ring, loop)
+                self._timer = loop.call_at(end, self._expire, loop)
                 return
             del self._open[task]
             self._overdue[task] = canceled_before
@@ -135,5 +139,5 @@ class TimeLimit:
 def _current_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     if task is None:
-        raise RuntimeError("only a task can be given a time")
+        raise RuntimeError("a time limit needs a running task")
     return task

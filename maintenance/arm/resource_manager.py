@@ -1,6 +1,6 @@
-"""Azure Resource Manager over httpx: start maintenance, read how it goes, list instances.
+"""Gateway to Azure Resource Manager: starts maintenance, reads operations, lists instances and scale sets.
 
-Source: REST reference of Compute, 2024-07-01. Nothing here retries: what comes next is decided in `lifecycle`.
+Source: REST reference of Compute, 2024-07-01. Nothing here retries a call: `lifecycle` decides the next action.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ MAY_READ_OPERATIONS = "Microsoft.Compute/locations/operations/read"
 
 
 class ResourceManager:
-    """One per process. `endpoint` has no trailing slash; `now` is the time that Retry-After dates are read against."""
+    """Gateway to ARM; one per process. `now` returns the time that Retry-After dates are compared with."""
 
     def __init__(
         self,
@@ -71,36 +71,36 @@ class ResourceManager:
         self._now = now
 
     async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission:
-        """POST performMaintenance once. No `instance_ids`: every VM of the scale set, sent without a body.
+        """POST performMaintenance once. No `instance_ids`: for the whole scale set, without a body.
 
-        Raises UntrustedUrl where ARM accepted it and points to a place that must not be followed.
+        Raises UntrustedUrl if ARM accepted it and returned an operation URL that must not be followed.
         """
         if instance_ids is not None and not instance_ids:
-            raise ValueError("an empty list of instances has no defined meaning, and might mean all of them")
+            raise ValueError("an empty list of instances is undefined, and ARM might take it for all of them")
         body = None if instance_ids is None else json.dumps({"instanceIds": list(instance_ids)}).encode()
         return await self._perform(scale_set, scale_set.resource_id, body, MAY_PERFORM)
 
     async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
-        """POST performMaintenance once for one VM of a Flexible scale set, which takes it in no other form.
+        """POST performMaintenance once for one VM, the only form that a Flexible scale set accepts.
 
-        Raises UntrustedUrl as above.
+        Raises UntrustedUrl as `perform_maintenance` does.
         """
         return await self._perform(scale_set, vm_resource_id(scale_set, vm_name), None, MAY_PERFORM_ON_VM)
 
     async def _perform(self, scale_set: ScaleSet, resource_id: str, body: bytes | None, permission: str) -> Submission:
         url = f"{self._endpoint}{resource_id}/performMaintenance?api-version={API_VERSION}"
         try:
-            answer = await self._client.send("POST", url, body)
+            response = await self._client.send("POST", url, body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, IdentityUnavailable) as error:
-            return Throttled(_trouble(error), whole_subscription=False)
+            return Throttled(_without_response(error), whole_subscription=False)
         except (httpx.TransportError, TimeoutError) as error:
-            return Ambiguous(_trouble(error))
-        if 300 <= answer.status < 400:
-            return Refused(untrusted(_redirected(answer)), answer.status)
-        submission = read_submission(answer, self._now())
+            return Ambiguous(_without_response(error))
+        if 300 <= response.status < 400:
+            return Refused(untrusted(_redirected(response)), response.status)
+        submission = read_submission(response, self._now())
         match submission:
-            case Accepted(url=str(told)):
-                checked = check_operation_url(told, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
+            case Accepted(url=str(url)):
+                checked = check_operation_url(url, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
                 return replace(submission, url=checked)
             case Refused(error=denied, status=403):
                 return replace(submission, error=_with_permission(denied, permission, resource_id))
@@ -109,28 +109,28 @@ class ResourceManager:
         return submission
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
-        """GET an operation URL. Raises UntrustedUrl, before anything is sent, where it must not be followed."""
+        """GET an operation URL. Raises UntrustedUrl, before anything is sent, if it must not be followed."""
         checked = check_operation_url(
             call.url or "", endpoint=self._endpoint, subscription_id=scale_set.subscription_id
         )
         try:
-            answer = await self._client.send("GET", checked)
+            response = await self._client.send("GET", checked)
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
-            return Unreadable(_trouble(error))
-        if 300 <= answer.status < 400:
-            raise _redirected(answer)
-        reading = read_operation(answer, call.kind, self._now())
+            return Unreadable(_without_response(error))
+        if 300 <= response.status < 400:
+            raise _redirected(response)
+        reading = read_operation(response, call.kind, self._now())
         match reading:
             case Running(url=str(moved)):
                 moved = check_operation_url(moved, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
                 return replace(reading, url=moved)
-            case Unreported(error=denied) if answer.status == 403:
+            case Unreported(error=denied) if response.status == 403:
                 scope = f"/subscriptions/{scale_set.subscription_id}"
                 denied = _with_permission(denied, MAY_READ_OPERATIONS, scope)
-                # The views are left to judge by, and may tell of a success: nobody else hears of this then.
-                logger.warning("An operation on %s may not be read: %s", scale_set, redact(denied.message))
+                # The instance views may then report a success, and this line alone reports the missing permission.
+                logger.warning("Permission to read an operation on %s missing: %s", scale_set, redact(denied.message))
                 return replace(reading, error=denied)
-            case Unreadable(error=denied) if answer.status == 401:
+            case Unreadable(error=denied) if response.status == 401:
                 return replace(reading, error=_with_identity(denied))
         return reading
 
@@ -143,10 +143,10 @@ class ResourceManager:
         return isinstance(mode, str) and mode.lower() == "flexible"
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
-        """Every instance with its view, in ARM's order.
+        """List the instances with their views, in ARM's order.
 
-        A Flexible scale set refuses to expand views from the set; there they are read from the VMs that belong to it.
-        Raises ArmError: ThrottledError, TransientError, or RefusedError.
+        A Flexible scale set does not expand views, so they are read from the VMs that belong to it. Raises
+        ThrottledError, TransientError or RefusedError.
         """
         doing = f"list the instances of {scale_set}"
         if flexible:
@@ -161,7 +161,7 @@ class ResourceManager:
         return await self._list(doing, url, permission, scope=scale_set.resource_id, read=read_instance)
 
     async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:
-        """Every scale set of a subscription that the identity may see. Raises ArmError as `list_instances` does."""
+        """List the scale sets of a subscription that the identity may read. Raises as `list_instances` does."""
         doing = f"list the scale sets of subscription {subscription_id}"
         scope = f"/subscriptions/{subscription_id}"
         url = f"{self._endpoint}{scope}/providers/Microsoft.Compute/virtualMachineScaleSets?api-version={API_VERSION}"
@@ -183,9 +183,8 @@ class ResourceManager:
             try:
                 found += [read(entry) for entry in page["value"]]
             except (LookupError, ValueError, AttributeError, TypeError) as error:
-                told = f"ARM's list cannot be read ({type(error).__name__})"
-                unreadable = ErrorDetail("UnreadableAnswer", told)
-                raise TransientError(doing, unreadable, status=200) from None
+                message = f"ARM's list is malformed ({type(error).__name__})"
+                raise TransientError(doing, ErrorDetail("UnreadableResponse", message), status=200) from None
             next_link = page.get("nextLink")
             if not next_link:
                 return found
@@ -197,69 +196,70 @@ class ResourceManager:
 
     async def _read(self, doing: str, url: str, permission: str, scope: str) -> dict[str, Any]:
         try:
-            answer = await self._client.send("GET", url)
+            response = await self._client.send("GET", url)
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
-            raise TransientError(doing, _trouble(error)) from None
-        if answer.status == 200:
+            raise TransientError(doing, _without_response(error)) from None
+        if response.status == 200:
             try:
-                document = json.loads(answer.body)
+                document = json.loads(response.body)
             except (ValueError, RecursionError):
                 document = None
             if isinstance(document, dict):
                 return document
-            unreadable = ErrorDetail("UnreadableAnswer", "ARM's answer is no JSON object")
-            raise TransientError(doing, unreadable, status=answer.status)
-        raise self._refusal(doing, answer, permission, scope)
+            unreadable = ErrorDetail("UnreadableResponse", "ARM's response is not a JSON object")
+            raise TransientError(doing, unreadable, status=response.status)
+        raise self._error(doing, response, permission, scope)
 
-    def _refusal(self, doing: str, answer: ArmResponse, permission: str, scope: str) -> ArmError:
-        error = read_error(answer)
-        retry_after = read_retry_after(answer.headers, self._now())
-        if 300 <= answer.status < 400:
-            return RefusedError(doing, untrusted(_redirected(answer)), status=answer.status)
-        if answer.status == 429:
+    def _error(self, doing: str, response: ArmResponse, permission: str, scope: str) -> ArmError:
+        error = read_error(response)
+        retry_after = read_retry_after(response.headers, self._now())
+        if 300 <= response.status < 400:
+            return RefusedError(doing, untrusted(_redirected(response)), status=response.status)
+        if response.status == 429:
             return ThrottledError(doing, error, status=429, retry_after=retry_after)
-        if answer.status == 401:
+        if response.status == 401:
             return TransientError(doing, _with_identity(error), status=401, retry_after=retry_after)
-        if answer.status == 403:
+        if response.status == 403:
             return RefusedError(doing, _with_permission(error, permission, scope), status=403)
-        if answer.status == 408 or answer.status >= 500 or answer.status < 400 or retry_after is not None:
-            return TransientError(doing, error, status=answer.status, retry_after=retry_after)
-        return RefusedError(doing, error, status=answer.status)
+        if response.status == 408 or response.status >= 500 or response.status < 400 or retry_after is not None:
+            return TransientError(doing, error, status=response.status, retry_after=retry_after)
+        return RefusedError(doing, error, status=response.status)
 
 
 def vm_resource_id(scale_set: ScaleSet, vm_name: str) -> str:
-    """The resource id of a VM of a Flexible scale set, which is in the set's resource group."""
+    """Resource id of a VM of a Flexible scale set; it is in the scale set's resource group."""
     return f"{scale_set.resource_id.partition('/providers/')[0]}/providers/Microsoft.Compute/virtualMachines/{vm_name}"
 
 
 def untrusted(error: UntrustedUrl) -> ErrorDetail:
-    """A refused URL as an error for events."""
+    """An untrusted URL as an error for events."""
     return ErrorDetail("UntrustedUrl", str(error), target=error.host)
 
 
-def _redirected(answer: ArmResponse) -> UntrustedUrl:
-    """A redirect as the refusal to follow it: the token would go along."""
+def _redirected(response: ArmResponse) -> UntrustedUrl:
+    """A redirect as an untrusted URL: it is not followed, since the token would be sent along."""
     try:
-        host = urlsplit(answer.headers.get("location", "")).hostname or "(no host)"
+        host = urlsplit(response.headers.get("location", "")).hostname or "(no host)"
     except ValueError:
         host = "(unreadable)"
-    return UntrustedUrl(host[:100], f"ARM answered with a redirect, HTTP {answer.status}")
+    return UntrustedUrl(host[:100], f"ARM responded with a redirect, HTTP {response.status}")
 
 
-def _trouble(error: Exception) -> ErrorDetail:
+def _without_response(error: Exception) -> ErrorDetail:
+    """A call without a response, as an error for events."""
     if isinstance(error, IdentityUnavailable):
         return ErrorDetail("IdentityUnavailable", str(error))
     name = type(error).__name__
     return ErrorDetail(
-        name if isinstance(error, httpx.HTTPError) else "Timeout", f"No answer from ARM: {error or name}"
+        name if isinstance(error, httpx.HTTPError) else "Timeout", f"No response from ARM: {error or name}"
     )
 
 
 def _with_identity(error: ErrorDetail) -> ErrorDetail:
-    told = f"{error.message} ARM does not accept the token of the app's managed identity."
-    return replace(error, message=told)
+    message = f"{error.message} ARM does not accept the token of the app's managed identity."
+    return replace(error, message=message)
 
 
 def _with_permission(error: ErrorDetail, permission: str, scope: str) -> ErrorDetail:
-    told = f"{error.message} The app's managed identity needs the permission {permission} on {scope}."
-    return replace(error, message=told)
+    message = f"{error.message} The app's managed identity needs the permission {permission} on {scope}."
+    return replace(error, message=message)

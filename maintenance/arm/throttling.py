@@ -1,6 +1,6 @@
-"""Throttling as a decorator of `ResourceManager`: no call is made to a subscription before ARM's pause is over.
+"""Throttling as a decorator of `ResourceManager`: makes no call to a subscription before ARM's pause is over.
 
-The pauses are kept per process and lost with it without harm: ARM says it again, at the cost of one call.
+The pauses are in memory. A new process learns of a pause with its first call, which ARM throttles again.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
 
 T = TypeVar("T")
-PAUSED = ErrorDetail("Throttled", "ARM asked for a pause in this subscription, which is not over yet.")
+PAUSED = ErrorDetail("Throttled", "ARM has throttled this subscription, and the pause is not over yet.")
 
 
 class Gateway(Protocol):
-    """What is used of `resource_manager.ResourceManager`, and offered again."""
+    """The interface of `resource_manager.ResourceManager`, which the decorator has too."""
 
     async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission: ...
 
@@ -36,8 +36,12 @@ class Gateway(Protocol):
 
 
 class ThrottlingGateway:
-    """One per process. `default_pause`: how long to pause after a 429 that names no Retry-After. `now` gives aware
-    times. Each method raises what the decorated one raises, and ThrottledError (or answers `Throttled`) in a pause."""
+    """Gateway that pauses all calls to a subscription after a 429; one per process.
+
+    During a pause, submissions and readings are `Throttled`, and the other methods raise ThrottledError. Otherwise each
+    method returns and raises what the decorated one does. `default_pause` is the pause after a 429 without Retry-After.
+    `now` returns aware times.
+    """
 
     def __init__(self, gateway: Gateway, *, default_pause: timedelta, now: Callable[[], datetime]) -> None:
         self._gateway = gateway
@@ -60,7 +64,7 @@ class ThrottlingGateway:
         return submission
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
-        # Nearly always nothing is paused, and most calls of a tick are these.
+        # A fast path: nearly always nothing is paused, and most calls of a tick are these.
         if self._paused_until and (left := self._left(scale_set.subscription_id)) is not None:
             return Throttled(PAUSED, left)
         reading = await self._gateway.read_operation(scale_set, call)
@@ -97,7 +101,7 @@ class ThrottlingGateway:
         self._paused_until[key] = max(until, self._paused_until.get(key, until))
 
     def _left(self, subscription_id: str) -> timedelta | None:
-        """How long the pause still lasts; None where calls may be made."""
+        """The time left of the subscription's pause; None if there is no pause."""
         key = subscription_id.lower()
         until = self._paused_until.get(key)
         if until is None:

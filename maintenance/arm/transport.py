@@ -1,4 +1,4 @@
-"""X"""
+"""httpx transport over aiohttp, which sends a request exactly as given."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from yarl import URL
 from maintenance.arm.responses import ArmResponse
 
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
-# A page of instance views has a few KB an instance. What is larger than this is no answer of ARM's.
+# A page of instance views has a few KB per instance, so a larger body cannot be a response of ARM.
 MAX_BODY = 8 * 1024 * 1024
 CONNECT_TIMEOUT = 10.0
 
 
 class BodyTooLargeError(httpx.ReadError):
-    """The answer's body is larger than `MAX_BODY` bytes."""
+    """The response's body is larger than `MAX_BODY` bytes."""
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends each request as it is: URL verbatim, no redirects, no cookies, no proxies, no retry of a POST.
+    """httpx transport that sends each request as it is: URL verbatim, no redirects, cookies, proxies or retries.
 
-    `limit` bounds the open connections. Of the times only `connect_timeout` (seconds) is kept here, as only here it is
-    known that nothing was sent; a caller bounds the whole call, with one timer instead of one for each of its parts.
+    `limit` bounds the open connections. Only the time to connect is limited here (`connect_timeout`, seconds), since
+    only here it is known that nothing was sent. A caller limits the whole call, with one timer.
 
-    Raises `httpx.ConnectError` or `httpx.ConnectTimeout` where the request was certainly not sent, other
-    `httpx.TransportError` where it may have been.
+    Raises `httpx.ConnectError` or `httpx.ConnectTimeout` if the request was certainly not sent, and other
+    `httpx.TransportError` if it may have been.
     """
 
     def __init__(self, *, limit: int = 100, connect_timeout: float = CONNECT_TIMEOUT) -> None:
@@ -36,7 +36,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmResponse:
-        """One call, without httpx's objects for it, which take half as long as the call. `url` is sent as it is."""
+        """Send one request without creating httpx objects, which takes half as long as the call itself."""
         session = self._session or self._open()
         try:
             response = await session.request(
@@ -45,7 +45,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=headers,
                 data=body,
                 allow_redirects=False,
-                # aiohttp declares a type even for no body; ARM is sent what the REST reference has, and no more.
+                # aiohttp sends a Content-Type even without a body, which the REST reference does not have.
                 skip_auto_headers=None if method == "GET" else ("Content-Type",),
             )
             try:
@@ -62,21 +62,24 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         return ArmResponse(response.status, response.headers, content)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The same for any client of httpx's, which keeps its time-outs itself.
+        """Send one request of any httpx client. Its time-outs are ignored.
 
-        The extension `target` (httpx's own name for it) is sent as it is in place of the URL's path and query.
+        The extension `target` (httpx's own name) is sent verbatim in place of the URL's path and query.
         """
         url = str(request.url)
         if (target := request.extensions.get("target")) is not None:
             url = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}"
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         try:
-            answer = await self.exchange(request.method, url, headers, await request.aread() or None)
+            response = await self.exchange(request.method, url, headers, await request.aread() or None)
         except httpx.TransportError as error:
             error.request = request
             raise
         return httpx.Response(
-            answer.status, headers=list(answer.headers.items()), stream=httpx.ByteStream(answer.body), request=request
+            response.status,
+            headers=list(response.headers.items()),
+            stream=httpx.ByteStream(response.body),
+            request=request,
         )
 
     async def aclose(self) -> None:
@@ -84,7 +87,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await self._session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        # Only inside a running loop can a session be made, and a process has one loop and one transport.
+        # A session needs a running event loop, so it is opened with the first request.
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._limit),
@@ -99,11 +102,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 async def _read(content: aiohttp.StreamReader) -> bytes:
     first = await content.readany()
     if content.at_eof():
-        # As nearly always: an answer of one piece, which need not be copied.
+        # Nearly every response is one chunk, which need not be copied.
         return first
     body = bytearray(first)
     while not content.at_eof():
         body += await content.readany()
         if len(body) > MAX_BODY:
-            raise BodyTooLargeError(f"the answer is larger than {MAX_BODY:,} bytes")
+            raise BodyTooLargeError(f"the response is larger than {MAX_BODY:,} bytes")
     return bytes(body)

@@ -1,4 +1,4 @@
-"""X"""
+"""Check of URLs from ARM's responses: the managed identity's token is sent only to ARM itself."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from urllib.parse import urljoin, urlsplit
 from maintenance.domain.errors import UntrustedUrl
 
 _DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)", re.IGNORECASE)
-# All that is printed, but for back-slashes and '#'.
+# All printable characters except back-slashes and '#'.
 _HARMLESS = bytes(code for code in range(0x21, 0x7F) if chr(code) not in "\\#")
-# A server may decode these before it splits a path; no path of ARM's has them.
+# A server may decode these before it splits a path; paths of ARM do not contain them.
 _HIDDEN = re.compile(r"%2f|%5c", re.IGNORECASE)
 
 
 def check_operation_url(url: str, *, endpoint: str, subscription_id: str) -> str:
-    """The absolute form of an operation URL, unchanged but for being made absolute. Raises UntrustedUrl."""
+    """Check an operation URL and return it in absolute form, otherwise unchanged. Raises UntrustedUrl."""
     below = f"/subscriptions/{subscription_id}/providers/microsoft.compute/"
     return _check(url, endpoint=endpoint, below=below)
 
 
 def check_next_link(url: str, *, endpoint: str, subscription_id: str) -> str:
-    """The absolute form of a page link of a list. Raises UntrustedUrl."""
+    """Check the `nextLink` of a list and return it in absolute form. Raises UntrustedUrl."""
     return _check(url, endpoint=endpoint, below=f"/subscriptions/{subscription_id}/")
 
 
 def _check(url: str, *, endpoint: str, below: str) -> str:
-    # What different URL parsers read differently. By a table: the URLs are long, and there are many.
+    # URL parsers disagree on these characters. A table is fast: the URLs are long and many.
     if not url.isascii() or url.encode("ascii").translate(None, _HARMLESS):
-        raise UntrustedUrl("(unreadable)", "it holds white space, control characters, back-slashes, '#', or no ASCII")
+        raise UntrustedUrl(
+            "(unreadable)", "it contains white space, control characters, back-slashes, '#' or non-ASCII characters"
+        )
     before_query = _before_query(url)
     if before_query.startswith(f"{endpoint}/"):
-        # As nearly always: the origin to the letter.
+        # A fast path: nearly always the origin is spelled like the endpoint.
         absolute, path = url, before_query[len(endpoint) :]
     else:
         absolute, path = _of_same_origin(url, endpoint)
@@ -45,18 +47,18 @@ def _check(url: str, *, endpoint: str, below: str) -> str:
 
 
 def _of_same_origin(url: str, endpoint: str) -> tuple[str, str]:
-    """The absolute form and the path of a URL that is relative, or has the origin in another spelling."""
+    """The absolute form and the path of a URL that is relative, or spells the origin differently."""
     expected = urlsplit(endpoint)
     try:
-        # Joining rewrites what it touches, and a signed URL must stay as it is.
+        # Joining normalises a URL, and a signed URL must not be changed.
         absolute = url if urlsplit(_before_query(url)).scheme else urljoin(endpoint + "/", url)
         parts = urlsplit(_before_query(absolute))
         host = parts.hostname or ""
         port = parts.port
     except ValueError:
-        raise UntrustedUrl("(unreadable)", "it is no URL") from None
+        raise UntrustedUrl("(unreadable)", "it is malformed") from None
     if "@" in parts.netloc:
-        raise UntrustedUrl(host[:100], "it holds user information")
+        raise UntrustedUrl(host[:100], "it contains user information")
     if parts.scheme.lower() != expected.scheme.lower():
         raise UntrustedUrl(host[:100], f"its scheme is {parts.scheme[:20]!r}, not {expected.scheme!r}")
     if host.lower() != (expected.hostname or "").lower():
@@ -67,5 +69,5 @@ def _of_same_origin(url: str, endpoint: str) -> tuple[str, str]:
 
 
 def _before_query(url: str) -> str:
-    # Nothing in a query decides where a URL leads, and it is 3 KB that would be read several times.
+    # The query does not decide where a URL leads, and it is 3 KB long.
     return url.partition("?")[0]

@@ -1,4 +1,4 @@
-"""Reads instance views and listings of scale sets. Pure.
+"""Reader of instance views and of listed scale sets. Pure.
 
 Source: `VirtualMachineScaleSetVM` with `$expand=instanceView` and `VirtualMachineScaleSets_ListAll`, REST reference of
 Compute 2024-07-01.
@@ -26,7 +26,7 @@ WINDOW = (
 def read_instance(document: Mapping[str, Any]) -> Instance:
     """Read one element of `virtualMachines?$expand=instanceView`.
 
-    Raises ValueError where it holds no instance id.
+    Raises ValueError if it has no instance id.
     """
     instance_id = document.get("instanceId") or document.get("name")
     if not isinstance(instance_id, str) or not instance_id:
@@ -67,8 +67,8 @@ def _maintenance(document: object) -> MaintenanceStatus | None:
     return MaintenanceStatus(
         allowed=document.get("isCustomerInitiatedMaintenanceAllowed") is True,
         last_result=str(document.get("lastOperationResultCode") or "none").lower(),
-        # JSON can hold half of a surrogate pair, which no record could be written with or read from.
         window=tuple(str(document.get(name) or "")[:40] for name in WINDOW),
+        # JSON can hold half of a surrogate pair, which cannot be encoded in a record.
         last_message=str(message)[:MAX_MESSAGE].encode(errors="replace").decode() if message else None,
     )
 
@@ -88,7 +88,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def read_scale_set_summary(document: Mapping[str, Any]) -> ScaleSetSummary:
-    """Read one element of the list. Raises ValueError, LookupError, TypeError or AttributeError where it is none."""
+    """Read one element of the list. Raises ValueError, LookupError, TypeError or AttributeError if it is malformed."""
     properties = document.get("properties")
     mode = properties.get("orchestrationMode") if isinstance(properties, Mapping) else None
     return ScaleSetSummary(

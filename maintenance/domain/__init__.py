@@ -1,1 +1,1 @@
-"""x"""
+"""Vocabulary of the worker: resources, instances, observations, operations, messages, ids and errors. No I/O."""

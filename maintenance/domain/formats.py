@@ -1,4 +1,4 @@
-"""X"""
+"""Text formats: ISO 8601 durations, RFC 3339 times, and strict JSON objects."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `text` as an ISO 8601 duration (`PT30S`, `P1DT12H`; no years or months, which have no fixed length).
+    """Parse an ISO 8601 duration (`PT30S`, `P1DT12H`; no years or months, which have no fixed length).
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError with the reason.
     """
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - settings are read before the first request
 
-    problem = 'must be an ISO 8601 duration, as "PT30M"'
+    problem = 'must be an ISO 8601 duration, for example "PT30M"'
     if not text.startswith("P"):
         raise ValueError(problem)
     try:
@@ -34,9 +34,9 @@ def parse_duration(text: str) -> timedelta:
 
 
 def read_json(body: bytes, most: int) -> dict[str, Any]:
-    """The JSON object that stands in `body`.
+    """Parse the JSON object in `body`.
 
-    Raises InvalidRequest: over `most` bytes, no UTF-8, no JSON, no object, or a name that stands twice.
+    Raises InvalidRequest if it has more than `most` bytes, is not UTF-8, JSON or an object, or repeats a name.
     """
     if len(body) > most:
         refuse("body", f"must be at most {most:,} bytes", f"{len(body):,} bytes")
@@ -44,28 +44,29 @@ def read_json(body: bytes, most: int) -> dict[str, Any]:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         refuse("body", f"must be UTF-8; byte {error.start} is not", f"0x{body[error.start]:02x}")
-    twice: list[str] = []
+    repeated: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         document = dict(pairs)
         if len(document) < len(pairs):
             counts = Counter(name for name, _ in pairs)
-            twice.extend(sorted(name for name, count in counts.items() if count > 1))
+            repeated.extend(sorted(name for name, count in counts.items() if count > 1))
         return document
 
     try:
         document = json.loads(text, object_pairs_hook=unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        told = str(error) if isinstance(error, ValueError) else "nested too deeply"
-        refuse("body", f"must be JSON: {told}", None)
+        reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
+        refuse("body", f"must be JSON: {reason}", None)
     if not isinstance(document, dict):
         refuse("body", "must be a JSON object", shown(document))
-    if twice:
-        raise InvalidRequest(tuple(Problem(name[:MAX_SHOWN], "stands more than once") for name in twice))
+    if repeated:
+        raise InvalidRequest(tuple(Problem(name[:MAX_SHOWN], "appears more than once") for name in repeated))
     return document
 
 
 def shown(value: object) -> str:
+    """`value` as JSON for an error text, shortened."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
 
@@ -75,4 +76,5 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def refuse(where: str, message: str, value: str | None) -> NoReturn:
+    """Raise InvalidRequest for one problem."""
     raise InvalidRequest((Problem(where, message, value),))

@@ -1,6 +1,6 @@
-"""Instances and scale sets as Resource Manager shows them, and what their state means for maintenance.
+"""Instances and scale sets as Resource Manager reports them, and their state with regard to maintenance.
 
-The view has no flag for "maintenance runs now": a provisioning state of updating is the sign of it.
+An instance view has no flag for maintenance in progress; the provisioning state `updating` indicates it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BUSY = (*GOING, "updating", "migrating")
 
 
 class InstanceState(StrEnum):
-    """Where an instance stands before maintenance is asked for."""
+    """State of an instance with regard to maintenance, before it is submitted."""
 
     ELIGIBLE = "Eligible"
     IN_PROGRESS = "InProgress"
@@ -56,7 +56,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance as its view shows it. `changed_at` is when its provisioning state last changed, where it says so.
+    """Instance as its view reports it. `changed_at`: when its provisioning state last changed, if reported.
     `reported` is false where the view was asked for and is not there: then it says nothing at all."""
 
     instance_id: str
@@ -104,7 +104,7 @@ class Instance:
 
     @property
     def why(self) -> str:
-        """The state in words, for the person who reads the event."""
+        """Explanation of the state, for events."""
         match self.state:
             case InstanceState.ELIGIBLE:
                 return "maintenance is planned and may be started"
@@ -120,14 +120,14 @@ class Instance:
             return "no maintenance is planned"
         if self.provisioning in GOING:
             return f"the instance is {self.provisioning}"
-        told = f": {self.maintenance.last_message}" if self.maintenance.last_message else ""
-        return f"self-service maintenance is not allowed now{told}"
+        message = f": {self.maintenance.last_message}" if self.maintenance.last_message else ""
+        return f"self-service maintenance is not allowed now{message}"
 
 
 def select(instances: Iterable[Instance], targets: tuple[str, ...] | None) -> tuple[dict[str, Instance], list[str]]:
-    """The targeted instances by id in the view's order (all, where `targets` is None), and the ids not found.
+    """Select the targeted instances by id (all in the views' order if `targets` is None), and the ids not found.
 
-    Flexible VM names differ in letter case between answers, so ids are matched without it.
+    The letter case of Flexible VM names differs between responses, so ids are matched without it.
     """
     if targets is None:
         return {instance.instance_id: instance for instance in instances}, []
@@ -138,7 +138,7 @@ def select(instances: Iterable[Instance], targets: tuple[str, ...] | None) -> tu
 
 @dataclass(frozen=True, slots=True)
 class ScaleSetSummary:
-    """`location` in small letters and without spaces, as `westeurope`."""
+    """Scale set as listed. `location` is in lower case and without spaces, for example `westeurope`."""
 
     scale_set: ScaleSet
     location: str

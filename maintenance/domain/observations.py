@@ -1,4 +1,4 @@
-"""What Azure Resource Manager said, as values: errors, submissions, readings of an operation."""
+"""Observations of Azure Resource Manager as values: errors, submissions, readings of an operation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ UrlKind = Literal["async-operation", "location"]
 
 @dataclass(frozen=True, slots=True)
 class ErrorDetail:
-    """An error as ARM reports it (`ApiError`), cut to lengths that fit an event. `innererror` is left out: it may
-    hold an exception dump."""
+    """Error as ARM reports it (`ApiError`), cut to lengths that fit an event.
+
+    `innererror` is omitted, since it may contain an exception dump.
+    """
 
     code: str
     message: str
@@ -22,7 +24,7 @@ class ErrorDetail:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """202: ARM works on it. Without a url (headers missing) only the instance views can tell how it goes on."""
+    """Submission accepted (202): ARM works on it. Without a `url` only the instance views show the progress."""
 
     url: str | None
     kind: UrlKind = "async-operation"
@@ -31,7 +33,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Not finished; `url` is where to ask next if ARM moved it. `remaining`: how many calls are left, where told."""
+    """Operation still running. `url`: the next URL to poll, if ARM moved it. `remaining`: calls left, if reported."""
 
     status: str
     retry_after: timedelta | None = None
@@ -41,12 +43,12 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """ARM says it is done. The instance views are read before anybody else is told so."""
+    """Operation that ARM reports as succeeded. The instance views must confirm it before it is published."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """ARM says it ended without success; `canceled` where it says it was canceled."""
+    """Operation that ARM reports as failed, or as canceled (`canceled`)."""
 
     error: ErrorDetail
     canceled: bool = False
@@ -54,7 +56,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Nothing was done; not before `retry_after` again. `whole_subscription`: nor anything else in the subscription."""
+    """Call that was throttled: nothing was done, and it can be retried after `retry_after`.
+
+    `whole_subscription`: ARM throttles every call to the subscription, not only this one.
+    """
 
     error: ErrorDetail
     retry_after: timedelta | None = None
@@ -63,7 +68,7 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing was done, and the same call would be refused again."""
+    """Submission that ARM refused: nothing was done, and the same call would be refused again."""
 
     error: ErrorDetail
     status: int
@@ -71,7 +76,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """It may have been done or not: only looking at the instances can tell."""
+    """Submission with an unknown result: it may have started. The instance views must show whether it has."""
 
     error: ErrorDetail
     retry_after: timedelta | None = None
@@ -79,7 +84,7 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The state of the operation could not be read; the operation itself may be well."""
+    """Poll that could not be read: a transient error, which says nothing about the operation itself."""
 
     error: ErrorDetail
     retry_after: timedelta | None = None
@@ -87,8 +92,11 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Unreported:
-    """ARM does not tell: it no longer keeps the operation (404, 410), or we may not read it (403). Not a failure: the
-    instance views are left to judge by. `gone`: the operation is no longer kept, so it no longer runs."""
+    """Operation whose status ARM does not report. Not a failure: the instance views must show how it ended.
+
+    `gone`: ARM has deleted the operation (404, 410), so it no longer runs. Otherwise the app's identity is not allowed
+    to read it (403).
+    """
 
     error: ErrorDetail
     gone: bool = False

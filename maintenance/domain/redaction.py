@@ -1,4 +1,4 @@
-"""Takes out of a text what must not be logged or published: tokens, keys, signed query strings."""
+"""Redaction of secrets before a text is logged or published: tokens, keys, signed query strings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import traceback
 from pathlib import Path
 
 _SECRETS = (
-    # Everything behind the path of a URL: Azure signs operation URLs in their query.
+    # Everything after the path of a URL: Azure signs operation URLs in their query.
     (re.compile(r"(https?://[^\s\"'<>?#]+)[?#][^\s\"'<>]*", re.IGNORECASE), r"\1?…"),
-    # The same without a host, as ARM may send it.
+    # The same for a relative URL, which ARM may send.
     (re.compile(r"(/subscriptions/[^\s\"'<>?#]+)\?[^\s\"'<>]*", re.IGNORECASE), r"\1?…"),
     (re.compile(r"(\bBearer\s+)[\w\-.~+/]+=*", re.IGNORECASE), r"\1…"),
     (re.compile(r"\beyJ[\w\-]{8,}\.[\w\-]+\.?[\w\-]*"), "…"),
@@ -25,7 +25,7 @@ _SECRETS = (
 
 
 def redact(text: str) -> str:
-    """`text` without its secrets; the rest stays as it is."""
+    """Replace the secrets in `text` with `…`."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text

@@ -1,6 +1,6 @@
-"""Names of Azure resources: parse, validate, compare, format.
+"""Names and ids of Azure resources: parse, validate, compare, format.
 
-ARM ids differ in letter case from one field to the next, so they are compared without it and kept as first seen.
+The letter case of ARM ids differs between fields, so ids are compared without it and stored as first read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-# Resource group names take Unicode letters, digits and -_.() and end in none of the dots; the length is ARM's limit.
+# Resource group names consist of Unicode letters, digits and -_.(), and do not end in a dot; the length is ARM's limit.
 RESOURCE_GROUP = re.compile(r"[\w\-.()]{0,89}[\w\-()]")
 SCALE_SET = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,62}[A-Za-z0-9_])?", re.ASCII)
 INSTANCE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,78}[A-Za-z0-9_])?", re.ASCII)
@@ -21,7 +21,7 @@ SCALE_SET_ID_FORM = (
 
 @dataclass(frozen=True, slots=True)
 class ScaleSet:
-    """A VM scale set by its three names."""
+    """VM scale set, identified by subscription, resource group and name."""
 
     subscription_id: str
     resource_group_name: str
@@ -37,7 +37,7 @@ class ScaleSet:
 
     @property
     def key(self) -> str:
-        """The same for every spelling of the same scale set."""
+        """Identity of the scale set, whatever its letter case."""
         return self.resource_id.lower()
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class ScaleSet:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A subscription, a resource group or a scale set that requests may name."""
+    """Subscription, resource group or scale set that requests are allowed to name."""
 
     subscription_id: str
     resource_group_name: str | None = None
@@ -71,34 +71,31 @@ class Scope:
 
 
 def subscription_problem(value: str) -> str | None:
-    """Why `value` is no subscription id; None when it is one."""
+    """Why `value` is not a valid subscription id; None if it is."""
     return None if GUID.fullmatch(value) else "must be a subscription id: a GUID with dashes"
 
 
 def resource_group_problem(value: str) -> str | None:
-    """Why `value` is no resource group name; None when it is one."""
+    """Why `value` is not a valid resource group name; None if it is."""
     if RESOURCE_GROUP.fullmatch(value) and value.strip("."):
         return None
     return "must be a resource group name: 1 to 90 letters, digits, '-', '_', '.', '(' or ')', not ending in '.'"
 
 
 def scale_set_problem(value: str) -> str | None:
-    """Why `value` is no scale set name; None when it is one."""
+    """Why `value` is not a valid scale set name; None if it is."""
     if SCALE_SET.fullmatch(value):
         return None
     return "must be a scale set name: 1 to 64 letters, digits, '-', '_' or '.', with no '-' or '.' at either end"
 
 
 def instance_problem(value: str) -> str | None:
-    """Why `value` is no instance id (Uniform: a number; Flexible: a VM name); None when it is one."""
+    """Why `value` is not a valid instance id (Uniform: a number; Flexible: a VM name); None if it is."""
     return None if INSTANCE.fullmatch(value) else "must be an instance id, as the instance view shows it"
 
 
 def parse_scale_set_id(text: str) -> ScaleSet:
-    """Read a scale set's resource id, in any letter case.
-
-    Raises ValueError that says what is wrong.
-    """
+    """Parse a scale set's resource id, in any letter case. Raises ValueError with the reason."""
     scope = parse_scope(text)
     if scope.resource_group_name is None or scope.scale_set_name is None:
         raise ValueError(f"must have the form {SCALE_SET_ID_FORM}")
@@ -106,9 +103,9 @@ def parse_scale_set_id(text: str) -> ScaleSet:
 
 
 def parse_scope(text: str) -> Scope:
-    """Read a subscription id (bare or as a path), a resource group id or a scale set id, in any letter case.
+    """Parse a subscription id (bare or as a path), a resource group id or a scale set id, in any letter case.
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError with the reason.
     """
     if GUID.fullmatch(text):
         return Scope(text)

@@ -194,9 +194,9 @@ def after_release(rules: Rules, operation: Operation, *, found: bool, now: datet
     return _rest(rules, replace(operation, at_work=False), now, now + rules.timing.release_look)
 
 
-def rest_later(rules: Rules, operation: Operation, now: datetime) -> Continue:
-    """What the release takes could not be read or done, for now."""
-    return _rest(rules, operation, now, rules.timing.next_read(now))
+def rest_later(rules: Rules, operation: Operation, now: datetime, *, soon: bool = True) -> Continue:
+    """What the release takes could not be read or done, for now; or not at all."""
+    return _rest(rules, operation, now, rules.timing.next_read(now) if soon else now + rules.timing.slice)
 
 
 def _rest(rules: Rules, operation: Operation, now: datetime, due: datetime) -> Continue:

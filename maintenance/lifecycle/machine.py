@@ -70,12 +70,16 @@ def next_action(  # noqa: PLR0912 - one table, to be read from top to bottom
             return tracking.judge_batch(rules, operation, observation, now)
         case Phase.END, Delivered():
             return ending.deliver_end(rules, operation, now)
+        case Phase.REST, Delivered() if not rules.allows(operation.scale_set):
+            return ending.deliver_rest(rules, replace(operation, at_work=False), now)
         case Phase.REST, Delivered():
             return ending.deliver_rest(rules, operation, now)
         case Phase.REST, Looked():
             return ending.judge_rest(rules, operation, observation, now)
         case Phase.END | Phase.REST, LeaseReleased(found=found):
             return ending.after_release(rules, operation, found=found, now=now)
+        case Phase.END | Phase.REST, Denied():
+            return ending.rest_later(rules, operation, now, soon=False)
         case Phase.END | Phase.REST, _:
             return ending.rest_later(rules, operation, now)
         case Phase.PLAN, Unavailable(error=error, status=401) if ending.still_unauthorized(operation, error):

@@ -136,10 +136,12 @@ def _choose(rules: Rules, operation: Operation, looked: Looked, now: datetime) -
     """Those of the wave that are posted next; what needs nothing gets its outcome."""
     instances = looked.instances or ()
     operation, eligible, blocked = sort_wave(operation, instances)
+    if operation.count(Result.FAILED, Result.UNKNOWN) > operation.rollout.max_failed_instances:
+        return end(operation, now)
     if not eligible and not blocked:
         return close_wave(rules, operation, operation, now)
     if not eligible:
-        return _wait_for_others(rules, operation, blocked, now)
+        return _wait_for_others(rules, operation, instances, blocked, now)
     by_id = {instance.instance_id: instance for instance in instances}
     batch = within(most_down(operation, by_id), eligible, by_id)
     if operation.one_by_one:
@@ -170,24 +172,32 @@ def sort_wave(
             case InstanceState.IN_PROGRESS | InstanceState.UNREPORTED:
                 blocked.append(instance_id)
             case InstanceState.COMPLETED:
-                outcomes[instance_id] = already_completed(instance)
+                outcomes[instance_id] = already_completed(instance, operation.wave)
             case _:
                 outcomes[instance_id] = Outcome(Result.SKIPPED, instance.why, operation.wave)
     return operation.with_outcomes(outcomes), tuple(eligible), tuple(blocked)
 
 
-def _wait_for_others(rules: Rules, operation: Operation, blocked: tuple[str, ...], now: datetime) -> Action:
+def _wait_for_others(
+    rules: Rules, operation: Operation, instances: Sequence[Instance], blocked: tuple[str, ...], now: datetime
+) -> Action:
     """Only instances are left that somebody else updates, or whose view is not reported: for a bounded time."""
     since = operation.blocked_since or now
     if now < since + rules.timing.foreign:
         waiting = replace(operation, blocked_since=since)
         message = f"{len(blocked)} instances are being updated by others, or their views are not reported."
         return retry(rules, waiting, ErrorDetail("InstancesBusy", message), now)
-    skipped = Outcome(Result.SKIPPED, "it was still being updated by somebody else", operation.wave)
-    left = operation.with_outcomes(dict.fromkeys(blocked, skipped))
+    found, _ = select(instances, blocked)
+    left = operation.with_outcomes({i: _given_up(found[i], operation.wave) for i in blocked})
     return close_wave(rules, left, left, now)
 
 
-def already_completed(instance: Instance) -> Outcome:
+def already_completed(instance: Instance, wave: int | None = None) -> Outcome:
     """The outcome of an instance that is found completed before this run started anything for it."""
-    return Outcome(Result.ALREADY_COMPLETED, instance.why)
+    return Outcome(Result.ALREADY_COMPLETED, instance.why, wave)
+
+
+def _given_up(instance: Instance, wave: int) -> Outcome:
+    if instance.state is InstanceState.UNREPORTED:
+        return Outcome(Result.UNKNOWN, instance.why, wave)
+    return Outcome(Result.SKIPPED, "it was still being updated by somebody else", wave)

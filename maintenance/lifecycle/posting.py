@@ -145,6 +145,10 @@ def _not_started(rules: Rules, operation: Operation, posted: Sequence[Posted], n
     again = planning_again(operation)
     if denied is not None and (denied.status == 403 or still_unauthorized(operation, denied.error)):
         return end(replace(again, error=denied.error), now)
+    if refused and denied is None and not rules.views:
+        # Nothing can be looked at again, so the refusal stands.
+        outcomes = dict.fromkeys(operation.batch, failed(refused[0].error, operation.wave))
+        return end(replace(again.with_outcomes(outcomes), error=refused[0].error), now)
     pauses = [each.retry_after for each in throttled if each.retry_after is not None]
     errors: list[ErrorDetail] = [*(each.error for each in throttled), *(each.error for each in refused)]
     error = errors[0] if errors else ErrorDetail("TooLate", "What was read before the POST was too old to act on.")

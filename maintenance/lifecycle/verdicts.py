@@ -86,13 +86,15 @@ def _judge_one(
     if ended is None:
         return "pending"
     status = instance.maintenance
-    if status and status.last_result in NOT_DONE and _differs(instance, baseline) and rested:
+    is_new = ended != "unknown" or baseline is None or (status and status.last_result != baseline.last_result)
+    if status and status.last_result in NOT_DONE and is_new and _differs(instance, baseline) and rested:
         return Outcome(Result.FAILED, status.last_message or f"Azure ended it as {status.last_result}", wave)
     if ended in ("failed", "canceled"):
         return Outcome(Result.FAILED, _account(call, instance, None), wave) if rested else "pending"
     if ended == "unknown" and baseline is not None and not _differs(instance, baseline):
-        if operation.flexible and operation.posted_at and read_at >= operation.posted_at + timing.settle:
-            return "untouched"
+        if operation.flexible and operation.posted_at is not None:
+            # Each VM has a call of its own, so this one is judged for itself, once the views must show it.
+            return "untouched" if read_at >= operation.posted_at + timing.settle else "pending"
         return _unknown(wave, "it is not known whether maintenance was started") if given_up else "pending"
     if ended == "unreported":
         # ARM has it, and may not have come to it yet.

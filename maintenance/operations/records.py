@@ -36,6 +36,8 @@ MAX_RECORD = 200_000
 MAX_BRIEF = 300
 # What no request may ask for: 35 days ahead, and a day for clocks and defaults.
 LONGEST_RUN = timedelta(days=36)
+# How long a reply that this version cannot read is passed on.
+REPLY_LASTS = timedelta(days=1)
 EARLIEST, LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 REPLY = "reply"
 _OPERATION = TypeAdapter(Operation)
@@ -74,7 +76,12 @@ def to_reply_record(reply: Reply, due: datetime | None) -> Record:
     """The record of a message that started no run."""
     document = _REPLY.dump_python(reply, mode="json", exclude_defaults=True)
     body = json.dumps({"schemaVersion": SCHEMA_VERSION, **document}, ensure_ascii=False).encode(errors="replace")
-    properties: dict[str, str | int] = {"run": reply.run_id, "number": reply.number, "requestId": reply.request_id}
+    properties: dict[str, str | int] = {
+        "run": reply.run_id,
+        "number": reply.number,
+        "requestId": reply.request_id,
+        "deadline": (reply.at + REPLY_LASTS).isoformat(),
+    }
     return Record(reply.message_id, body, due, REPLY, reply.correlation_id or reply.request_id, properties)
 
 

@@ -1,1 +1,1 @@
-"""x"""
+"""Requests queue: validates requests, applies policy, starts operations, schedules retries, cancels."""

@@ -181,7 +181,11 @@ class RequestHandler:
     def give_up(self, delivery: Delivery, reason: str) -> Record:
         """The end of a message that was dead-lettered; dropped as a duplicate where its run had begun."""
         problem = Problem("body", f"could not be handled: Service Bus gave up delivering it: {reason}")
-        return self.rejection(delivery.envelope, [problem])
+        try:
+            document = read_document(delivery.envelope)
+        except ProblemsError:
+            document = None
+        return self.rejection(delivery.envelope, [problem], document=document)
 
     @property
     def _source(self) -> str:

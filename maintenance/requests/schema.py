@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -52,7 +52,8 @@ class MaintenanceRequest:
     @property
     def content(self) -> str:
         """The same for requests that ask for the same, whatever brought them and whatever they call it."""
-        asked = replace(self, request_id="", reason=None)
+        ids = None if self.instance_ids is None else tuple(sorted(each.lower() for each in self.instance_ids))
+        asked = (ids, self.not_before, self.deadline, self.rollout, self.reject_ineligible, self.dry_run)
         return message_ids.short_hash(self.scale_set.key, repr(asked), length=32)
 
     def operation(self, *, requested_at: datetime, deadline: datetime, dry_run: bool, envelope: Envelope) -> Operation:

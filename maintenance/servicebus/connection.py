@@ -1,4 +1,4 @@
-"""The connection to a Service Bus namespace, and what the SDK raises when it is gone."""
+"""Connection to a Service Bus namespace, and the exceptions that the SDK raises if it is lost."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-# Generous against a sender that must reconnect, short against a client that hangs.
+# Seconds. Long enough for a sender to reconnect, short enough to notice a client that hangs.
 CALL_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 5.0
-# What the SDK raises when a connection is gone or no token is to be had: not always errors of its own.
+# The SDK raises these if a connection is lost or no token is issued; not all of them are its own exceptions.
 SDK_ERRORS = (AzureError, TimeoutError, OSError, ValueError, AttributeError, RuntimeError)
 
 
 async def close_quietly(resource: ServiceBusSender | ServiceBusReceiver | ServiceBusClient) -> None:
-    """Closing is a courtesy to the broker, which also notices by itself; it must neither fail nor hang anything."""
+    """Close a link or client, ignoring errors and limiting the time: the broker also notices by itself."""
     with suppress(*SDK_ERRORS):
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await resource.close()
@@ -29,11 +29,11 @@ def connect(
     namespace: str | None = None,
     credential: AsyncTokenCredential | None = None,
 ) -> ServiceBusClient:
-    """The process's one client, by connection string, or by namespace (its host name) and credential."""
+    """Create the client of the process, by connection string, or by namespace (its host name) and credential."""
     if connection_string is not None:
         return ServiceBusClient.from_connection_string(
             connection_string, retry_total=3, retry_backoff_factor=0.05, retry_backoff_max=5
         )
     if namespace is None or credential is None:
-        raise ValueError("a namespace and a credential, or a connection string")
+        raise ValueError("needs a connection string, or a namespace and a credential")
     return ServiceBusClient(namespace, credential, retry_total=3, retry_backoff_factor=0.05, retry_backoff_max=5)

@@ -118,11 +118,12 @@ def bad_parameter(target: str, message: str) -> ArmError:
     return ArmError(400, "InvalidParameter", message, target)
 
 
-def no_instance(instance_id: str) -> ArmError:
-    # Seen for other calls on instances (reimage, update); for performMaintenance it is undocumented.
+def no_instance(instance_id: str, status: int = 400) -> ArmError:
+    # Seen for other calls on instances (reimage, update); for performMaintenance it is undocumented, and so is
+    # whether it may be a 404.
     return ArmError(
-        400,
-        "InvalidParameter",
+        status,
+        "InvalidParameter" if status == 400 else "NotFound",
         f"The provided instanceId {instance_id} is not an active Virtual Machine Scale Set VM instanceId.",
         "instanceIds",
     )

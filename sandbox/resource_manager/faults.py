@@ -38,6 +38,9 @@ class Fault:
         delay_response: after it was handled, before the response is sent.
         cut: reset the connection `before` the work is done, or `after` it: the response is lost, the maintenance
             takes place.
+        scale_in: these instances of the scale set that the call is about are gone before it is handled.
+        update: somebody else begins to update these, before it is handled.
+        update_duration: how long that takes.
         status: respond with this status in place of doing the work. An error comes with a body by default.
         work: do the work all the same, and respond with `status` then.
         headers: set in the response, in place of what is there; None removes one.
@@ -57,6 +60,9 @@ class Fault:
     delay: timedelta = timedelta(0)
     delay_response: timedelta = timedelta(0)
     cut: Literal["before", "after"] | None = None
+    scale_in: tuple[str, ...] = ()
+    update: tuple[str, ...] = ()
+    update_duration: timedelta = timedelta(minutes=1)
     status: int | None = None
     work: bool = False
     headers: Mapping[str, str | None] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from sandbox.resource_manager.seeds import AS_JSON, InstanceSeed, Outcome, State
+from sandbox.resource_manager.seeds import AS_JSON, Hiding, InstanceSeed, Outcome, ResultCode, State
 
 WINDOW = timedelta(days=35)
 """How long customers may begin a planned maintenance themselves, by Azure's documentation."""
@@ -27,6 +27,25 @@ _MESSAGES: dict[Outcome, str | None] = {
 }
 
 
+_SEEDED_MESSAGES: dict[State, str | None] = {"aborted": _MESSAGES["Aborted"], "retry-later": _MESSAGES["RetryLater"]}
+
+
+@dataclass(eq=False, slots=True)
+class HiddenView:
+    """How often listings do not tell an instance's view; `left`: None = always."""
+
+    how: Hiding | None = None
+    left: int | None = 0
+
+    def strike(self) -> Hiding | None:
+        """How this listing does not tell it, counted; None = it does."""
+        if self.how is None or self.left == 0:
+            return None
+        if self.left is not None:
+            self.left -= 1
+        return self.how
+
+
 @dataclass(eq=False, slots=True)
 class Instance:
     """The state of one instance. `version` rises with each change, so that a rendered view can be kept."""
@@ -39,10 +58,15 @@ class Instance:
     window_closes: datetime
     vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     vm_health: str | None = None
+    provisioning: str = "Succeeded"
+    earlier_result: ResultCode | None = None
+    withdrawn: bool = False
+    updates: int = 0
     message: str | None = None
     begun: int = 0
     finished: int = 0
     last_outcome: Outcome | None = None
+    hidden: HiddenView = field(default_factory=HiddenView)
     rendered: str | None = None
 
     @classmethod
@@ -54,10 +78,13 @@ class Instance:
             vm_name=seed.instance_id if flexible else f"{scale_set_name}_{seed.instance_id}",
             state=seed.state,
             power_state=seed.power_state,
-            provisioned=now - timedelta(days=60),
+            provisioned=now - seed.changed_before,
             window_closes=now - timedelta(days=1) if closed else now + seed.window_closes_after,
             vm_health=seed.vm_health,
-            message=_MESSAGES["Aborted"] if seed.state == "aborted" else None,
+            provisioning=seed.provisioning_state,
+            earlier_result=seed.earlier_result,
+            message=_SEEDED_MESSAGES.get(seed.state),
+            hidden=HiddenView(seed.view_hidden, seed.view_hidden_times),
         )
 
     @property
@@ -66,8 +93,20 @@ class Instance:
         return self.state in {"eligible", "retry-later"}
 
     @property
+    def updating(self) -> bool:
+        """Whether something is done to it: maintenance, or an update by somebody else."""
+        return self.state == "in-progress" or self.updates > 0
+
+    @property
+    def provisioning_state(self) -> str:
+        """provisioningState."""
+        return "Updating" if self.updating else self.provisioning
+
+    @property
     def last_result_code(self) -> str:
         """lastOperationResultCode."""
+        if self.state == "eligible":
+            return self.earlier_result or "None"
         return {
             "completed": "MaintenanceCompleted",
             "aborted": "MaintenanceAborted",
@@ -101,10 +140,43 @@ class Instance:
         self.last_outcome = outcome
         self.state = _ENDS_AS[outcome]
         self.message = _MESSAGES[outcome]
+        self.provisioning = self.seed.provisioning_state_after or self.seed.provisioning_state
         self.provisioned = now
         self.power_state = self.seed.power_state_after or self.seed.power_state
         self.rendered = None
+        if self.withdrawn:
+            self.withdraw()
         return outcome
+
+    def withdraw(self) -> None:
+        """No maintenance is planned any more; of one under way that shows when it ends."""
+        if self.state == "in-progress":
+            self.withdrawn = True
+            return
+        self.state = "not-planned"
+        self.message = None
+        self.withdrawn = False
+        self.rendered = None
+
+    def plan_again(self, result: ResultCode | None, now: datetime) -> None:
+        """The next campaign begins, of which the last one's result is still told."""
+        self.state = "eligible"
+        self.earlier_result = result
+        self.message = None
+        self.window_closes = now + WINDOW
+        self.rendered = None
+
+    def begin_update(self, now: datetime) -> None:
+        """Somebody else begins to update it."""
+        self.updates += 1
+        self.provisioned = now
+        self.rendered = None
+
+    def end_update(self, now: datetime) -> None:
+        """Somebody else's update is over, and the instance as before."""
+        self.updates -= 1
+        self.provisioned = now
+        self.rendered = None
 
     def recover(self) -> None:
         """The application is healthy again after maintenance, or as unhealthy as it was seeded."""
@@ -112,9 +184,9 @@ class Instance:
             self.vm_health = self.seed.vm_health
             self.rendered = None
 
-    def close_window(self) -> None:
-        """The time for customers to begin it themselves is over."""
-        if self.may_begin:
+    def close_window(self, now: datetime) -> None:
+        """The time for customers to begin it themselves is over, unless a later campaign has another window."""
+        if self.may_begin and self.window_closes <= now:
             self.state = "window-closed"
             self.rendered = None
 
@@ -135,8 +207,9 @@ class InstanceReport:
     maintenance_count: int
     finished_count: int
     last_outcome: Outcome | None
-    update_domain: int
+    update_domain: int | None
     fault_domain: int
+    provisioning_state: str
     power_state: str
     vm_health: str | None
 
@@ -153,6 +226,7 @@ class InstanceReport:
             last_outcome=instance.last_outcome,
             update_domain=instance.seed.update_domain,
             fault_domain=instance.seed.fault_domain,
+            provisioning_state=instance.provisioning_state,
             power_state=instance.power_state,
             vm_health=instance.vm_health,
         )

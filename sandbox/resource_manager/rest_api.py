@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from sandbox.resource_manager import errors, parameters, views
 from sandbox.resource_manager.errors import ArmError
+from sandbox.resource_manager.instances import Instance
 from sandbox.resource_manager.messages import Request, Response
 from sandbox.resource_manager.operation_urls import OperationUrls
 from sandbox.resource_manager.operations import Operation
@@ -50,6 +51,10 @@ class _Call:
     def with_view(self) -> bool:
         return self.query.get("$expand", "").lower() == "instanceview"
 
+    @property
+    def reads(self) -> bool:
+        return self.request.method == "GET"
+
     def only(self, method: str) -> None:
         if self.request.method != method:
             raise errors.method_not_allowed(self.request.method)
@@ -78,6 +83,22 @@ class RestApi:
         # A header that the response has already (an error for throttling says what is left) wins.
         response.headers = {**headers, **response.headers}
         return response
+
+    def scale_set_of(self, request: Request) -> ScaleSet | None:
+        """The scale set that a call is about, or that the VM belongs to that it is about; None = of none."""
+        segments = request.segments
+        if len(segments) < 8 or segments[5].lower() != "microsoft.compute":
+            return None
+        names = segments[1], segments[3], segments[7]
+        try:
+            match segments[6].lower():
+                case "virtualmachinescalesets":
+                    return self._compute.scale_set(*names)
+                case "virtualmachines":
+                    return self._compute.virtual_machine(*names)[0]
+        except ArmError:
+            pass
+        return None
 
     def _respond(self, request: Request, now: datetime, headers: dict[str, str]) -> Response:
         segments = request.segments
@@ -132,7 +153,8 @@ class RestApi:
                 scale_set = self._compute.scale_set(subscription_id, group, call.segments[7])
                 return self._on_scale_set(call, scale_set, below)
             case ["virtualmachines", _, *below]:
-                scale_set, instance = self._compute.virtual_machine(subscription_id, group, call.segments[7])
+                shown_at = call.now if call.reads else None
+                scale_set, instance = self._compute.virtual_machine(subscription_id, group, call.segments[7], shown_at)
                 return self._on_instance(call, scale_set, instance.seed.instance_id, below)
         raise errors.no_such_path(call.request.path)
 
@@ -151,16 +173,17 @@ class RestApi:
                 return self._on_instance(call, scale_set, call.segments[9], rest)
             case []:
                 call.only("GET")
-                return Response.json(views.as_json(views.scale_set(scale_set)))
+                return Response.json(views.as_json(views.scale_set(scale_set, call.now)))
             case ["instanceview"]:
                 call.only("GET")
                 if scale_set.flexible:
                     raise errors.not_for_flexible("instanceView.GET", scale_set.seed.name)
-                return Response.json(views.as_json(views.scale_set_instance_view(scale_set)))
+                return Response.json(views.as_json(views.scale_set_instance_view(scale_set.shown(call.now).values())))
         raise errors.no_such_path(call.request.path)
 
     def _on_instance(self, call: _Call, scale_set: ScaleSet, instance_id: str, below: list[str]) -> Response:
-        instance = scale_set.instance(instance_id)
+        # Reads show what views tell, performMaintenance decides by what is.
+        instance = scale_set.instance(instance_id, call.now if call.reads else None)
         match below:
             case []:
                 call.only("GET")
@@ -213,14 +236,14 @@ class RestApi:
     # Listings
 
     def _list_scale_sets(self, call: _Call, found: list[ScaleSet]) -> Response:
-        return self._page(call, found, lambda each: json.dumps(views.scale_set(each)))
+        return self._page(call, found, lambda each: json.dumps(views.scale_set(each, call.now)))
 
     def _list_instances(self, call: _Call, scale_set: ScaleSet) -> Response:
         if "$filter" in call.query:
             raise errors.bad_parameter("$filter", "The sandbox has no filters on instances.")
-        instances = list(scale_set.instances.values())
+        instances = list(scale_set.shown(call.now).values())
         if not scale_set.flexible:
-            return self._page(call, instances, lambda each: views.instance(scale_set, each, with_view=call.with_view))
+            return self._page(call, instances, lambda each: _listed(call, scale_set, each))
         if call.with_view:
             # As in Azure: the instance views of a Flexible set's VMs are read VM by VM, or by listing VMs.
             raise errors.not_for_flexible("virtualMachines.GET", scale_set.seed.name)
@@ -233,8 +256,8 @@ class RestApi:
             if wanted is None:
                 raise errors.bad_parameter("$filter", "The one filter is: 'virtualMachineScaleSet/id' eq '…'.")
             flexible = [each for each in flexible if each.resource_id.lower() == wanted[1].lower()]
-        machines = [(each, instance) for each in flexible for instance in each.instances.values()]
-        return self._page(call, machines, lambda each: views.instance(*each, with_view=call.with_view))
+        machines = [(each, instance) for each in flexible for instance in each.shown(call.now).values()]
+        return self._page(call, machines, lambda each: _listed(call, *each))
 
     def _page(self, call: _Call, items: list[_Item], show: Callable[[_Item], str]) -> Response:
         call.only("GET")
@@ -245,6 +268,12 @@ class RestApi:
             query = urlencode(call.query | {"$skiptoken": parameters.skip_token(end)})
             next_link = f"{call.request.base}{call.request.path}?{query}"
         return Response.json(views.page([show(each) for each in items[start:end]], next_link))
+
+
+def _listed(call: _Call, scale_set: ScaleSet, instance: Instance) -> str:
+    """An instance in a listing, which may not tell its view."""
+    hidden = instance.hidden.strike() if call.with_view else None
+    return views.instance(scale_set, instance, with_view=call.with_view, hidden=hidden)
 
 
 def _policy(call: _Call) -> Policy | None:

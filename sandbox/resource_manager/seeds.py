@@ -25,6 +25,12 @@ Outcome = Literal["Succeeded", "Failed", "RetryLater", "Aborted"]
 """How a maintenance ends: the operation is `Succeeded`, `Failed`, `Failed`, `Canceled`;
 the instance `completed`, `aborted`, `retry-later`, `aborted`."""
 
+ResultCode = Literal["RetryLater", "MaintenanceAborted", "MaintenanceCompleted"]
+"""lastOperationResultCode, where there is one."""
+
+Hiding = Literal["null", "missing"]
+"""How a listing does not tell the instance view of an instance: `"instanceView": null`, or not named at all."""
+
 OrchestrationMode = Literal["Uniform", "Flexible"]
 
 
@@ -44,7 +50,7 @@ class InstanceSeed:
 
     Attributes:
         instance_id: decimal digits in a Uniform set; the VM's name in a Flexible one.
-        update_domain: the platform update domain.
+        update_domain: the platform update domain; None = it is not told.
         fault_domain: the platform fault domain.
         state: see `State`. `in-progress` = already begun when it is seeded, ends after `duration`.
         duration: how long its maintenance takes; None = the resource manager's default.
@@ -54,11 +60,28 @@ class InstanceSeed:
         vm_health: what the application health extension says; None = there is none.
         health_recovers_after: how long after its maintenance the instance is unhealthy, if it has a health;
             `timedelta.max` = for ever.
-        window_closes_after: how long, from the seeding, customers may begin the maintenance themselves.
+        window_closes_after: how long, from the seeding, customers may begin the maintenance themselves. The window
+            opened 35 days before it closes.
+
+    Another campaign, and none any more:
+        earlier_result: the lastOperationResultCode that an earlier campaign left. It shows while the instance is
+            `eligible`.
+        changed_before: how long before the seeding its status changed last.
+        planned_again_after: from the end of a maintenance, after that time the next campaign begins: the instance is
+            `eligible`, with the result of the one before and a window of its own.
+        status_gone_after: from the end of a maintenance, after that time the instance view has no
+            maintenanceRedeployStatus any more: it is `not-planned`.
+        withdrawn_after: the same, from the seeding; of an instance under maintenance, when that ends.
+
+    And its view:
+        provisioning_state: before and after maintenance, and but for updates.
+        provisioning_state_after: the provisioning state after maintenance, if another one.
+        view_hidden: listings do not tell its instance view.
+        view_hidden_times: in so many listings; None = in all.
     """
 
     instance_id: str
-    update_domain: int = 0
+    update_domain: int | None = 0
     fault_domain: int = 0
     state: State = "eligible"
     duration: timedelta | None = None
@@ -68,13 +91,30 @@ class InstanceSeed:
     vm_health: Literal["healthy", "unhealthy"] | None = None
     health_recovers_after: timedelta = timedelta(0)
     window_closes_after: timedelta = timedelta(days=34)
+    earlier_result: ResultCode | None = None
+    changed_before: timedelta = timedelta(days=60)
+    planned_again_after: timedelta | None = None
+    status_gone_after: timedelta | None = None
+    withdrawn_after: timedelta | None = None
+    provisioning_state: Literal["Succeeded", "Failed"] = "Succeeded"
+    provisioning_state_after: Literal["Succeeded", "Failed"] | None = None
+    view_hidden: Hiding | None = None
+    view_hidden_times: int | None = 1
 
     __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 
 
 @dataclass(frozen=True)
 class ScaleSetSeed:
-    """One scale set with its instances."""
+    """One scale set with its instances.
+
+    Attributes:
+        view_lag: reads show its instances as they were that long ago, while performMaintenance decides by how they
+            are; None = the resource manager's lag.
+        one_write_at_a_time: performMaintenance is refused (409 `Conflict`) while any other write is under way on the
+            scale set: maintenance or an update of another instance.
+        unknown_instance_status: of the refusal of a call that names an instance that there is not (any more).
+    """
 
     subscription_id: str
     resource_group_name: str
@@ -82,6 +122,9 @@ class ScaleSetSeed:
     location: str = "westeurope"
     orchestration_mode: OrchestrationMode = "Uniform"
     instances: tuple[InstanceSeed, ...] = ()
+    view_lag: timedelta | None = None
+    one_write_at_a_time: bool = False
+    unknown_instance_status: Literal[400, 404] = 400
 
     __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 

@@ -22,8 +22,8 @@ from sandbox.resource_manager.http_conversion import bearer_token, to_web_respon
 from sandbox.resource_manager.instances import InstanceReport
 from sandbox.resource_manager.messages import Request, Response
 from sandbox.resource_manager.rest_api import RestApi
-from sandbox.resource_manager.scale_sets import ComputeState, ScaleSet
-from sandbox.resource_manager.seeds import InstanceSeed, ScaleSetSeed
+from sandbox.resource_manager.scale_sets import ComputeState, ForeignUpdates, ScaleSet
+from sandbox.resource_manager.seeds import Hiding, InstanceSeed, ScaleSetSeed
 from sandbox.resource_manager.throttling import Limits, Throttle
 
 TokenCheck = Callable[[str], bool]
@@ -51,6 +51,10 @@ class ResourceManager(LoopbackService):
         retention: timedelta = timedelta(hours=24),
         page_size: int = 100,
         keep_calls: int = 100_000,
+        view_lag: timedelta = timedelta(0),
+        foreign_updates: float = 0.0,
+        foreign_update_duration: timedelta = timedelta(minutes=1),
+        seed: int = 0,
     ) -> None:
         """Nothing listens before `start()`; seeding works before it.
 
@@ -65,13 +69,25 @@ class ResourceManager(LoopbackService):
             retention: how long an operation that ended can be read.
             page_size: instances or scale sets on one page of a listing.
             keep_calls: how many of the last calls `calls` keeps.
+            view_lag: reads show instances as they were that long ago, but where a scale set's seed names a lag.
+            foreign_updates: how often others update an instance, at random: updates an hour, of each instance.
+            foreign_update_duration: how long that takes, on average.
+            seed: of what is random: the same seed, scale sets and clock give the same updates.
+
+        Raises ValueError for a negative lag or rate.
         """
+        if view_lag < timedelta(0) or foreign_updates < 0:
+            raise ValueError("view_lag and foreign_updates are not negative")
         super().__init__(port)
         self._clock = clock
         self._tokens = tokens
         self._duration = duration
         self._retention = retention
         self._retry_after = retry_after
+        self._view_lag = view_lag
+        self._foreign_updates: ForeignUpdates | None = None
+        if foreign_updates:
+            self._foreign_updates = ForeignUpdates(foreign_updates, foreign_update_duration, seed)
         self._limits = (limits or Limits()) if throttling else None
         self._page_size = page_size
         self._lock = threading.RLock()
@@ -85,7 +101,12 @@ class ResourceManager(LoopbackService):
         self._clear()
 
     def _clear(self) -> None:
-        self._compute = ComputeState(duration=self._duration, retention=self._retention)
+        self._compute = ComputeState(
+            duration=self._duration,
+            retention=self._retention,
+            view_lag=self._view_lag,
+            foreign_updates=self._foreign_updates,
+        )
         self._api = RestApi(
             self._compute,
             throttle=Throttle(self._limits) if self._limits else None,
@@ -124,7 +145,47 @@ class ResourceManager(LoopbackService):
     def remove(self, subscription_id: str, resource_group_name: str, name: str, instance_id: str) -> None:
         """Scale in: the instance is gone. Raises LookupError if there is no such scale set or instance."""
         with self._lock:
-            del self._find(subscription_id, resource_group_name, name).instances[instance_id]
+            self._mature()
+            self._find(subscription_id, resource_group_name, name).remove(instance_id, self._clock())
+
+    def update(
+        self, subscription_id: str, resource_group_name: str, name: str, instance_id: str, duration: timedelta
+    ) -> None:
+        """Somebody else updates an instance: it is `Updating` for that long, then as before.
+
+        Raises LookupError if there is no such scale set or instance, ValueError if it is under maintenance.
+        """
+        with self._lock:
+            self._mature()
+            found = self._find(subscription_id, resource_group_name, name)
+            self._compute.update(found, found.instances[instance_id], duration, self._clock())
+
+    def write(self, subscription_id: str, resource_group_name: str, name: str, duration: timedelta) -> None:
+        """Somebody else writes to a scale set: for that long performMaintenance on it is refused, 409 `Conflict`.
+
+        Raises LookupError if there is no such scale set.
+        """
+        with self._lock:
+            self._mature()
+            self._compute.write(self._find(subscription_id, resource_group_name, name), duration, self._clock())
+
+    def hide_view(
+        self,
+        subscription_id: str,
+        resource_group_name: str,
+        name: str,
+        instance_id: str,
+        *,
+        times: int | None = 1,
+        how: Hiding = "null",
+    ) -> None:
+        """The next listings do not tell the instance view of an instance; `times`: None = from now on none does.
+
+        Raises LookupError if there is no such scale set or instance.
+        """
+        with self._lock:
+            hidden = self._find(subscription_id, resource_group_name, name).instances[instance_id].hidden
+            hidden.how, hidden.left = how, times
 
     def instances(self, subscription_id: str, resource_group_name: str, name: str) -> list[InstanceReport]:
         """The present state of the instances of a scale set. Raises LookupError if there is no such scale set."""
@@ -242,10 +303,27 @@ class ResourceManager(LoopbackService):
     async def _respond_with(self, fault: Fault, request: Request, token: str | None) -> tuple[bool, Response | None]:
         if fault.delay:
             await asyncio.sleep(fault.delay.total_seconds())
+        if fault.scale_in or fault.update:
+            self._interfere(fault, request)
         authorized, response = self._respond(request, token) if fault.does_work else (False, Response(200))
         if fault.delay_response:
             await asyncio.sleep(fault.delay_response.total_seconds())
         return authorized, None if fault.cut else fault.change(response)
+
+    def _interfere(self, fault: Fault, request: Request) -> None:
+        """Others were faster than this call: what it is about is gone, or being updated."""
+        with self._lock:
+            self._mature()
+            now, found = self._clock(), self._api.scale_set_of(request)
+            if found is None:
+                return
+            for instance_id in fault.scale_in:
+                if instance_id in found.instances:
+                    found.remove(instance_id, now)
+            for instance_id in fault.update:
+                instance = found.instances.get(instance_id)
+                if instance is not None and instance.state != "in-progress":
+                    self._compute.update(found, instance, fault.update_duration, now)
 
     def _respond(self, request: Request, token: str | None) -> tuple[bool, Response]:
         if token is None:

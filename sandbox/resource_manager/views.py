@@ -7,14 +7,17 @@ thousand is a join of a thousand strings.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.resource_manager.instances import WINDOW, Instance
 from sandbox.resource_manager.operations import Operation
 from sandbox.resource_manager.scale_sets import ScaleSet
+from sandbox.resource_manager.seeds import Hiding
 
 _SKU = {"name": "Standard_D2s_v3", "tier": "Standard"}
+_DISPLAYED = {"Succeeded": "Provisioning succeeded", "Failed": "Provisioning failed", "Updating": "Updating"}
 _COMPACT = json.JSONEncoder(separators=(",\r\n", ": "))
 
 
@@ -40,29 +43,30 @@ def operation_status(operation: Operation) -> bytes:
     ).encode()
 
 
-def scale_set(found: ScaleSet) -> dict[str, Any]:
+def scale_set(found: ScaleSet, now: datetime) -> dict[str, Any]:
     """`GET …/virtualMachineScaleSets/{name}`."""
+    instances = found.shown(now)
     seed = found.seed
     return {
         "name": seed.name,
         "id": found.resource_id,
         "type": "Microsoft.Compute/virtualMachineScaleSets",
         "location": seed.location,
-        "sku": {**_SKU, "capacity": len(found.instances)},
+        "sku": {**_SKU, "capacity": len(instances)},
         "properties": {
             "orchestrationMode": seed.orchestration_mode,
             "provisioningState": "Succeeded",
-            "platformFaultDomainCount": 1 + max((i.seed.fault_domain for i in found.instances.values()), default=0),
+            "platformFaultDomainCount": 1 + max((i.seed.fault_domain for i in instances.values()), default=0),
             "singlePlacementGroup": not found.flexible,
             "uniqueId": "00000000-0000-0000-0000-000000000000",
         },
     }
 
 
-def scale_set_instance_view(found: ScaleSet) -> dict[str, Any]:
+def scale_set_instance_view(instances: Iterable[Instance]) -> dict[str, Any]:
     """`GET …/virtualMachineScaleSets/{name}/instanceView`: how many instances there are in each state."""
     codes: dict[str, int] = {}
-    for instance in found.instances.values():
+    for instance in instances:
         for status in instance_view(instance)["statuses"]:
             codes[status["code"]] = codes.get(status["code"], 0) + 1
     return {
@@ -79,10 +83,10 @@ def scale_set_instance_view(found: ScaleSet) -> dict[str, Any]:
 
 def instance_view(instance: Instance) -> dict[str, Any]:
     """The instance view of a scale-set instance or of a VM."""
-    busy = instance.state == "in-progress"
-    provisioning = "Updating" if busy else "Succeeded"
+    provisioning = instance.provisioning_state
+    domain = instance.seed.update_domain
     view: dict[str, Any] = {
-        "platformUpdateDomain": instance.seed.update_domain,
+        **({} if domain is None else {"platformUpdateDomain": domain}),
         "platformFaultDomain": instance.seed.fault_domain,
         "computerName": instance.vm_name,
     }
@@ -108,8 +112,8 @@ def instance_view(instance: Instance) -> dict[str, Any]:
     view["statuses"] = [
         {
             "code": f"ProvisioningState/{provisioning.lower()}",
-            "level": "Info",
-            "displayStatus": "Updating" if busy else "Provisioning succeeded",
+            "level": "Error" if provisioning == "Failed" else "Info",
+            "displayStatus": _DISPLAYED[provisioning],
             "time": moment(instance.provisioned),
         },
         {
@@ -121,9 +125,12 @@ def instance_view(instance: Instance) -> dict[str, Any]:
     return view
 
 
-def instance(found: ScaleSet, each: Instance, *, with_view: bool) -> str:
-    """An instance as JSON: `…/virtualMachineScaleSets/{set}/virtualMachines/{id}`, or in a Flexible set a VM."""
-    if with_view and each.rendered is not None:
+def instance(found: ScaleSet, each: Instance, *, with_view: bool, hidden: Hiding | None = None) -> str:
+    """An instance as JSON: `…/virtualMachineScaleSets/{set}/virtualMachines/{id}`, or in a Flexible set a VM.
+
+    `hidden`: with a view that is null or missing.
+    """
+    if with_view and hidden is None and each.rendered is not None:
         return each.rendered
     seed = found.seed
     # Compute writes the resource group in capitals in the ids of instances, as seen in recorded listings.
@@ -132,10 +139,10 @@ def instance(found: ScaleSet, each: Instance, *, with_view: bool) -> str:
     properties: dict[str, Any] = {
         "vmId": each.vm_id,
         "hardwareProfile": {"vmSize": _SKU["name"]},
-        "provisioningState": "Updating" if each.state == "in-progress" else "Succeeded",
+        "provisioningState": each.provisioning_state,
     }
-    if with_view:
-        properties["instanceView"] = instance_view(each)
+    if with_view and hidden != "missing":
+        properties["instanceView"] = None if hidden == "null" else instance_view(each)
     body: dict[str, Any] = {"name": each.vm_name, "location": seed.location, "properties": properties}
     if found.flexible:
         body["id"] = f"{parent}/virtualMachines/{each.vm_name}"
@@ -148,7 +155,7 @@ def instance(found: ScaleSet, each: Instance, *, with_view: bool) -> str:
         body["sku"] = _SKU
         properties["latestModelApplied"] = True
     text = _COMPACT.encode(body)
-    if with_view:
+    if with_view and hidden is None:
         each.rendered = text
     return text
 
@@ -166,7 +173,7 @@ def instance_of_flexible_set(found: ScaleSet, each: Instance) -> str:
             "location": seed.location,
             "instanceId": each.vm_name,
             "properties": {
-                "provisioningState": "Updating" if each.state == "in-progress" else "Succeeded",
+                "provisioningState": each.provisioning_state,
                 "virtualMachineResourceId": f"{machines}/{each.vm_name}",
             },
         }

@@ -1,15 +1,19 @@
 """Fault injection: the errors and outages of Azure, on demand."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from random import Random
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from sandbox.servicebus.amqp.performatives import AmqpError
 from sandbox.servicebus.broker.errors import BrokerError
-from sandbox.servicebus.service.fault_state import FailingCalls, FailingEntity
-from sandbox.servicebus.service.service import Service
+from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link
+from sandbox.servicebus.service.fault_state import FailingCalls, FailingEntity, Outage
+from sandbox.servicebus.service.service import MANAGEMENT, EntityTarget, Service
 
 Result = TypeVar("Result")
+LinkRole = Literal["sender", "receiver", "management"]
+"""What a client does on a link."""
 OnLoop = Callable[[Callable[[Service], Result]], Result]
 
 SERVER_BUSY = "com.microsoft:server-busy"
@@ -46,8 +50,7 @@ class Faults:
         :meth:`detach_links` detaches them. Useful conditions are those of this module.
         """
         text = description or f"'{entity}' is refused by a fault."
-        status = {NOT_FOUND: 404, SERVER_BUSY: 503}.get(condition, 400)
-        entry = FailingEntity(BrokerError(condition, text, status), times)
+        entry = FailingEntity(_error(condition, text), times)
 
         def refuse(service: Service) -> None:
             service.faults.failing_entities[service.broker.store(entity).name.casefold()] = entry
@@ -55,10 +58,11 @@ class Faults:
         self._run(refuse)
 
     def accept(self, entity: str) -> None:
-        """End what :meth:`refuse` and :meth:`fill` began."""
+        """End what :meth:`refuse`, :meth:`outage` and :meth:`fill` began."""
 
         def accept(service: Service) -> None:
             service.faults.failing_entities.pop(entity.casefold(), None)
+            service.faults.outages.pop(entity.casefold(), None)
             service.faults.full.discard(entity.casefold())
 
         self._run(accept)
@@ -80,11 +84,38 @@ class Faults:
 
         return self._count(detach)
 
-    def lose_locks(self, entity: str) -> int:
-        """Let the locks on all messages of an entity run out; how many there were."""
+    def outage(self, entity: str, duration: timedelta, condition: str = SERVER_BUSY) -> int:
+        """Let an entity, with its subscriptions and dead-letter queue, be away for a span of the bus's time.
+
+        Attached links are detached (how many, is returned); attaches, sends, settlements and management requests
+        fail. The other entities work on. :meth:`accept` ends it early; ``timedelta.max`` does not end.
+        """
+        error = _error(condition, f"'{entity}' is away by a fault.")
+
+        def begin(service: Service) -> int:
+            path = service.broker.store(entity).name.casefold()
+            until = None
+            if duration != timedelta.max:
+                until = service.broker.now() + duration // timedelta(milliseconds=1)
+            service.faults.outages[path] = Outage(error, until)
+            reason = AmqpError.because(condition, error.description)
+            chosen = [link for link in service.links() if f"{link.address}/".casefold().startswith(f"{path}/")]
+            for link in chosen:
+                link.session.detach(link, reason)
+            return len(chosen)
+
+        return self._count(begin)
+
+    def lose_locks(self, entity: str, *, counted: bool = True, message_id: str | None = None) -> int:
+        """Let the locks on all messages of an entity run out, or on those of one id; how many there were.
+
+        ``counted=False``: without the delivery being counted, as when the service loses a lock by itself. The messages
+        are delivered again at once; whoever settles with the old lock is told ``com.microsoft:message-lock-lost``.
+        """
 
         def lose(service: Service) -> int:
-            lost = service.broker.queue(entity).lose_locks(service.broker.now())
+            queue, now = service.broker.queue(entity), service.broker.now()
+            lost = queue.lose_locks(now, counted=counted, message_id=message_id)
             service.changed()
             return lost
 
@@ -103,19 +134,40 @@ class Faults:
         """Refuse messages of more bytes than that. Links attached earlier have announced the old limit."""
         self._run(lambda service: setattr(service.faults, "max_message_size", size))
 
-    def stop_responding(self) -> None:
+    def stop_responding(
+        self, entity: str | None = None, *, role: LinkRole | None = None, most: int | None = None
+    ) -> int:
         """Become unresponsive: connections stay open, bytes are read and nothing is sent, until :meth:`reset`.
 
-        What is waiting to be sent is lost, and so is what clients send meanwhile: :meth:`reset` resets the connections.
+        Without an entity all connections do, also those that begin later. With one, only those that have a link to it
+        now (of the ``role``, and ``most`` of them, the oldest first): all others work on, also new ones. How many are
+        held is returned. What is waiting to be sent is lost, and so is what clients send meanwhile: :meth:`reset`
+        resets the connections.
         """
-        self._run(lambda service: setattr(service.faults, "unresponsive", True))
+
+        def stop(service: Service) -> int:
+            if entity is None:
+                service.faults.unresponsive = True
+                return len(service.connections)
+            path = service.broker.store(entity).name.casefold()
+            chosen = []
+            for connection in service.connections:
+                links = [link for session in connection.sessions for link in session.links]
+                if any(_is_of(link, path, role) for link in links):
+                    chosen.append(connection)
+            chosen = sorted(chosen, key=lambda connection: connection.number)[:most]
+            for connection in chosen:
+                connection.silent = True
+            return len(chosen)
+
+        return self._count(stop)
 
     def reset(self) -> None:
         """Remove all faults."""
 
         def reset(service: Service) -> None:
-            if service.faults.unresponsive:
-                for connection in tuple(service.connections):
+            for connection in tuple(service.connections):
+                if connection.unresponsive:
                     connection.abort()
             service.faults.__init__()  # type: ignore[misc]  # the one way to have no fault forgotten
 
@@ -125,3 +177,21 @@ class Faults:
         counted = self._run(action)
         assert isinstance(counted, int)  # noqa: S101  narrows the type
         return counted
+
+
+def _error(condition: str, text: str) -> BrokerError:
+    return BrokerError(condition, text, {NOT_FOUND: 404, SERVER_BUSY: 503}.get(condition, 400))
+
+
+def _is_of(link: Link, path: str, role: LinkRole | None) -> bool:
+    """Whether a link goes to or from the entity, or its `$management`, in a role."""
+    name = link.address.casefold()
+    if name.removesuffix(MANAGEMENT) != path:
+        return False
+    if isinstance(link, DeliveryLink):
+        found: LinkRole = "receiver"
+    elif isinstance(link, IncomingLink) and isinstance(link.target, EntityTarget):
+        found = "sender"
+    else:
+        found = "management"
+    return role in (None, found)

@@ -16,6 +16,7 @@ from sandbox.servicebus.broker.topology import Topology
 from sandbox.servicebus.faults import Faults
 from sandbox.servicebus.protocol.connections import Connection
 from sandbox.servicebus.service.fault_state import FaultState
+from sandbox.servicebus.service.peek_pages import PeekPages
 from sandbox.servicebus.service.service import Service
 
 Result = TypeVar("Result")
@@ -88,11 +89,25 @@ class ServiceBus:
         host: str = "127.0.0.1",
         clock: Clock = system_clock,
         max_message_size: int = MAX_MESSAGE_SIZE,
+        peek_limit: int | None = None,
+        seed: int = 0,
     ) -> None:
+        """Nothing listens before :meth:`start`.
+
+        Args:
+            topology: the entities.
+            port: 0 = any free one.
+            host: a loopback address.
+            clock: what time it is: locks, schedules, expiry and duplicate detection go by it.
+            max_message_size: bytes of the largest message accepted.
+            peek_limit: messages on one page that a client peeks; None = a random number, at least one if there is one.
+            seed: of what is random: pages are cut the same way for the same seed, for each entity by itself.
+        """
         self.port = port  # a port of 0 is any free one, and known once started
         self.host = host
         self._clock = clock
         self._max_message_size = max_message_size
+        self._peek_pages = PeekPages(peek_limit, seed)
         self._broker = Broker(topology, lambda: milliseconds(clock()))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -100,6 +115,15 @@ class ServiceBus:
         self._listening: asyncio.Server | None = None
         self.observers = Observers(self._broker)
         self.faults = Faults(self._on_service)
+
+    @property
+    def peek_limit(self) -> int | None:
+        """Messages on one page that a client peeks; ``None`` = a random number. It can be set at any time."""
+        return self._peek_pages.limit
+
+    @peek_limit.setter
+    def peek_limit(self, limit: int | None) -> None:
+        self._peek_pages.limit = limit
 
     @property
     def connection_string(self) -> str:
@@ -154,6 +178,7 @@ class ServiceBus:
             loop,
             max_message_size=self._max_message_size,
             timed=not isinstance(self._clock, HandMovedClock),
+            peek_pages=self._peek_pages,
         )
         self._listening = await loop.create_server(lambda: Connection(service), self.host, self.port, backlog=256)
         self.port = self._listening.sockets[0].getsockname()[1]
@@ -197,7 +222,10 @@ class ServiceBus:
         return self._on_service(lambda service: _counts(service.broker.store(entity), service.broker.now()))
 
     def peek(self, entity: str, max_count: int = 100) -> list[PeekedMessage]:
-        """The first messages of an entity in any state, untouched. Raises :class:`LookupError`."""
+        """The first messages of an entity in any state, untouched: all of them, however pages are cut for clients.
+
+        Raises :class:`LookupError`.
+        """
 
         def peek(service: Service) -> list[PeekedMessage]:
             store = service.broker.store(entity)

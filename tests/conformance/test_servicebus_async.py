@@ -4,7 +4,7 @@ Time is moved by hand, so nothing here waits for a lock to run out or a message 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -115,6 +115,17 @@ async def one(receiver: ServiceBusReceiver) -> ServiceBusReceivedMessage:
 async def none(receiver: ServiceBusReceiver) -> bool:
     """Whether there is nothing to receive."""
     return not await receiver.receive_messages(max_message_count=1, max_wait_time=0.1)
+
+
+async def peeked_all(receiver: ServiceBusReceiver, first: int, pages: list[int] | None = None) -> list[Any]:
+    """All messages from a number on, and how many there were on each page: only an empty one is the last."""
+    seen: list[ServiceBusReceivedMessage] = []
+    while page := await receiver.peek_messages(max_message_count=10, sequence_number=first):
+        seen += page
+        first = number(page[-1]) + 1
+        if pages is not None:
+            pages.append(len(page))
+    return seen
 
 
 def number(message: ServiceBusReceivedMessage) -> int:
@@ -270,14 +281,21 @@ async def test_a_deferred_number_that_is_none(receiver: ServiceBusReceiver) -> N
 
 
 async def test_dead_lettering_with_reason_and_description(
-    bus: ServiceBus, client: ServiceBusClient, sender: ServiceBusSender, receiver: ServiceBusReceiver
+    bus: ServiceBus,
+    clock: HandMovedClock,
+    client: ServiceBusClient,
+    sender: ServiceBusSender,
+    receiver: ServiceBusReceiver,
 ) -> None:
     await sender.send_messages(ServiceBusMessage("a", application_properties={"k": "v"}))
-    await receiver.dead_letter_message(await one(receiver), reason="why", error_description="because")
+    sent = await one(receiver)
+    clock.advance(timedelta(seconds=30))
+    await receiver.dead_letter_message(sent, reason="why", error_description="because")
     dead_letter = ServiceBusSubQueue.DEAD_LETTER
     async with client.get_queue_receiver("q", sub_queue=dead_letter, **QUICK) as dead_letters:
         message = await one(dead_letters)
         assert (message.dead_letter_reason, message.dead_letter_error_description) == ("why", "because")
+        assert (number(message), message.enqueued_time_utc) == (number(sent), sent.enqueued_time_utc)
         assert (message.application_properties or {})[b"k"] == b"v"
         await dead_letters.complete_message(message)
     assert bus.counts("q").empty
@@ -384,7 +402,7 @@ async def test_peeking_shows_numbers_and_states(
     message = await one(receiver)
     first = number(message)
     await receiver.defer_message(message)
-    seen = await receiver.peek_messages(max_message_count=10, sequence_number=first)
+    seen = await peeked_all(receiver, first)
     assert [(body(message), message.sequence_number, message.state.name) for message in seen] == [
         (b"deferred", first, "DEFERRED"),
         (b"active", first + 1, "ACTIVE"),
@@ -393,6 +411,68 @@ async def test_peeking_shows_numbers_and_states(
     later = await receiver.peek_messages(5, sequence_number=first + 2)
     assert [message.sequence_number for message in later] == [first + 2]
     assert await receiver.peek_messages(5, sequence_number=first + 3) == []
+
+
+async def test_pages_that_are_peeked_are_short_but_not_empty(
+    bus: ServiceBus, sender: ServiceBusSender, receiver: ServiceBusReceiver, clock: HandMovedClock
+) -> None:
+    due = clock() + timedelta(hours=1)
+    numbers = list(await sender.schedule_messages([ServiceBusMessage(str(at)) for at in range(30)], due))
+    lengths = set()
+    for _ in range(5):
+        pages: list[int] = []
+        seen = await peeked_all(receiver, numbers[0], pages)
+        assert [number(message) for message in seen] == numbers
+        lengths |= set(pages)
+    assert len(lengths) > 3
+    bus.peek_limit = 1
+    assert len(await receiver.peek_messages(10, sequence_number=numbers[0])) == 1
+    bus.peek_limit = 250
+    assert len(await receiver.peek_messages(10, sequence_number=numbers[0])) == 10
+    bus.peek_limit = None
+
+
+async def test_peeked_message_shows_no_lock(
+    bus: ServiceBus, sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    await sender.send_messages(ServiceBusMessage("locked"))
+    locked = await one(receiver)
+    (peeked,) = await receiver.peek_messages(1, sequence_number=number(locked))
+    assert (body(peeked), number(peeked), peeked.state.name) == (b"locked", number(locked), "ACTIVE")
+    assert peeked.raw_amqp_message.annotations is not None
+    names = {key.decode() if isinstance(key, bytes) else key for key in peeked.raw_amqp_message.annotations}
+    assert "x-opt-sequence-number" in names
+    assert not [name for name in names if "lock" in str(name)]
+    assert locked.locked_until_utc is not None
+    await receiver.complete_message(locked)
+
+
+async def test_lock_lost_early_is_not_counted_as_a_delivery(
+    bus: ServiceBus, sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    await sender.send_messages(ServiceBusMessage("a", message_id="a"))
+    for counted in (False, False, True):
+        message = await one(receiver)
+        assert message.delivery_count == 0
+        assert bus.faults.lose_locks("q", counted=counted, message_id="a") == 1
+        with pytest.raises(MessageLockLostError):
+            await receiver.complete_message(message)
+    message = await one(receiver)
+    assert message.delivery_count == 1
+    await receiver.complete_message(message)
+
+
+async def test_duplicate_that_is_scheduled_is_dropped_in_silence(
+    bus: ServiceBus, clock: HandMovedClock, client: ServiceBusClient
+) -> None:
+    async with client.get_queue_sender("unique") as sender:
+        due = clock() + timedelta(minutes=5)
+        (first,) = await sender.schedule_messages(ServiceBusMessage("a", message_id="a"), due)
+        (dropped,) = await sender.schedule_messages(ServiceBusMessage("a", message_id="a"), due)
+        assert dropped > first
+        with pytest.raises(MessageNotFoundError):
+            await sender.cancel_scheduled_messages(dropped)
+        await sender.cancel_scheduled_messages(first)
 
 
 async def test_duplicates_within_the_window_are_accepted_and_dropped(
@@ -582,3 +662,55 @@ async def test_unresponsive_server_times_out_in_the_client(own_bus: ServiceBus, 
         own_bus.faults.reset()
         await sender.send_messages(ServiceBusMessage("c"))
     assert [message.body for message in own_bus.peek("quiet")] == [b"a", b"c"]
+
+
+async def test_one_silent_connection_leaves_the_others_working(own_bus: ServiceBus, stubborn: ServiceBusClient) -> None:
+    silent, other = stubborn.get_queue_receiver("q", **QUICK), stubborn.get_queue_receiver("q", **QUICK)
+    sender, elsewhere = stubborn.get_queue_sender("q"), stubborn.get_queue_sender("quiet")
+    async with opened(silent, other, sender, elsewhere):
+        await sender.send_messages(ServiceBusMessage("a"))
+        assert body(await one(silent)) == b"a"
+        assert own_bus.faults.stop_responding("q", role="receiver", most=1) == 1
+        await sender.send_messages(ServiceBusMessage("b"))
+        assert await none(silent)
+        assert body(await one(other)) == b"b"
+        assert own_bus.faults.stop_responding("q", role="sender") == 1
+        with pytest.raises(ServiceBusError):
+            await sender.send_messages(ServiceBusMessage("c"), timeout=1)
+        await elsewhere.send_messages(ServiceBusMessage("d"))
+        own_bus.faults.reset()
+        await sender.send_messages(ServiceBusMessage("e"))
+        assert body(await one(silent)) == b"e"
+
+
+async def test_outage_of_one_entity_lasts_its_time(
+    bus: ServiceBus, clock: HandMovedClock, client: ServiceBusClient
+) -> None:
+    sender, receiver = client.get_queue_sender("many"), client.get_queue_receiver("many", **QUICK)
+    elsewhere = client.get_queue_sender("quiet")
+    async with opened(sender, receiver, elsewhere):
+        await sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
+        message = await one(receiver)
+        assert bus.faults.outage("many", timedelta(minutes=10)) >= 2
+        dead_letters = client.get_queue_receiver("many", sub_queue="deadletter", **QUICK)
+        failing: list[Callable[[], Awaitable[Any]]] = [
+            lambda: sender.send_messages(ServiceBusMessage("c")),
+            lambda: receiver.complete_message(message),
+            receiver.peek_messages,
+            lambda: receiver.receive_messages(max_wait_time=1),
+            lambda: dead_letters.receive_messages(max_wait_time=1),
+        ]
+        for call in failing:
+            with pytest.raises(ServiceBusError):
+                await call()
+        await elsewhere.send_messages(ServiceBusMessage("d"))
+        assert bus.counts("many") == EntityCounts(active=1, scheduled=0, deferred=0, locked=1, dead_lettered=0)
+        clock.advance(timedelta(minutes=10))
+        await sender.send_messages(ServiceBusMessage("e"))
+        assert [body(await one(receiver)) for _ in range(3)] == [b"a", b"b", b"e"]
+        bus.faults.outage("many", timedelta.max)
+        clock.advance(timedelta(hours=2))
+        with pytest.raises(ServiceBusError):
+            await sender.send_messages(ServiceBusMessage("f"))
+        bus.faults.accept("many")
+        await sender.send_messages(ServiceBusMessage("g"))

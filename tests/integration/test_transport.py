@@ -63,7 +63,7 @@ class Token:
     async def token(self) -> str:
         return "t0ken"
 
-    def refused(self, token: str) -> None:
+    def invalidate(self, token: str) -> None:
         raise AssertionError("no answer here is a 401")
 
 

@@ -1,4 +1,4 @@
-"""The settings for alerts, as a person gets them right or wrong."""
+"""App settings for alerts: defaults, valid and invalid values."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def problems_of(**settings: str) -> dict[str, str]:
     return {problem.field: problem.message for problem in refused.value.problems}
 
 
-def test_by_default_only_planned_maintenance_of_virtual_machines_acts_and_a_few_instances_at_a_time() -> None:
+def test_default_rules_act_on_virtual_machines_with_careful_rollout() -> None:
     assert read() == AlertRules(services=SERVICES, rollout=CAREFUL_ROLLOUT)
 
 
-def test_everything_can_be_set() -> None:
+def test_every_alert_setting_is_read() -> None:
     rules = read(
         MAINTENANCE_ALERT_RULES="CPU is high; degraded, host",
         MAINTENANCE_ALERT_SERVICES="Virtual Machines",
@@ -49,19 +49,19 @@ def test_everything_can_be_set() -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", "null"])
-def test_all_instances_at_once_must_be_asked_for(text: str) -> None:
+def test_empty_rollout_means_all_instances_at_once(text: str) -> None:
     assert read(MAINTENANCE_ALERT_ROLLOUT=text).rollout == {}
 
 
-def test_a_dry_run_of_the_whole_app_holds_for_alerts() -> None:
+def test_dry_run_of_app_applies_to_alerts() -> None:
     assert read(MAINTENANCE_DRY_RUN="true").dry_run
 
 
-def test_where_no_views_are_read_no_waves_are_asked_for() -> None:
+def test_without_instance_views_default_rollout_is_empty() -> None:
     assert read(MAINTENANCE_READ_INSTANCE_VIEWS="false").rollout == {}
 
 
-def test_every_problem_is_named_by_its_setting() -> None:
+def test_invalid_alert_settings_are_all_reported() -> None:
     wrong = {
         "MAINTENANCE_ALERT_RULES": " , ;",
         "MAINTENANCE_ALERT_SERVICES": ",",
@@ -78,5 +78,5 @@ def test_every_problem_is_named_by_its_setting() -> None:
 
 
 @pytest.mark.parametrize("text", ["20%", "[]", '"x"', "{", "[" * 100_000, '{"maxInstancesPerWave": 0}'])
-def test_a_rollout_is_what_a_request_may_ask_for(text: str) -> None:
+def test_invalid_rollout_is_reported(text: str) -> None:
     assert set(problems_of(MAINTENANCE_ALERT_ROLLOUT=text)) == {"MAINTENANCE_ALERT_ROLLOUT"}

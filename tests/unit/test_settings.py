@@ -1,4 +1,4 @@
-"""The app's settings, as a person gets them right or wrong."""
+"""App settings: defaults, valid and invalid values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def problems_of(environment: dict[str, str]) -> dict[str, str]:
     return {problem.field: problem.message for problem in refused.value.problems}
 
 
-def test_two_settings_are_needed_and_the_rest_has_defaults() -> None:
+def test_two_settings_are_required_and_others_have_defaults() -> None:
     settings = read()
     assert settings.service_bus.namespace == "ns.servicebus.windows.net"
     assert settings.allows(SCALE_SET)
@@ -36,11 +36,11 @@ def test_two_settings_are_needed_and_the_rest_has_defaults() -> None:
     assert (settings.requests_queue, settings.operations_queue) == ("maintenance-requests", "maintenance-operations")
 
 
-def test_an_empty_environment_is_told_what_it_needs() -> None:
+def test_empty_environment_reports_required_settings() -> None:
     assert set(problems_of({})) == {NAMESPACE, "MAINTENANCE_ALLOWED_SCOPES"}
 
 
-def test_all_problems_are_named_at_once_by_their_settings() -> None:
+def test_invalid_settings_are_all_reported_at_once() -> None:
     wrong = {
         "AZURE_CLOUD": "AzureGermanCloud",
         "ARM_ENDPOINT": "http://management.azure.com",
@@ -54,7 +54,7 @@ def test_all_problems_are_named_at_once_by_their_settings() -> None:
     assert set(problems) == {*wrong, NAMESPACE, "MAINTENANCE_DEFAULT_POLL_INTERVAL"} - {"MAINTENANCE_MIN_POLL_INTERVAL"}
 
 
-def test_a_blank_setting_counts_as_missing() -> None:
+def test_blank_setting_counts_as_missing() -> None:
     assert read(AZURE_CLOUD="  ", MAINTENANCE_DRY_RUN="").arm_endpoint == "https://management.azure.com"
     assert "MAINTENANCE_ALLOWED_SCOPES" in problems_of({**NEEDED, "MAINTENANCE_ALLOWED_SCOPES": " , ; "})
 
@@ -71,7 +71,7 @@ def test_a_blank_setting_counts_as_missing() -> None:
         ("AzureChinaCloud", "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/.default"),
     ],
 )
-def test_each_cloud_has_its_endpoint_and_its_token_scope(cloud: str, endpoint: str, scope: str) -> None:
+def test_cloud_has_its_endpoint_and_token_scope(cloud: str, endpoint: str, scope: str) -> None:
     settings = read(AZURE_CLOUD=cloud)
     assert (settings.arm_endpoint, settings.token_scope) == (endpoint, scope)
 
@@ -89,7 +89,7 @@ def test_each_cloud_has_its_endpoint_and_its_token_scope(cloud: str, endpoint: s
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
-def test_an_own_endpoint_may_be_https_or_plain_http_to_this_machine(text: str, endpoint: str) -> None:
+def test_endpoint_with_https_or_on_loopback_is_accepted(text: str, endpoint: str) -> None:
     assert read(ARM_ENDPOINT=text).arm_endpoint == endpoint
 
 
@@ -113,11 +113,11 @@ def test_an_own_endpoint_may_be_https_or_plain_http_to_this_machine(text: str, e
         "management.azure.com",
     ],
 )
-def test_a_token_is_never_sent_in_the_clear_nor_to_half_an_address(text: str) -> None:
+def test_endpoint_without_https_or_malformed_is_refused(text: str) -> None:
     assert set(problems_of({**NEEDED, "ARM_ENDPOINT": text})) == {"ARM_ENDPOINT"}
 
 
-def test_several_scopes_may_be_listed_in_any_common_way() -> None:
+def test_scopes_are_listed_with_any_separator() -> None:
     group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/web-rg"
     for text in (f"{SUBSCRIPTION},{group}", f"{SUBSCRIPTION};{group}", f"{SUBSCRIPTION}\n{group}"):
         assert [str(scope) for scope in read(MAINTENANCE_ALLOWED_SCOPES=text).allowed_scopes] == [
@@ -127,21 +127,21 @@ def test_several_scopes_may_be_listed_in_any_common_way() -> None:
 
 
 @pytest.mark.parametrize(("text", "on"), [("true", True), ("1", True), ("ON", True), ("false", False), ("No", False)])
-def test_switches_take_the_usual_words(text: str, *, on: bool) -> None:
+def test_switch_accepts_usual_words(text: str, *, on: bool) -> None:
     assert read(MAINTENANCE_DRY_RUN=text).dry_run is on
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "1001", "٣", "many"])
-def test_numbers_are_whole_and_within_bounds(text: str) -> None:
+def test_number_out_of_range_is_reported(text: str) -> None:
     assert "MAINTENANCE_POLL_RECEIVERS" in problems_of({**NEEDED, "MAINTENANCE_POLL_RECEIVERS": text})
 
 
 @pytest.mark.parametrize("name", ["MAINTENANCE_TICK_BUDGET", "MAINTENANCE_DEFAULT_DEADLINE"])
-def test_no_time_at_all_would_do_nothing_without_saying_so(name: str) -> None:
+def test_duration_of_zero_is_reported(name: str) -> None:
     assert name in problems_of({**NEEDED, name: "PT0S"})
 
 
-def test_a_connection_is_a_namespace_or_a_connection_string_but_not_both() -> None:
+def test_connection_is_namespace_or_connection_string_but_not_both() -> None:
     local = {**NEEDED, "ServiceBusConnection": CONNECTION_STRING}
     assert set(problems_of(local)) == {"ServiceBusConnection"}
     del local[NAMESPACE]
@@ -149,12 +149,12 @@ def test_a_connection_is_a_namespace_or_a_connection_string_but_not_both() -> No
     assert set(problems_of({**local, "ServiceBusConnection": "ns.servicebus.windows.net"})) == {"ServiceBusConnection"}
 
 
-def test_a_user_assigned_identity_is_named_for_each_side() -> None:
+def test_user_assigned_identity_is_set_for_each_service() -> None:
     settings = read(ServiceBusConnection__clientId="bus-id", MAINTENANCE_IDENTITY_CLIENT_ID="arm-id")
     assert (settings.service_bus.client_id, settings.identity_client_id) == ("bus-id", "arm-id")
 
 
-def test_no_representation_shows_the_connection_string() -> None:
+def test_connection_string_is_in_no_representation() -> None:
     settings = read_settings({"MAINTENANCE_ALLOWED_SCOPES": SUBSCRIPTION, "ServiceBusConnection": CONNECTION_STRING})
     assert "c2VjcmV0" not in repr(settings)
     assert "c2VjcmV0" not in str(problems_of({**NEEDED, "ServiceBusConnection": CONNECTION_STRING}))

@@ -145,12 +145,15 @@ class Broker:
                 self._accept(store, message, now)
 
     def schedule(self, path: str, message: Message, due: int) -> int:
-        """Take a message in for later; its sequence number, 0 for a dropped duplicate. Raises :class:`BrokerError`."""
+        """Take a message in for later; its sequence number. Raises :class:`BrokerError`.
+
+        A duplicate is dropped in silence: it is given a number, too, that no message has.
+        """
         return self._schedule(self.send_target(path), message, due, self.now())
 
     def _schedule(self, store: Queue, message: Message, due: int, now: int) -> int:
         if self._is_duplicate(store, message, now):
-            return 0
+            return store.next_number()
         return store.schedule(message, due, now).sequence_number
 
     def _accept(self, store: Queue, message: Message, now: int) -> None:
@@ -232,10 +235,11 @@ class Broker:
             yield topic.store
 
     def elapse(self) -> None:
-        """Do all that has fallen due."""
+        """Do all that has fallen due, in order and each at its own time, also when the clock leaps over days."""
         now = self.now()
-        for store in self._stores():
-            store.elapse(now)
+        while (at := self.next_wakeup()) is not None and at <= now:
+            for store in self._stores():
+                store.elapse(at)
 
     def next_wakeup(self) -> int | None:
         """When :meth:`elapse` has something to do next; ``None`` if nothing is waiting."""

@@ -54,7 +54,7 @@ class QueueOwner(Protocol):
         """Take a message that was removed from the queue to where its dead letters go."""
 
     def due(self, queue: "Queue", queued: QueuedMessage, now: int) -> None:
-        """A scheduled message was removed from the queue because its time has come."""
+        """A scheduled message was removed from the queue because its time had come: at ``now``."""
 
     def available(self, queue: "Queue") -> None:
         """There is a message to receive."""
@@ -111,6 +111,10 @@ class Queue:
         self._schedule.add(due, queued.sequence_number)
         self._owner.publish(events.MessageSent, self, queued, now, scheduled_for=due)
         return queued
+
+    def next_number(self) -> int:
+        """A sequence number, which no message gets any more."""
+        return next(self._numbers)
 
     def add_dead_letter(self, queued: QueuedMessage, message: Message, now: int) -> None:
         """Add a message of another queue to this dead-letter queue. It keeps its number and does not expire."""
@@ -227,11 +231,15 @@ class Queue:
         self._locks.move_to_end(token)
         return queued.locked_until
 
-    def lose_locks(self, now: int) -> int:
-        """Let every lock run out at once; how many there were."""
-        lost = list(self._locks)
+    def lose_locks(self, now: int, *, counted: bool = True, message_id: object = None) -> int:
+        """Let every lock run out at once, or those on messages of one id; how many there were.
+
+        Not ``counted``, the delivery does not go into the delivery count.
+        """
+        self.elapse(now)
+        lost = [token for token, queued in self._locks.items() if message_id in (None, queued.message.message_id)]
         for token in lost:
-            self._lock_ran_out(token, now)
+            self._lock_ran_out(token, now, counted=counted)
         return len(lost)
 
     # ----------------------------------------------------------------------------------------- time
@@ -243,18 +251,20 @@ class Queue:
         return min((at for at in times if at is not None), default=None)
 
     def elapse(self, now: int) -> None:
-        """Do all that has fallen due."""
+        """Do all that has fallen due, each at its own time."""
         while self._locks:
             token, queued = next(iter(self._locks.items()))
             if queued.locked_until > now:
                 break
-            self._lock_ran_out(token, now)
+            self._lock_ran_out(token, queued.locked_until)
         while (number := self._schedule.take(now)) is not None:
             queued = self.messages[number]
             self._remove(queued)
-            self._owner.due(self, queued, now)
+            # At its own time, however late one looks: its time to live runs from there.
+            self._owner.due(self, queued, now if queued.scheduled_for is None else queued.scheduled_for)
         while (number := self._expiry.take(now)) is not None:
-            self._expire(self.messages[number], now)
+            queued = self.messages[number]
+            self._expire(queued, now if queued.expires_at is None else queued.expires_at)
 
     def _still_scheduled(self, at: int, number: int) -> bool:
         queued = self.messages.get(number)
@@ -264,11 +274,14 @@ class Queue:
         queued = self.messages.get(number)  # a lock defers expiry; _make_available looks again
         return queued is not None and queued.expires_at == at and queued.lock_token is None
 
-    def _lock_ran_out(self, token: UUID, now: int) -> None:
+    def _lock_ran_out(self, token: UUID, now: int, *, counted: bool = True) -> None:
         queued = self._locks.pop(token)
         queued.lock_token = None
         self._owner.publish(events.LockLost, self, queued, now)
-        self._delivery_failed(queued, now)
+        if counted:
+            self._delivery_failed(queued, now)
+        else:
+            self._make_available(queued, now)
 
     def _delivery_failed(self, queued: QueuedMessage, now: int) -> None:
         queued.delivery_count += 1

@@ -6,6 +6,7 @@ listens on loopback and guards nothing.
 
 import asyncio
 import logging
+from itertools import count
 from typing import Final, Protocol
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 MECHANISMS: Final = ("ANONYMOUS", "MSSBCBS", "EXTERNAL", "PLAIN")
 IDLE_TIMEOUT: Final = 240_000  # ms, as Azure announces, for heartbeats. Not enforced: TCP detects a dead peer
 CHANNELS: Final = 255
+_NUMBERS: Final = count(1)
 
 
 class ConnectionService(LinkFactory, Protocol):
@@ -47,7 +49,7 @@ class ConnectionService(LinkFactory, Protocol):
 
     @property
     def unresponsive(self) -> bool:
-        """Whether connections neither read nor write, as a fault has it."""
+        """Whether all connections neither read nor write, as a fault has it."""
 
 
 class Connection(asyncio.Protocol):
@@ -55,6 +57,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, service: ConnectionService) -> None:
         self.max_frame = frames.MAX_FRAME
+        self.number = next(_NUMBERS)  # in the order of their beginning
+        self.silent = False  # a fault: it stays open, and neither reads nor writes
         self._service = service
         self._writable = True
         self._transport: asyncio.Transport | None = None
@@ -97,7 +101,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`. Whatever cannot be understood closes this connection, and no other."""
-        if self._closing or self._service.unresponsive:
+        if self._closing or self.unresponsive:
             return
         self._stream.feed(data)
         try:
@@ -181,16 +185,21 @@ class Connection(asyncio.Protocol):
             self._beat(request.idle_timeout / 2000)
 
     def _beat(self, every: float) -> None:
-        if not self._service.unresponsive:
+        if not self.unresponsive:
             self._write(frames.EMPTY_FRAME)
         self._heartbeat = self._service.loop.call_later(every, self._beat, every)
 
     # ------------------------------------------------------------------------------------ writing
 
     @property
+    def unresponsive(self) -> bool:
+        """Whether it neither reads nor writes."""
+        return self.silent or self._service.unresponsive
+
+    @property
     def writable(self) -> bool:
         """Whether the client keeps up. A message sent while unresponsive would be locked and never arrive."""
-        return self._writable and not self._service.unresponsive
+        return self._writable and not self.unresponsive
 
     def send(self, channel: int, body: Composite, payload: bytes = b"") -> None:
         """Send one frame."""
@@ -206,7 +215,7 @@ class Connection(asyncio.Protocol):
         self._out += data
 
     def _flush(self) -> None:
-        if self._transport is not None and self._out and not self._service.unresponsive:
+        if self._transport is not None and self._out and not self.unresponsive:
             self._transport.write(bytes(self._out))
         self._out.clear()
 

@@ -96,7 +96,7 @@ class IncomingLink(Link):
         size_limit: Callable[[], int],
     ) -> None:
         super().__init__(session, attach, address)
-        self._target = target
+        self.target = target
         self._size_limit = size_limit
         self._first: Transfer | None = None
         self._payload = bytearray()
@@ -138,7 +138,7 @@ class IncomingLink(Link):
                     "amqp:link:message-size-exceeded",
                     f"The received message (size {self._size}) exceeds the limit ({limit}).",
                 )
-            return self._target.take(self.session, data, first.message_format or 0)
+            return self.target.take(self.session, data, first.message_format or 0)
         except BrokerError as error:
             return Rejected(AmqpError.because(error.condition, error.description))
 

@@ -19,6 +19,14 @@ class FailingEntity:
 
 
 @dataclass(slots=True)
+class Outage:
+    """An entity is away until a time, in milliseconds; ``None`` is until further notice."""
+
+    error: BrokerError
+    until: int | None
+
+
+@dataclass(slots=True)
 class FailingCalls:
     """A share of calls fails: before anything is done, or (``after``) with the work done and the response lost."""
 
@@ -40,10 +48,21 @@ class FaultState:
         self.max_message_size: int | None = None
         self.failing: FailingCalls | None = None
         self.failing_entities: dict[str, FailingEntity] = {}
+        self.outages: dict[str, Outage] = {}
         self.full: set[str] = set()
 
-    def check(self, path: str) -> None:
+    def check_outage(self, path: str, now: int) -> None:
+        """Raises :class:`BrokerError` if the entity, or the one it belongs to, is away."""
+        name = path.casefold()
+        for owner, outage in tuple(self.outages.items()):
+            if outage.until is not None and outage.until <= now:
+                del self.outages[owner]
+            elif name == owner or name.startswith(owner + "/"):
+                raise outage.error
+
+    def check(self, path: str, now: int) -> None:
         """Raises :class:`BrokerError` if the entity is to fail."""
+        self.check_outage(path, now)
         entry = self.failing_entities.get(path.casefold())
         if entry is None:
             return

@@ -15,21 +15,23 @@ from sandbox.servicebus.broker.errors import BrokerError, not_implemented
 from sandbox.servicebus.broker.messages import SCHEDULED_ENQUEUE_TIME, parse
 from sandbox.servicebus.broker.queues import Queue, QueuedMessage
 from sandbox.servicebus.service import rules
+from sandbox.servicebus.service.peek_pages import PeekPages
 
 Arguments = dict[object, object]
 Response = tuple[int, object]  # status and body
 Settle = Callable[[Queue, UUID, Composite | None], Composite]
 
-PEEK_LIMIT: Final = 250  # messages in one response, as in Azure
+PEEK_LIMIT: Final = 250  # messages in one response at most, as in Azure
 _SESSIONS: Final = frozenset(("get-session-state", "set-session-state", "renew-session-lock", "get-message-sessions"))
 
 
 class Management:
     """Executes management requests on the broker."""
 
-    def __init__(self, broker: Broker, settle: Settle) -> None:
+    def __init__(self, broker: Broker, settle: Settle, peek_pages: PeekPages) -> None:
         self._broker = broker
         self._settle = settle
+        self._peek_pages = peek_pages
         self._operations: dict[str, Callable[[str, Arguments], Response]] = {
             "renew-lock": self._renew,
             "peek-message": self._peek,
@@ -66,7 +68,8 @@ class Management:
         found = queue.peek(start, max(0, min(limit, PEEK_LIMIT)), self._broker.now())
         if not found:
             return 204, {}
-        return 200, {"messages": [{"message": _encoded(queued)} for queued in found]}
+        page = found[: self._peek_pages.size(queue.name, len(found))]
+        return 200, {"messages": [{"message": _encoded(queued, peeked=True)} for queued in page]}
 
     def _schedule(self, entity: str, arguments: Arguments) -> Response:
         entries = arguments.get("messages")
@@ -146,8 +149,8 @@ class Management:
         return 200, {"rules": [{"rule-description": rules.described(rule)} for rule in found]}
 
 
-def _encoded(queued: QueuedMessage) -> bytes:
-    return queued.message.encoded(queued.delivery_count, broker_annotations(queued, state=True))
+def _encoded(queued: QueuedMessage, *, peeked: bool = False) -> bytes:
+    return queued.message.encoded(queued.delivery_count, broker_annotations(queued, peeked=peeked))
 
 
 def _dead_letter(arguments: Arguments, changes: dict[object, object]) -> AmqpError:

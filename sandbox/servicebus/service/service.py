@@ -24,6 +24,7 @@ from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link, 
 from sandbox.servicebus.service.fault_state import FaultState
 from sandbox.servicebus.service.management import Management
 from sandbox.servicebus.service.memory import FreedMemory
+from sandbox.servicebus.service.peek_pages import PeekPages
 from sandbox.servicebus.service.replies import request_of, respond
 
 MANAGEMENT = "/$management"
@@ -42,9 +43,11 @@ class Service:
         *,
         max_message_size: int,
         timed: bool,
+        peek_pages: PeekPages,
     ) -> None:
         self.broker = broker
         self.faults = faults
+        self.peek_pages = peek_pages
         self.loop = loop
         self.connections: set[Connection] = set()
         self.consumers = Consumers(loop, broker.now, self.changed)
@@ -66,6 +69,10 @@ class Service:
     def unresponsive(self) -> bool:
         """Whether connections neither read nor write, as a fault has it."""
         return self.faults.unresponsive
+
+    def check(self, path: str) -> None:
+        """Raises :class:`BrokerError` if the entity is to fail, or is away."""
+        self.faults.check(path, self.broker.now())
 
     def _size_limit(self) -> int:
         return self.max_message_size
@@ -119,9 +126,9 @@ class Service:
             return self._incoming(session, attach, path, AuthorizationTarget(path))
         if path.casefold().endswith(MANAGEMENT):
             entity = path[: -len(MANAGEMENT)]
-            self.faults.check(entity)
+            self.check(entity)
             return self._incoming(session, attach, entity, ManagementTarget(self, entity, path))
-        self.faults.check(path)
+        self.check(path)
         store = self.broker.send_target(path)
         return self._incoming(session, attach, store.name, EntityTarget(self, store.name))
 
@@ -133,7 +140,7 @@ class Service:
         if path.casefold() == "$cbs" or path.casefold().endswith(MANAGEMENT):
             reply_to = _field(attach.target, TARGET, 0)
             return ReplyLink(session, attach, path, reply_to if isinstance(reply_to, str) else None)
-        self.faults.check(path)
+        self.check(path)
         filters = _field(attach.source, SOURCE, 7)
         if isinstance(filters, dict) and SESSION_FILTER in filters:
             raise not_implemented("Sessions are not part of the sandbox: a session receiver cannot be opened.")
@@ -148,6 +155,7 @@ class Service:
     def settle(self, queue: Queue, token: UUID, state: Composite | None) -> Composite:
         """Do what a delivery state asks for; returns the state to confirm with. Raises :class:`BrokerError`."""
         self.changed()
+        self.faults.check_outage(queue.name, self.broker.now())
         return self.faults.call(lambda: self._settle(queue, token, state))
 
     def _settle(self, queue: Queue, token: UUID, state: Composite | None) -> Composite:
@@ -190,7 +198,7 @@ class EntityTarget:
     def take(self, session: LinkSession, data: bytes, message_format: int) -> Composite:
         """See :class:`LinkTarget`. A batch is taken whole or not at all."""
         service = self._service
-        service.faults.check(self._path)
+        service.check(self._path)
         service.faults.check_room(self._path)
         messages = parse_batch(data) if message_format == BATCH_FORMAT else [parse(data)]
         service.changed()
@@ -224,7 +232,7 @@ class ManagementTarget:
 
     def __init__(self, service: Service, entity: str, path: str) -> None:
         self._service = service
-        self._management = Management(service.broker, service.settle)
+        self._management = Management(service.broker, service.settle, service.peek_pages)
         self._entity = entity
         self._path = path
 
@@ -236,7 +244,7 @@ class ManagementTarget:
         body: object = None
         properties: dict[object, object]
         try:
-            service.faults.check(self._entity)
+            service.check(self._entity)
             operation, arguments = request_of(request)
 
             def call() -> tuple[int, object]:

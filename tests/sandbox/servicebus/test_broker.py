@@ -41,10 +41,53 @@ def test_the_window_runs_from_the_first_sight_and_not_from_the_last() -> None:
 def test_a_scheduled_message_counts_from_when_it_was_sent() -> None:
     bench = one_queue(**WINDOW)
     assert bench.broker.schedule("q", message("a"), bench.after(minutes=5)) == 1
-    assert bench.broker.schedule("q", message("a"), bench.after(minutes=6)) == 0
     bench.send("q", message("a"), message("a", due=bench.after(minutes=7)))
     bench.advance(minutes=9)
     assert bench.waiting("q") == ["a"]
+
+
+def test_duplicate_that_is_scheduled_gets_a_number_that_no_message_has() -> None:
+    bench = one_queue(**WINDOW)
+    first = bench.broker.schedule("q", message("a"), bench.after(minutes=5))
+    dropped = bench.broker.schedule("q", message("a"), bench.after(minutes=6))
+    assert dropped > first
+    assert [queued.sequence_number for queued in bench.broker.queue("q").peek(0, 10, bench.now)] == [first]
+    with pytest.raises(BrokerError) as failed:
+        bench.broker.queue("q").cancel(dropped, bench.now)
+    assert failed.value.condition == "com.microsoft:message-not-found"
+    bench.send("q", message("b"))
+    assert bench.broker.queue("q").peek(dropped, 10, bench.now)[0].sequence_number > dropped
+    bench.advance(minutes=6)
+    assert bench.waiting("q") == ["b", "a"]
+
+
+def test_cancelled_message_is_a_duplicate_still() -> None:
+    bench = one_queue(**WINDOW)
+    bench.broker.queue("q").cancel(bench.broker.schedule("q", message("a"), bench.after(hours=1)), bench.now)
+    bench.send("q", message("a"))
+    assert bench.waiting("q") == []
+
+
+def test_each_entity_forgets_ids_after_its_own_window() -> None:
+    longer = {"RequiresDuplicateDetection": True, "DuplicateDetectionHistoryTimeWindow": "P1D"}
+    bench = Bench({"Queues": [queue("short", **WINDOW), queue("long", **longer), queue("none")]})
+    names = ("short", "long", "none")
+
+    def dropped() -> list[str]:
+        seen = len(bench.published)
+        for name in names:
+            bench.send(name, message("a"))
+        events_ = bench.published[seen:]
+        return [event.entity for event in events_ if isinstance(event, events.DuplicateDropped)]
+
+    assert dropped() == []
+    bench.clock.advance(timedelta(minutes=9, seconds=59))  # the broker is not woken: the clock alone counts
+    assert dropped() == ["short", "long"]
+    bench.clock.advance(timedelta(seconds=1))
+    assert dropped() == ["long"]
+    bench.clock.advance(timedelta(days=1))
+    assert dropped() == []
+    assert dropped() == ["short", "long"]
 
 
 def test_without_duplicate_detection_nothing_is_dropped() -> None:

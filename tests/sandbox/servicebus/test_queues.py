@@ -117,6 +117,34 @@ def test_locks_can_be_lost_on_order() -> None:
     assert bench.waiting("q") == ["a", "b"]
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_lost_lock_counts_as_a_failed_delivery_only_if_asked_for(counted: bool) -> None:
+    bench = one_queue(MaxDeliveryCount=2)
+    bench.send("q", message("a"), message("b"))
+    first, second = bench.lock("q"), bench.lock("q")
+    assert bench.broker.queue("q").lose_locks(bench.now, counted=counted, message_id="a") == 1
+    with fails_with(LOCK_LOST):
+        bench.broker.queue("q").complete(first, bench.now)
+    queued = bench.receive("q")
+    assert queued is not None
+    assert (queued.message.message_id, queued.delivery_count) == ("a", 1 if counted else 0)
+    bench.broker.queue("q").complete(second, bench.now)  # the other one's lock is as it was
+    for _ in range(5):
+        bench.broker.queue("q").lose_locks(bench.now, counted=counted)
+        if not counted:
+            bench.lock("q")
+    assert bench.ids(DEAD) == (["a"] if counted else [])
+
+
+def test_lost_lock_of_an_expired_message_is_its_end() -> None:
+    bench = one_queue()
+    bench.send("q", message("a", ttl=timedelta(seconds=10)))
+    bench.lock("q")
+    bench.clock.advance(timedelta(seconds=10))
+    assert bench.broker.queue("q").lose_locks(bench.now, counted=False) == 1
+    assert bench.ids("q") == []
+
+
 def test_receive_and_delete_leaves_nothing() -> None:
     bench = one_queue()
     bench.send("q", message("a"))
@@ -149,11 +177,13 @@ def test_the_last_failed_delivery_dead_letters(how: str) -> None:
 def test_dead_lettering_says_why_and_keeps_the_number() -> None:
     bench = one_queue()
     bench.send("q", message("a"), message("b", properties={"k": "v"}))
+    sent = bench.now
+    bench.advance(seconds=30)
     bench.lock("q")
     bench.broker.queue("q").dead_letter(bench.lock("q"), "why", "because", {}, bench.now)
     dead = bench.receive(DEAD)
     assert dead is not None
-    assert dead.sequence_number == 2
+    assert (dead.sequence_number, dead.enqueued_at) == (2, sent)
     assert dead.message.user_properties() == {
         "k": "v",
         "DeadLetterReason": "why",
@@ -261,6 +291,58 @@ def test_what_has_become_due_cannot_be_cancelled() -> None:
 
 
 # -------------------------------------------------------------------------------------------- expiry
+
+
+@pytest.mark.parametrize("by", ["message", "queue"])
+def test_time_to_live_of_a_scheduled_message_runs_from_when_it_was_due(by: str) -> None:
+    hour = timedelta(hours=1)
+    bench = one_queue(**({"DefaultMessageTimeToLive": "PT1H"} if by == "queue" else {}))
+    due = bench.after(days=3)
+    number = bench.broker.schedule("q", message("a", ttl=hour if by == "message" else None), due)
+    bench.advance(days=3, minutes=59)  # at once: nobody looks in between
+    queued = bench.receive("q")
+    assert queued is not None
+    assert (queued.enqueued_at, queued.expires_at) == (due, due + 3_600_000)
+    assert queued.sequence_number > number
+    assert queued.lock_token is not None
+    bench.broker.queue("q").release(queued.lock_token, bench.now)
+    bench.advance(minutes=1)
+    assert bench.ids("q") == []
+
+
+def test_clock_that_leaps_enqueues_and_expires_each_at_its_own_time() -> None:
+    bench = Bench(
+        {
+            "Queues": [
+                {"Name": "start", "Properties": {"ForwardTo": "end"}},
+                {"Name": "end", "Properties": {"DefaultMessageTimeToLive": "PT90M"}},
+            ]
+        }
+    )
+    start = bench.now
+    bench.send("end", message("second", due=bench.after(hours=2)))
+    bench.send("start", message("first", due=bench.after(hours=1)), message("third", due=bench.after(hours=3)))
+    bench.published.clear()
+    bench.advance(days=30)
+    assert bench.ids("end") == []
+    hour = timedelta(hours=1)
+    began = bench.clock() - timedelta(days=30)
+    assert bench.now - start == timedelta(days=30) // timedelta(milliseconds=1)
+    assert [(type(event).__name__, event.message_id, (event.at - began) / hour) for event in bench.published] == [
+        ("MessageSent", "first", 1),
+        ("MessageSent", "second", 2),
+        ("MessageExpired", "first", 2.5),
+        ("MessageSent", "third", 3),
+        ("MessageExpired", "second", 3.5),
+        ("MessageExpired", "third", 4.5),
+    ]
+
+
+def test_without_any_time_to_live_a_scheduled_message_waits_for_ever() -> None:
+    bench = one_queue(DefaultMessageTimeToLive="P10675199DT2H48M5.4775807S")
+    bench.broker.schedule("q", message("a"), bench.after(days=35))
+    bench.advance(days=9000)
+    assert bench.waiting("q") == ["a"]
 
 
 def expiring(**properties: object) -> Bench:

@@ -52,6 +52,19 @@ def test_any_iso_8601_duration_is_taken(duration: str, milliseconds: int) -> Non
     assert queue.settings.lock_duration == milliseconds
 
 
+def test_the_projects_own_topology_works_with_values_as_azure_writes_them() -> None:
+    text = Path("infra/topology.json").read_text(encoding="utf-8")
+    assert '"P14D"' in text
+    document = json.loads(text.replace('"P14D"', '"P10675199DT2H48M5.4775807S"'))
+    for entry in document["UserConfig"]["Namespaces"][0]["Queues"]:
+        del entry["Properties"]["RequiresDuplicateDetection"]
+    topology = Topology.parse(document)
+    assert {queue.settings.duplicate_window for queue in topology.queues} == {None}
+    requests = next(queue for queue in topology.queues if queue.name == "maintenance-requests")
+    assert (requests.settings.time_to_live, requests.settings.dead_letter_expired) == (None, True)
+    assert topology.topics[0].time_to_live is None
+
+
 def test_azures_longest_time_to_live_means_for_ever() -> None:
     entry = {"Name": "q", "Properties": {"DefaultMessageTimeToLive": "P10675199DT2H48M5.4775807S"}}
     (queue,) = Topology.parse(document(Queues=[entry])).queues

@@ -1,4 +1,4 @@
-"""What the sender of an alert is told, and what goes onto the queue."""
+"""Receiver of alerts: the HTTP response to the sender, and the messages it sends to the queue."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.support.fakes import CrashPoint, FakeBus, HandClock
 PERFORM = {"maintenance": "perform"}
 
 
-class Desk:
-    """A receiver of alerts, and the queue behind it."""
+class Receiver:
+    """Receiver of alerts with a fake queue."""
 
     def __init__(self, rules: AlertRules | None = None) -> None:
         self.clock = HandClock()
@@ -46,27 +46,29 @@ class Desk:
         return [json.loads(message.body) for message in self.bus.requests.messages]
 
 
-async def test_planned_maintenance_is_accepted_with_the_id_of_its_discovery() -> None:
-    desk = Desk()
-    answer = await desk.post(health(), Traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-    (message,) = desk.bus.requests.messages
-    assert (answer.status, answer.content_type) == (202, "application/json")
-    assert answer.document["requestIds"] == [message.message_id]
-    assert "VL4T-9X8" in answer.document["reason"]
+async def test_planned_maintenance_is_accepted_with_id_of_discovery() -> None:
+    receiver = Receiver()
+    response = await receiver.post(health(), Traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    (message,) = receiver.bus.requests.messages
+    assert (response.status, response.content_type) == (202, "application/json")
+    assert response.document["requestIds"] == [message.message_id]
+    assert "VL4T-9X8" in response.document["reason"]
     assert message.properties["traceparent"].startswith("00-0af7")  # type: ignore[union-attr] # it is text
     discovery = read_discovery(json.loads(message.body))
     assert discovery.subscription_id == ALERTED
     assert discovery.regions == ("eastus2", "westeurope")
 
 
-async def test_an_alert_on_scale_sets_is_accepted_with_the_ids_of_its_requests() -> None:
-    desk = Desk()
-    answer = await desk.post(targeting(scale_set_id("web"), f"{scale_set_id('api')}/virtualMachines/2", custom=PERFORM))
-    messages = desk.bus.requests.messages
+async def test_alert_on_scale_sets_is_accepted_with_ids_of_requests() -> None:
+    receiver = Receiver()
+    response = await receiver.post(
+        targeting(scale_set_id("web"), f"{scale_set_id('api')}/virtualMachines/2", custom=PERFORM)
+    )
+    messages = receiver.bus.requests.messages
     requests = [read_request(Envelope(body=b""), json.loads(message.body)) for message in messages]
-    assert answer.status == 202
-    assert answer.document["requestIds"] == [message.message_id for message in messages]
-    assert [request.request_id for request in requests] == answer.document["requestIds"]
+    assert response.status == 202
+    assert response.document["requestIds"] == [message.message_id for message in messages]
+    assert [request.request_id for request in requests] == response.document["requestIds"]
     assert [request.scale_set.name for request in requests] == ["web", "api"]
     assert [request.instance_ids for request in requests] == [None, ("2",)]
     assert all(not request.dry_run for request in requests)
@@ -74,50 +76,50 @@ async def test_an_alert_on_scale_sets_is_accepted_with_the_ids_of_its_requests()
     assert len({message.correlation_id for message in messages}) == 1
 
 
-async def test_rollout_and_dry_run_are_the_rules_own_and_nothing_in_an_alert_changes_them() -> None:
-    desk = Desk(AlertRules(rollout={"maxInstancesPerWave": 3}, dry_run=True))
-    sneaky = {**PERFORM, "dryRun": "false", "rollout": "{}", "MAINTENANCE_ALLOWED_SCOPES": "/", "instanceIds": "9"}
-    document = targeting(scale_set_id(), custom=sneaky)
+async def test_alert_cannot_change_rollout_or_dry_run() -> None:
+    receiver = Receiver(AlertRules(rollout={"maxInstancesPerWave": 3}, dry_run=True))
+    hostile = {**PERFORM, "dryRun": "false", "rollout": "{}", "MAINTENANCE_ALLOWED_SCOPES": "/", "instanceIds": "9"}
+    document = targeting(scale_set_id(), custom=hostile)
     document["data"].update(dryRun=False, rollout={}, resourceId=scale_set_id("api"))
     document.update(dryRun=False, instanceIds=["1"])
-    await desk.post(document)
-    (queued,) = desk.queued
+    await receiver.post(document)
+    (queued,) = receiver.queued
     assert queued["dryRun"] is True
     assert queued["rollout"] == {"maxInstancesPerWave": 3}
     assert set(queued) == {"requestId", "resourceId", "rollout", "dryRun", "reason"}
 
 
 @pytest.mark.parametrize("document", [health(), targeting(scale_set_id(), custom=PERFORM)])
-async def test_a_dry_run_does_not_stand_in_the_way_of_the_real_one(document: dict[str, Any]) -> None:
-    dry = await Desk(AlertRules(dry_run=True)).post(document)
-    real = await Desk().post(document)
+async def test_request_after_dry_run_is_not_a_duplicate(document: dict[str, Any]) -> None:
+    dry = await Receiver(AlertRules(dry_run=True)).post(document)
+    real = await Receiver().post(document)
     assert dry.status == real.status == 202
     assert dry.document["requestIds"] != real.document["requestIds"]
 
 
 @pytest.mark.parametrize("name", TESTS)
-async def test_a_test_alert_is_answered_as_one(name: str) -> None:
-    desk = Desk()
-    answer = await desk.post(payload(name))
-    assert (answer.status, answer.document["status"], answer.document["requestIds"]) == (200, "test", [])
-    assert desk.queued == []
+async def test_test_alert_returns_status_test(name: str) -> None:
+    receiver = Receiver()
+    response = await receiver.post(payload(name))
+    assert (response.status, response.document["status"], response.document["requestIds"]) == (200, "test", [])
+    assert receiver.queued == []
 
 
-async def test_where_nothing_is_to_be_done_the_reason_is_told() -> None:
-    answer = await Desk().post(payload("common_metric_static"))
-    assert (answer.status, answer.document["status"]) == (200, "ignored")
-    assert "Resolved" in answer.document["reason"]
+async def test_ignored_alert_returns_the_reason() -> None:
+    response = await Receiver().post(payload("common_metric_static"))
+    assert (response.status, response.document["status"]) == (200, "ignored")
+    assert "Resolved" in response.document["reason"]
 
 
-async def test_the_same_alert_twice_is_on_the_queue_once_and_an_update_looks_again() -> None:
-    desk = Desk()
-    first = await desk.post(health())
-    again = await desk.post(health())
-    update = await desk.post(health(essentials={"alertId": "update"}))
+async def test_redelivered_alert_sends_same_message_and_update_sends_another() -> None:
+    receiver = Receiver()
+    first = await receiver.post(health())
+    again = await receiver.post(health())
+    update = await receiver.post(health(essentials={"alertId": "update"}))
     assert first.document == again.document
     assert update.document["requestIds"] != first.document["requestIds"]
-    assert len(desk.bus.requests.messages) == 2
-    assert len({read_discovery(each).origin for each in desk.queued}) == 1
+    assert len(receiver.bus.requests.messages) == 2
+    assert len({read_discovery(each).origin for each in receiver.queued}) == 1
 
 
 @pytest.mark.parametrize(
@@ -135,29 +137,29 @@ async def test_the_same_alert_twice_is_on_the_queue_once_and_an_update_looks_aga
         (b'{"schemaId": "azureMonitorCommonAlertSchema", "data": null}', "data"),
     ],
 )
-async def test_what_is_no_alert_is_answered_by_its_problems(body: bytes, field: str) -> None:
-    desk = Desk()
-    answer = await desk.post(body)
-    document = json.loads(answer.body)
-    assert (answer.status, answer.content_type) == (400, "application/problem+json")
+async def test_malformed_alert_returns_400_with_problems(body: bytes, field: str) -> None:
+    receiver = Receiver()
+    response = await receiver.post(body)
+    document = json.loads(response.body)
+    assert (response.status, response.content_type) == (400, "application/problem+json")
     assert (document["status"], document["title"], document["type"]) == (400, "Bad Request", "about:blank")
     assert field in {problem["field"] for problem in document["problems"]}
-    assert desk.queued == []
+    assert receiver.queued == []
 
 
-async def test_a_payload_over_the_stated_size_is_refused_unread() -> None:
-    answer = await Desk().post(health(communication="x" * MAX_ALERT))
-    assert (answer.status, answer.content_type) == (413, "application/problem+json")
-    assert (await Desk().post(health(communication="<p>" * 60_000))).status == 202
+async def test_payload_over_limit_returns_413() -> None:
+    response = await Receiver().post(health(communication="x" * MAX_ALERT))
+    assert (response.status, response.content_type) == (413, "application/problem+json")
+    assert (await Receiver().post(health(communication="<p>" * 60_000))).status == 202
 
 
-async def test_a_queue_that_takes_nothing_is_answered_by_a_status_that_senders_try_again_on() -> None:
-    desk = Desk()
-    desk.bus.down.add("requests")
-    answer = await desk.post(health())
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "30")
-    desk.bus.down.clear()
-    assert (await desk.post(health())).status == 202
+async def test_queue_down_returns_503_with_retry_after() -> None:
+    receiver = Receiver()
+    receiver.bus.down.add("requests")
+    response = await receiver.post(health())
+    assert (response.status, response.headers["Retry-After"]) == (503, "30")
+    receiver.bus.down.clear()
+    assert (await receiver.post(health())).status == 202
 
 
 JSON = st.recursive(
@@ -175,8 +177,8 @@ def _places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def _spoilt(draw: st.DrawFn) -> Any:
-    """A payload of which some places hold anything at all, or nothing."""
+def _damaged(draw: st.DrawFn) -> Any:
+    """A sample payload with some values replaced by any JSON, or removed."""
     document = payload(draw(st.sampled_from(NAMES)))
     for _ in range(draw(st.integers(1, 3))):
         *path, last = draw(st.sampled_from(_places(document)[1:]))
@@ -188,33 +190,33 @@ def _spoilt(draw: st.DrawFn) -> Any:
     return document
 
 
-def _answered(document: Any) -> Answer:
+def _respond(document: Any) -> Answer:
     rules = AlertRules(rules=("restart-on-degraded-host", "instance degraded"))
-    return asyncio.run(Desk(rules).post(json.dumps(document).encode()))
+    return asyncio.run(Receiver(rules).post(json.dumps(document).encode()))
 
 
 @given(document=JSON | st.fixed_dictionaries({"schemaId": JSON, "data": JSON}))
 @hypothesis_settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_json_is_answered(document: Any) -> None:
-    assert _answered(document).status in (200, 400)
+def test_any_json_returns_200_or_400(document: Any) -> None:
+    assert _respond(document).status in (200, 400)
 
 
-@given(document=_spoilt())
+@given(document=_damaged())
 @hypothesis_settings(derandomize=True, max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_payload_that_was_spoilt_is_answered(document: Any) -> None:
-    answer = _answered(document)
-    assert answer.status in (200, 202, 400)
-    json.loads(answer.body)
-    assert (answer.status == 202) is bool(answer.document.get("requestIds"))
+def test_any_damaged_payload_returns_a_response(document: Any) -> None:
+    response = _respond(document)
+    assert response.status in (200, 202, 400)
+    json.loads(response.body)
+    assert (response.status == 202) is bool(response.document.get("requestIds"))
 
 
-# The message that looks for scale sets
+# Discovery messages
 
 
 GOOD: dict[str, Any] = {"subscriptionId": ALERTED, "origin": "0123456789abcdef0123"}
 
 
-def test_a_discovery_is_read_as_it_was_written() -> None:
+def test_discovery_round_trips() -> None:
     discovery = Discovery(subscription_id=ALERTED, origin="0123456789abcdef0123", regions=("westeurope",), reason="ä")
     assert read_discovery(json.loads(discovery.to_json())) == discovery
     everywhere = replace(discovery, regions=None)
@@ -238,13 +240,13 @@ def test_a_discovery_is_read_as_it_was_written() -> None:
         ({"reason": "x" * 1001}, "discover.reason"),
     ],
 )
-def test_a_discovery_is_read_strictly(change: dict[str, Any], field: str) -> None:
+def test_invalid_discovery_is_refused(change: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read_discovery({"discover": {**GOOD, **change}})
     assert field in {problem.field for problem in refused.value.problems}
 
 
-def test_all_problems_of_a_discovery_are_named_at_once() -> None:
+def test_invalid_discovery_reports_every_problem() -> None:
     with pytest.raises(InvalidRequest) as refused:
         read_discovery({"schemaVersion": 2, "other": 1, "discover": {"origin": 1}})
     fields = {problem.field for problem in refused.value.problems}

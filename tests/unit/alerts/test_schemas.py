@@ -1,4 +1,4 @@
-"""What an alert says, and what it leads to."""
+"""Alerts: how payloads are read, and what the rules decide."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def problems_of(document: dict[str, Any], rules: AlertRules | None = None) -> di
     return {problem.field: problem.message for problem in refused.value.problems}
 
 
-def led_to_nothing(decision: Decision) -> bool:
+def does_nothing(decision: Decision) -> bool:
     return not decision.targets and not decision.searches and bool(decision.reason)
 
 
-# Which alerts act, which do not
+# Alerts that act, and alerts that do not
 
 
 @pytest.mark.parametrize(
@@ -41,30 +41,30 @@ def led_to_nothing(decision: Decision) -> bool:
         "noncommon_activitylog_servicehealth_maintenance",
     ],
 )
-def test_planned_maintenance_of_virtual_machines_is_looked_for_where_it_is_told(name: str) -> None:
+def test_planned_maintenance_is_searched_in_its_subscription_and_regions(name: str) -> None:
     (search,) = decided(payload(name)).searches
     assert search.subscription_id.lower() == ALERTED
     assert search.regions == ("eastus2", "westeurope")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_known_payload_is_understood_and_few_of_them_act(name: str) -> None:
+def test_every_sample_payload_is_read_and_only_few_act(name: str) -> None:
     decision = decided(payload(name))
     acts = ("servicehealth_maintenance" in name and "synapse" not in name) or name == "common_metric_scale_set_perform"
-    assert led_to_nothing(decision) is not acts, decision.reason
+    assert does_nothing(decision) is not acts, decision.reason
 
 
 @pytest.mark.parametrize("name", TESTS)
-def test_samples_of_the_test_action_are_told_apart_and_never_acted_on(name: str) -> None:
+def test_sample_of_test_action_group_never_acts(name: str) -> None:
     document = payload(name)
     if "essentials" in document.get("data", {}):
-        # Even where someone's rule bears the sample's name, or the sample says what would otherwise act.
+        # Even if a rule has the name of the sample, or the sample has a property that would otherwise act.
         document["data"]["customProperties"] = {"maintenance": "perform"}
         document["data"]["essentials"]["monitorCondition"] = "Fired"
     rules = AlertRules(rules=("test-metricAlertRule", "test-activityLogAlertRule", "test-ResourceHealthAlertRule"))
     decision = decided(document, rules)
     assert decision.test
-    assert led_to_nothing(decision)
+    assert does_nothing(decision)
     assert "test" in decision.reason
 
 
@@ -78,55 +78,55 @@ def test_samples_of_the_test_action_are_told_apart_and_never_acted_on(name: str)
         {"title": "TestActionGroup-TestServiceHealthAlert"},
     ],
 )
-def test_one_mark_of_a_test_is_enough(change: dict[str, Any]) -> None:
+def test_alert_with_one_mark_of_a_test_is_a_test(change: dict[str, Any]) -> None:
     assert decided(health(**change)).test
 
 
-def test_a_rule_of_ones_own_is_no_test_for_its_name_alone() -> None:
+def test_rule_named_test_is_not_a_test() -> None:
     alert = targeting(scale_set_id(), alertRule="test-cpu", custom={"maintenance": "perform"})
     assert not decided(alert).test
 
 
 @pytest.mark.parametrize("stage", ["Planned", "Active", "InProgress", "Rescheduled", "in progress", "PLANNED"])
-def test_stages_that_act(stage: str) -> None:
+def test_event_in_acting_stage_acts(stage: str) -> None:
     assert decided(health(stage=stage)).searches
 
 
 @pytest.mark.parametrize("stage", ["Canceled", "Resolved", "Complete", "RCA", 7, "Unplanned"])
-def test_stages_that_do_not_act(stage: object) -> None:
-    assert led_to_nothing(decided(health(stage=stage)))
+def test_event_in_other_stage_does_not_act(stage: object) -> None:
+    assert does_nothing(decided(health(stage=stage)))
 
 
-def test_where_the_stage_is_not_told_the_status_stands_for_it() -> None:
+def test_event_without_stage_has_its_status_as_stage() -> None:
     document = health(stage=...)
     assert decided(document).searches
     document["data"]["alertContext"]["status"] = "Resolved"
-    assert led_to_nothing(decided(document))
+    assert does_nothing(decided(document))
 
 
 @pytest.mark.parametrize("condition", ["Resolved", "resolved", None, "", 1, {"a": 1}, "Acknowledged"])
-def test_only_fired_alerts_act(condition: object) -> None:
-    assert led_to_nothing(decided(health(essentials={"monitorCondition": condition})))
+def test_alert_that_is_not_fired_does_not_act(condition: object) -> None:
+    assert does_nothing(decided(health(essentials={"monitorCondition": condition})))
     assert decided(health(essentials={"monitorCondition": "fired"})).searches
 
 
 @pytest.mark.parametrize("kind", ["Incident", "Security", "Informational", "ActionRequired", "Billing"])
-def test_other_events_of_service_health_do_not_act(kind: str) -> None:
+def test_other_service_health_event_does_not_act(kind: str) -> None:
     assert kind in decided(health(incidentType=kind)).reason
 
 
-def test_where_the_incident_type_is_not_told_the_operation_stands_for_it() -> None:
+def test_event_without_incident_type_has_it_from_operation_name() -> None:
     assert decided(health(incidentType=...)).searches
 
 
-# What was impacted
+# Impacted services and regions
 
 
 IMPACTED = [{"ServiceName": "Virtual Machines", "ImpactedRegions": [{"RegionName": "North Europe"}]}]
 
 
 @pytest.mark.parametrize(
-    "told",
+    "value",
     [
         IMPACTED,
         json.dumps(IMPACTED),
@@ -136,19 +136,19 @@ IMPACTED = [{"ServiceName": "Virtual Machines", "ImpactedRegions": [{"RegionName
         [json.dumps(IMPACTED[0]), None, 7, "Virtual Machines"],
     ],
 )
-def test_impacted_services_come_in_many_forms(told: object) -> None:
-    (search,) = decided(health(impactedServices=told)).searches
+def test_impacted_services_are_read_in_every_form(value: object) -> None:
+    (search,) = decided(health(impactedServices=value)).searches
     assert "northeurope" in (search.regions or ())
 
 
-@pytest.mark.parametrize("told", [..., None, "", "not json", "[{", "[" * 100_000, 7, {}, [], [{}], [[]]])
-def test_where_impacted_services_tell_nothing_service_and_region_do(told: object) -> None:
-    document = health(impactedServices=told, service="Virtual Machines", region="West US 2, UK South; global-ish")
+@pytest.mark.parametrize("value", [..., None, "", "not json", "[{", "[" * 100_000, 7, {}, [], [{}], [[]]])
+def test_event_without_impacted_services_uses_service_and_region(value: object) -> None:
+    document = health(impactedServices=value, service="Virtual Machines", region="West US 2, UK South; global-ish")
     (search,) = decided(document).searches
     assert search.regions == ("globalish", "uksouth", "westus2")
 
 
-def test_global_means_every_region_that_is_allowed() -> None:
+def test_region_global_means_every_allowed_region() -> None:
     document = health(
         impactedServices=[{"ServiceName": "Virtual Machines", "ImpactedRegions": [{"RegionName": "Global"}]}]
     )
@@ -156,28 +156,28 @@ def test_global_means_every_region_that_is_allowed() -> None:
     assert decided(document, AlertRules(regions=("West Europe",))).searches == (Search(ALERTED, ("westeurope",)),)
 
 
-def test_regions_of_services_that_are_not_acted_on_are_left_out() -> None:
+def test_regions_of_other_services_are_ignored() -> None:
     (search,) = decided(health(), AlertRules(services=("sql database",))).searches
     assert search.regions == ("japaneast",)
 
 
-def test_regions_can_be_limited() -> None:
+def test_regions_setting_limits_regions() -> None:
     assert decided(health(), AlertRules(regions=("West-Europe", "Japan East"))).searches[0].regions == ("westeurope",)
-    assert led_to_nothing(decided(health(), AlertRules(regions=("Japan East",))))
+    assert does_nothing(decided(health(), AlertRules(regions=("Japan East",))))
 
 
-def test_severities_can_be_limited() -> None:
+def test_severities_setting_limits_severities() -> None:
     assert decided(health(), AlertRules(severities=("sev4",))).searches
-    assert led_to_nothing(decided(health(), AlertRules(severities=("Sev0", "Sev1"))))
-    assert led_to_nothing(decided(health(essentials={"severity": None}), AlertRules(severities=("Sev4",))))
+    assert does_nothing(decided(health(), AlertRules(severities=("Sev0", "Sev1"))))
+    assert does_nothing(decided(health(essentials={"severity": None}), AlertRules(severities=("Sev4",))))
 
 
-def test_what_must_be_known_to_act_is_asked_for_all_at_once() -> None:
+def test_incomplete_event_reports_every_missing_field() -> None:
     document = health(essentials={"alertTargetIDs": None}, trackingId=..., impactedServices=..., region=...)
     assert set(problems_of(document)) == {"impactedServices", "alertTargetIDs", "trackingId"}
 
 
-def test_each_subscription_is_searched_once_whatever_its_letter_case() -> None:
+def test_subscription_named_twice_is_searched_once() -> None:
     other = "22222222-2222-4222-8222-222222222222"
     targets = [f"/subscriptions/{ALERTED}", f"/SUBSCRIPTIONS/{ALERTED.upper()}/", f"/subscriptions/{other}/x", "/x", 7]
     assert [each.subscription_id for each in decided(health(essentials={"alertTargetIDs": targets})).searches] == [
@@ -186,7 +186,7 @@ def test_each_subscription_is_searched_once_whatever_its_letter_case() -> None:
     ]
 
 
-def test_a_single_target_may_stand_without_its_list() -> None:
+def test_single_target_without_list_is_read() -> None:
     assert decided(health(essentials={"alertTargetIDs": f"/subscriptions/{ALERTED}"})).searches
 
 
@@ -199,7 +199,7 @@ def test_a_single_target_may_stand_without_its_list() -> None:
         {"title": None},
     ],
 )
-def test_texts_for_people_become_one_plain_line(change: dict[str, Any]) -> None:
+def test_reason_is_one_plain_line(change: dict[str, Any]) -> None:
     decision = decided(health(**change))
     assert decision.searches
     assert len(decision.reason) <= 500
@@ -208,7 +208,7 @@ def test_texts_for_people_become_one_plain_line(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, "Admin", "Admin, Operation", None, {"value": "Admin"}])
-def test_numbers_and_words_for_the_same(channels: object) -> None:
+def test_fields_as_number_or_text_are_read(channels: object) -> None:
     document = health()
     document["data"]["alertContext"].update(channels=channels, level=channels, eventSource=channels)
     del document["data"]["essentials"]["originAlertId"]
@@ -218,41 +218,41 @@ def test_numbers_and_words_for_the_same(channels: object) -> None:
 # Alerts on scale sets themselves
 
 
-def test_an_alert_whose_rule_is_named_acts_on_its_scale_sets() -> None:
+def test_alert_of_named_rule_acts_on_its_scale_sets() -> None:
     (target,) = decided(targeting(scale_set_id()), NAMED).targets
     assert target.scale_set.name == "web"
     assert target.instance_ids is None
 
 
-def test_a_rule_may_be_named_by_its_id_too() -> None:
+def test_rule_named_by_id_acts() -> None:
     rule_id = f"/subscriptions/{ALERTED}/resourceGroups/shop/providers/microsoft.insights/metricAlerts/Other"
     alert = targeting(scale_set_id(), alertRule="other", alertRuleId=rule_id)
     assert decided(alert, AlertRules(rules=(rule_id.upper(),))).targets
-    assert led_to_nothing(decided(alert, NAMED))
+    assert does_nothing(decided(alert, NAMED))
 
 
 @pytest.mark.parametrize("custom", [{"maintenance": "perform"}, {"Maintenance": " PERFORM "}])
-def test_an_alert_may_ask_by_custom_property(custom: dict[str, str]) -> None:
+def test_alert_with_custom_property_acts(custom: dict[str, str]) -> None:
     assert decided(targeting(scale_set_id(), custom=custom)).targets
 
 
 @pytest.mark.parametrize(
     "custom", [None, {}, {"maintenance": "yes"}, {"maintenance": True}, {"x": "perform"}, "maintenance", ["perform"], 1]
 )
-def test_other_custom_properties_ask_for_nothing(custom: object) -> None:
-    assert led_to_nothing(decided(targeting(scale_set_id(), custom=custom)))
+def test_alert_with_other_custom_property_does_not_act(custom: object) -> None:
+    assert does_nothing(decided(targeting(scale_set_id(), custom=custom)))
 
 
-def test_what_an_event_of_the_activity_log_says_of_itself_is_no_custom_property() -> None:
+def test_property_of_activity_log_event_is_not_a_custom_property() -> None:
     document = payload("common_resourcehealth_instance")
     document["data"]["alertContext"]["properties"]["maintenance"] = "perform"
-    assert led_to_nothing(decided(document))
+    assert does_nothing(decided(document))
     document["data"]["customProperties"] = {"maintenance": "perform"}
     (target,) = decided(document).targets
     assert target.instance_ids == ("3",)
 
 
-def test_older_rules_have_their_custom_properties_elsewhere() -> None:
+def test_custom_properties_of_older_rules_are_read() -> None:
     metric = targeting(scale_set_id())
     metric["data"]["alertContext"]["properties"] = {"maintenance": "perform"}
     assert decided(metric).targets
@@ -263,10 +263,10 @@ def test_older_rules_have_their_custom_properties_elsewhere() -> None:
     }
     assert decided(older).targets
     older["data"]["status"] = "Deactivated"  # type: ignore[index]
-    assert led_to_nothing(decided(older))
+    assert does_nothing(decided(older))
 
 
-def test_instances_of_one_scale_set_come_together_and_a_whole_one_counts_whole() -> None:
+def test_instances_are_grouped_by_scale_set_and_whole_scale_set_wins() -> None:
     web = scale_set_id()
     some = targeting(f"{web}/virtualMachines/3", f"{web.upper()}/VIRTUALMACHINES/0", f"{web}/virtualMachines/3/")
     (target,) = decided(some, NAMED).targets
@@ -275,10 +275,10 @@ def test_instances_of_one_scale_set_come_together_and_a_whole_one_counts_whole()
     assert [each.instance_ids for each in decided(whole, NAMED).targets] == [None, None]
 
 
-def test_other_resources_are_passed_over() -> None:
+def test_other_resources_are_ignored() -> None:
     vm = f"/subscriptions/{ALERTED}/resourceGroups/shop/providers/Microsoft.Compute/virtualMachines/db"
     assert [each.scale_set.name for each in decided(targeting(vm, scale_set_id()), NAMED).targets] == ["web"]
-    assert led_to_nothing(decided(targeting(vm, f"/subscriptions/{ALERTED}", "/", ""), NAMED))
+    assert does_nothing(decided(targeting(vm, f"/subscriptions/{ALERTED}", "/", ""), NAMED))
 
 
 @pytest.mark.parametrize(
@@ -292,16 +292,16 @@ def test_other_resources_are_passed_over() -> None:
         f"https://evil.example{scale_set_id()}",
     ],
 )
-def test_a_target_that_is_nearly_a_scale_set_is_a_problem(target: str) -> None:
+def test_malformed_scale_set_target_is_reported(target: str) -> None:
     assert set(problems_of(targeting(target, scale_set_id()), NAMED)) == {"alertTargetIDs"}
 
 
-def test_where_regions_are_limited_alerts_that_tell_none_do_not_act() -> None:
+def test_alert_without_region_does_not_act_if_regions_are_limited() -> None:
     rules = AlertRules(rules=NAMED.rules, regions=("West Europe",))
     assert "region" in decided(targeting(scale_set_id()), rules).reason
 
 
-# Payloads that are none
+# Malformed payloads
 
 
 @pytest.mark.parametrize(
@@ -318,23 +318,21 @@ def test_where_regions_are_limited_alerts_that_tell_none_do_not_act() -> None:
         ({"schemaId": "Microsoft.Insights/activityLogs", "data": {"context": {}}}, {"data.context.activityLog"}),
     ],
 )
-def test_what_has_the_form_of_no_alert_is_refused_with_every_problem(
-    document: dict[str, Any], fields: set[str]
-) -> None:
+def test_malformed_alert_is_refused_with_every_problem(document: dict[str, Any], fields: set[str]) -> None:
     assert set(problems_of(document)) == fields
 
 
 @pytest.mark.parametrize("context", [None, ..., [], "text", 7, {}])
-def test_an_alert_without_a_context_leads_to_nothing_or_a_problem(context: object) -> None:
+def test_alert_without_context_does_not_act(context: object) -> None:
     document = copy.deepcopy(health())
     if context is ...:
         del document["data"]["alertContext"]
     else:
         document["data"]["alertContext"] = context
-    assert led_to_nothing(decided(document))
+    assert does_nothing(decided(document))
 
 
-def test_an_alert_in_an_event_is_found_and_a_request_is_no_alert() -> None:
+def test_alert_is_found_in_event_and_not_in_request() -> None:
     alert = payload()
     assert alert_in({"specversion": "1.0", "type": "alert", "data": alert}) == alert
     assert alert_in({"eventType": "alert", "subject": "x", "data": alert}) == alert
@@ -344,10 +342,10 @@ def test_an_alert_in_an_event_is_found_and_a_request_is_no_alert() -> None:
     assert alert_in({"resourceId": "x"}) is None
 
 
-# Once
+# Origins
 
 
-def test_updates_of_one_event_in_one_stage_have_one_origin() -> None:
+def test_updates_of_event_in_one_stage_have_one_origin() -> None:
     first = decided(health())
     update = decided(health(essentials={"alertId": "another"}, communicationId="2", title="Reminder"))
     moved = decided(health(stage="Rescheduled"))
@@ -356,14 +354,14 @@ def test_updates_of_one_event_in_one_stage_have_one_origin() -> None:
     assert len({first.origin, moved.origin, other.origin}) == 3
 
 
-def test_alerts_on_scale_sets_are_told_apart_by_their_ids() -> None:
+def test_alerts_on_scale_sets_have_origin_by_id() -> None:
     first = decided(targeting(scale_set_id()), NAMED)
     again = decided(targeting(scale_set_id(), description="sent again"), NAMED)
     later = decided(targeting(scale_set_id(), alertId="another"), NAMED)
     assert first.origin == again.origin != later.origin
 
 
-def test_alerts_without_an_id_are_told_apart_by_what_they_say() -> None:
+def test_alerts_without_id_have_origin_by_content() -> None:
     nameless = {"alertId": None, "originAlertId": ...}
     first = decided(targeting(scale_set_id(), **nameless), NAMED)
     again = decided(targeting(scale_set_id(), **nameless), NAMED)

@@ -1,4 +1,4 @@
-"""Which URLs the managed identity's token may be sent to."""
+"""URLs that the managed identity's token may be sent to."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def check(url: str, endpoint: str = ENDPOINT) -> str:
     return check_operation_url(url, endpoint=endpoint, subscription_id=SUBSCRIPTION)
 
 
-def test_a_signed_url_stays_as_it_is_to_the_last_character() -> None:
+def test_signed_url_is_returned_verbatim() -> None:
     assert check(OPERATION_URL) == OPERATION_URL
-    # Nor do the two libraries that carry it tidy it up on the way.
+    # The two HTTP libraries do not normalise it either.
     assert str(httpx.URL(OPERATION_URL)) == OPERATION_URL
     assert str(URL(str(httpx.URL(OPERATION_URL)), encoded=True)) == OPERATION_URL
 
@@ -38,11 +38,11 @@ def test_a_signed_url_stays_as_it_is_to_the_last_character() -> None:
         f"{ENDPOINT}{PATH}/result.with.dots?{SIGNED_QUERY}&redirect=https://evil.example/../..",
     ],
 )
-def test_letter_case_and_dots_in_names_do_no_harm(url: str) -> None:
+def test_url_with_other_letter_case_or_dots_in_names_is_trusted(url: str) -> None:
     assert check(url) == url
 
 
-def test_a_relative_url_is_made_absolute_and_otherwise_stays() -> None:
+def test_relative_url_becomes_absolute_and_is_otherwise_unchanged() -> None:
     assert check(f"{PATH}?{SIGNED_QUERY}") == f"{ENDPOINT}{PATH}?{SIGNED_QUERY}"
     assert check(f"{PATH[1:]}?{SIGNED_QUERY}") == f"{ENDPOINT}{PATH}?{SIGNED_QUERY}"
 
@@ -109,19 +109,19 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("url", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_url_that_leads_elsewhere_is_refused_without_quoting_its_secrets(url: str) -> None:
+def test_hostile_url_is_refused_without_quoting_its_secrets(url: str) -> None:
     with pytest.raises(UntrustedUrl) as refused:
         check(url)
     assert "secret" not in str(refused.value)
     assert "s=Ab" not in str(refused.value)
 
 
-def test_the_refusal_names_the_host() -> None:
+def test_untrusted_url_error_names_the_host() -> None:
     with pytest.raises(UntrustedUrl, match=r"'evil\.example'.*only 'management\.azure\.com' is trusted"):
         check(HOSTILE["another host"])
 
 
-def test_an_endpoint_with_a_port_trusts_only_that_port() -> None:
+def test_endpoint_with_port_trusts_only_that_port() -> None:
     endpoint = "http://127.0.0.1:8099"
     assert check(f"{endpoint}{PATH}", endpoint) == f"{endpoint}{PATH}"
     assert check(PATH, endpoint) == f"{endpoint}{PATH}"
@@ -130,7 +130,7 @@ def test_an_endpoint_with_a_port_trusts_only_that_port() -> None:
             check(f"{other}{PATH}", endpoint)
 
 
-def test_a_page_link_stays_within_its_subscription() -> None:
+def test_next_link_outside_its_subscription_is_refused() -> None:
     link = f"{ENDPOINT}/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/x?$skiptoken=a%2Fb"
     assert check_next_link(link, endpoint=ENDPOINT, subscription_id=SUBSCRIPTION.upper()) == link
     for url in (link.replace(SUBSCRIPTION, OTHER_SUBSCRIPTION), link.replace(HOST, "evil.example"), link + "\n"):
@@ -160,7 +160,7 @@ PIECES = [
 
 @settings(derandomize=True, max_examples=600, deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=8).map("".join))
-def test_whatever_passes_goes_to_the_trusted_host_in_the_eyes_of_the_client_too(url: str) -> None:
+def test_any_accepted_url_leads_http_clients_to_trusted_host(url: str) -> None:
     try:
         checked = check(url)
     except UntrustedUrl:

@@ -1,4 +1,4 @@
-"""What the instance view says of an instance."""
+"""Instances read from instance views."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATUS = json.loads((RECORDED / "maintenance_redeploy_status.json").read_text())
 
 
 def view(status: object = STATUS, provisioning: str = "succeeded", **more: Any) -> dict[str, Any]:
-    """An element of the list, in the form that Compute answers."""
+    """An element of the list as Compute returns it."""
     statuses = [
         {"code": f"ProvisioningState/{provisioning}", "level": "Info", "time": "2026-01-30T11:00:00.1234567+00:00"},
         {"code": "PowerState/running", "level": "Info"},
@@ -39,7 +39,7 @@ def view(status: object = STATUS, provisioning: str = "succeeded", **more: Any) 
     }
 
 
-def test_a_recorded_status_makes_an_instance_eligible() -> None:
+def test_instance_with_recorded_status_is_eligible() -> None:
     instance = read_instance(view())
     assert instance == Instance(
         "3",
@@ -67,7 +67,7 @@ STATES: dict[str, tuple[dict[str, Any], InstanceState, str]] = {
         InstanceState.NOT_ELIGIBLE,
         "self-service maintenance is not allowed now",
     ),
-    "not allowed, with Azure's words": (
+    "not allowed, with Azure's message": (
         view({"isCustomerInitiatedMaintenanceAllowed": False, "lastOperationMessage": "the window is over"}),
         InstanceState.NOT_ELIGIBLE,
         "self-service maintenance is not allowed now: the window is over",
@@ -82,7 +82,7 @@ STATES: dict[str, tuple[dict[str, Any], InstanceState, str]] = {
         InstanceState.ELIGIBLE,
         "maintenance is planned and may be started",
     ),
-    "aborted, may be tried again": (
+    "aborted, may be retried": (
         view({"isCustomerInitiatedMaintenanceAllowed": True, "lastOperationResultCode": "MaintenanceAborted"}),
         InstanceState.ELIGIBLE,
         "maintenance is planned and may be started",
@@ -99,46 +99,46 @@ STATES: dict[str, tuple[dict[str, Any], InstanceState, str]] = {
 
 
 @pytest.mark.parametrize(("document", "state", "why"), STATES.values(), ids=STATES.keys())
-def test_where_an_instance_stands_and_why(document: dict[str, Any], state: InstanceState, why: str) -> None:
+def test_instance_state_is_explained(document: dict[str, Any], state: InstanceState, why: str) -> None:
     instance = read_instance(document)
     assert (instance.state, instance.why) == (state, why)
 
 
-def test_an_instance_is_updating_if_the_model_says_so_before_the_view_does() -> None:
+def test_instance_updating_in_model_alone_is_in_progress() -> None:
     document = view()
     document["properties"]["provisioningState"] = "Updating"
     assert read_instance(document).state is InstanceState.IN_PROGRESS
 
 
-def test_an_instance_whose_view_is_missing_is_not_eligible() -> None:
+def test_instance_without_view_is_not_eligible() -> None:
     assert read_instance({"instanceId": "0", "properties": {}}).state is InstanceState.NOT_ELIGIBLE
     assert read_instance({"instanceId": "0"}).state is InstanceState.NOT_ELIGIBLE
 
 
-def test_a_flexible_instance_is_known_by_its_name() -> None:
+def test_flexible_instance_is_identified_by_its_name() -> None:
     assert read_instance({"name": "web_a1b2", "properties": {}}).instance_id == "web_a1b2"
 
 
 @pytest.mark.parametrize(
     ("code", "healthy"), [("HealthState/healthy", True), ("HealthState/unhealthy", False), ("", None)]
 )
-def test_health_is_told_where_the_view_carries_it(code: str, healthy: bool | None) -> None:
+def test_health_is_read_if_view_reports_it(code: str, healthy: bool | None) -> None:
     assert read_instance(view(vmHealth={"status": {"code": code}})).healthy is healthy
 
 
-def test_azures_message_is_cut() -> None:
+def test_long_message_of_azure_is_cut() -> None:
     instance = read_instance(view({"lastOperationMessage": "x" * 5_000}))
     assert instance.maintenance is not None
     assert len(instance.maintenance.last_message or "") == MAX_MESSAGE
 
 
 @pytest.mark.parametrize("statuses", [None, {}, 5, True, "x", ["x"], [None], [{"code": None}], [{"code": 5}]])
-def test_odd_statuses_leave_an_instance_readable(statuses: object) -> None:
+def test_malformed_statuses_leave_instance_readable(statuses: object) -> None:
     assert read_instance(view(statuses=statuses)).instance_id == "3"
 
 
 @pytest.mark.parametrize("document", [{}, {"instanceId": ""}, {"instanceId": 3}, {"instanceId": None, "name": None}])
-def test_an_instance_without_an_id_is_refused(document: dict[str, Any]) -> None:
+def test_instance_without_id_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="without instanceId"):
         read_instance(document)
 
@@ -157,7 +157,7 @@ ODD = st.recursive(
 
 @settings(derandomize=True, max_examples=400, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), st.one_of(st.none(), st.text(max_size=8)))
-def test_one_odd_view_never_spoils_the_list(document: dict[str, Any], provisioning: str | None) -> None:
+def test_any_malformed_view_is_readable(document: dict[str, Any], provisioning: str | None) -> None:
     properties = {"provisioningState": provisioning, "instanceView": document}
     instance = read_instance({"instanceId": "0", "properties": properties})
     assert instance.why
@@ -165,16 +165,16 @@ def test_one_odd_view_never_spoils_the_list(document: dict[str, Any], provisioni
         assert instance.maintenance_allowed
 
 
-def test_targets_are_found_in_any_letter_case_and_keep_their_own_spelling() -> None:
+def test_targets_match_in_any_letter_case_and_retain_their_spelling() -> None:
     found, missing = select([eligible("VM_a"), eligible("VM_b")], ("vm_A", "vm_c"))
     assert found == {"vm_A": eligible("VM_a")}
     assert missing == ["vm_c"]
 
 
-def test_without_targets_all_are_meant_in_the_views_order() -> None:
+def test_no_targets_select_all_instances_in_views_order() -> None:
     found, missing = select([eligible("7"), eligible("0")], None)
     assert (list(found), missing) == (["7", "0"], [])
 
 
-def test_no_targets_are_not_all() -> None:
+def test_empty_targets_select_no_instance() -> None:
     assert select([eligible("0")], ()) == ({}, [])

@@ -1,4 +1,4 @@
-"""The record of an operation as a value."""
+"""Operation as a value."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 from tests.support.samples import new_operation
 
 
-def test_the_next_record_of_a_wave_differs_in_its_number_alone() -> None:
+def test_next_revision_of_record_changes_only_revision() -> None:
     operation = new_operation(request_id="req-1", revision=4, reason="a reason", accepted_published=True)
-    following = operation.with_next_revision()
-    assert following == replace(operation, revision=5)
-    assert (operation.revision, operation.message_id, following.message_id) == (4, "req-1:w0:p4", "req-1:w0:p5")
+    next_operation = operation.with_next_revision()
+    assert next_operation == replace(operation, revision=5)
+    assert (operation.revision, operation.message_id, next_operation.message_id) == (4, "req-1:w0:p4", "req-1:w0:p5")

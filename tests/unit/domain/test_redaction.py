@@ -1,4 +1,4 @@
-"""What may be logged or published."""
+"""Redaction of secrets in texts that are logged or published."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SECRET_TEXTS = [
 
 
 @pytest.mark.parametrize(("text", "secrets"), SECRET_TEXTS)
-def test_secrets_are_taken_out(text: str, secrets: list[str]) -> None:
+def test_secrets_are_redacted(text: str, secrets: list[str]) -> None:
     redacted = redact(text)
     for secret in secrets:
         assert secret not in redacted
     assert "…" in redacted
 
 
-def test_what_a_person_needs_stays() -> None:
+def test_paths_and_key_names_are_not_redacted() -> None:
     assert redact(f"polled {OPERATION_URL} twice") == f"polled {OPERATION_URL.partition('?')[0]}?… twice"
     key_name = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=Root;"
     assert redact(key_name + "SharedAccessKey=x") == key_name + "SharedAccessKey=…"
@@ -48,10 +48,10 @@ def test_what_a_person_needs_stays() -> None:
     "text",
     ["", "Operation 'performMaintenance' is not allowed on VM 'vmss1_1'.", "https://x.example/path", "eyJ", "a?b=c"],
 )
-def test_other_texts_stay_as_they_are(text: str) -> None:
+def test_text_without_secrets_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
 @pytest.mark.parametrize(("text", "secrets"), SECRET_TEXTS)
-def test_what_is_redacted_stays_so(text: str, secrets: list[str]) -> None:
+def test_redaction_is_idempotent(text: str, secrets: list[str]) -> None:
     assert redact(redact(text)) == redact(text), secrets

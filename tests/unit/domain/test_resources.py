@@ -1,4 +1,4 @@
-"""Names of Azure resources."""
+"""Names and ids of Azure resources."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.samples import OTHER_SUBSCRIPTION, SCALE_SET, SUBSCRIPTION
 ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/web-rg/providers/Microsoft.Compute/virtualMachineScaleSets/web"
 
 
-def test_a_scale_set_id_is_read_and_written_back() -> None:
+def test_scale_set_id_round_trips() -> None:
     assert parse_scale_set_id(ID) == SCALE_SET
     assert SCALE_SET.resource_id == ID
     assert str(SCALE_SET) == "web-rg/web"
 
 
 @pytest.mark.parametrize("spelling", [ID.lower(), ID.upper(), ID.replace("resourceGroups", "resourcegroups"), ID + "/"])
-def test_an_id_means_the_same_scale_set_in_any_letter_case(spelling: str) -> None:
+def test_scale_set_ids_in_any_letter_case_have_one_key(spelling: str) -> None:
     assert parse_scale_set_id(spelling).key == SCALE_SET.key
 
 
@@ -55,50 +55,50 @@ def test_an_id_means_the_same_scale_set_in_any_letter_case(spelling: str) -> Non
         "https://management.azure.com" + ID,
     ],
 )
-def test_what_is_no_scale_set_id_is_refused_with_a_reason(text: str) -> None:
+def test_invalid_scale_set_id_is_refused_with_reason(text: str) -> None:
     with pytest.raises(ValueError, match="must"):
         parse_scale_set_id(text)
 
 
-def test_an_id_with_several_bad_names_is_told_all_of_them() -> None:
+def test_id_with_several_invalid_names_is_refused_with_every_reason() -> None:
     with pytest.raises(ValueError, match=r"subscription id.*resource group name.*scale set name"):
         parse_scale_set_id("/subscriptions/x/resourceGroups/../providers/Microsoft.Compute/virtualMachineScaleSets/-")
 
 
 @pytest.mark.parametrize("name", ["rg", "My.Group_(1)-x", "größe", "a" * 90, "-rg"])
-def test_names_that_azure_takes_for_resource_groups_pass(name: str) -> None:
+def test_valid_resource_group_name_is_accepted(name: str) -> None:
     assert resource_group_problem(name) is None
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "rg.", "a/b", "a\\b", "a b", "a" * 91, "a\n", "rg?", "a%2e", "a\x00"])
-def test_what_is_no_resource_group_name_is_told_so(name: str) -> None:
+def test_invalid_resource_group_name_is_reported(name: str) -> None:
     assert resource_group_problem(name)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-a", "a-", "a.", "a/b", "../x", "a b", "a" * 65, "größe", "a\n", "٣"])
-def test_what_is_no_scale_set_name_is_told_so(name: str) -> None:
+def test_invalid_scale_set_name_is_reported(name: str) -> None:
     assert scale_set_problem(name)
 
 
 @pytest.mark.parametrize("name", ["w", "web", "web_1", "w.e-b", "a" * 64])
-def test_names_that_azure_takes_for_scale_sets_pass(name: str) -> None:
+def test_valid_scale_set_name_is_accepted(name: str) -> None:
     assert scale_set_problem(name) is None
 
 
 @pytest.mark.parametrize("value", ["", "*", "0,1", "..", "a/b", " 0", "0\n", "x" * 81, "٣"])
-def test_what_is_no_instance_id_is_told_so(value: str) -> None:
+def test_invalid_instance_id_is_reported(value: str) -> None:
     assert instance_problem(value)
 
 
 @pytest.mark.parametrize(
     "value", ["", SUBSCRIPTION[:-1], SUBSCRIPTION.replace("-", ""), f"{{{SUBSCRIPTION}}}", "٣" * 8]
 )
-def test_what_is_no_subscription_is_told_so(value: str) -> None:
+def test_invalid_subscription_id_is_reported(value: str) -> None:
     assert subscription_problem(value)
 
 
 @given(st.text(max_size=100))
-def test_a_name_that_passes_cannot_leave_its_place_in_a_path(name: str) -> None:
+def test_any_valid_name_is_one_segment_of_a_path(name: str) -> None:
     for problem_of in (resource_group_problem, scale_set_problem, instance_problem, subscription_problem):
         if problem_of(name) is None:
             assert name not in ("", ".", "..")
@@ -121,22 +121,22 @@ def test_a_name_that_passes_cannot_leave_its_place_in_a_path(name: str) -> None:
         (ID.replace("web-rg", "other"), False),
     ],
 )
-def test_a_scope_contains_what_lies_in_it_and_nothing_beside_it(scope: str, *, contained: bool) -> None:
+def test_scope_contains_only_scale_sets_below_it(scope: str, *, contained: bool) -> None:
     assert parse_scope(scope).contains(SCALE_SET) is contained
 
 
 @pytest.mark.parametrize("scope", ["", "*", "/", "/subscriptions", "/subscriptions/*", "subscriptions/x", ID + "/x"])
-def test_a_scope_is_never_wider_than_a_subscription(scope: str) -> None:
+def test_scope_wider_than_subscription_is_refused(scope: str) -> None:
     with pytest.raises(ValueError, match="must"):
         parse_scope(scope)
 
 
-def test_a_scope_is_written_as_it_is_read() -> None:
+def test_scope_round_trips() -> None:
     for text in (f"/subscriptions/{SUBSCRIPTION}", f"/subscriptions/{SUBSCRIPTION}/resourceGroups/web-rg", ID):
         assert str(parse_scope(text)) == text
     assert parse_scope(SUBSCRIPTION) == Scope(SUBSCRIPTION)
     assert parse_scope(ID) == Scope(SUBSCRIPTION, "web-rg", "web")
 
 
-def test_two_spellings_have_one_key() -> None:
+def test_scale_sets_with_other_spelling_have_one_key() -> None:
     assert ScaleSet(SUBSCRIPTION, "WEB-RG", "Web").key == SCALE_SET.key != ScaleSet(SUBSCRIPTION, "web-rg", "x").key

@@ -211,7 +211,7 @@ def test_all_problems_are_named_at_once_with_the_offending_values() -> None:
 
 @pytest.mark.parametrize("text", ['{"dryRun": true, "dryRun": false}', '{"rollout": {"a": 1, "a": 2}}'])
 def test_a_name_that_stands_twice_is_refused_since_nobody_knows_which_is_meant(text: str) -> None:
-    assert set(problems_of(text.encode()).values()) == {"stands more than once"}
+    assert set(problems_of(text.encode()).values()) == {"appears more than once"}
 
 
 def test_a_body_full_of_repeated_names_is_refused_without_comparing_each_with_each() -> None:
