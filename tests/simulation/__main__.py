@@ -16,6 +16,8 @@ from tests.simulation.plans import draw_plan
 from tests.simulation.story import Outcome, play_seed, tell
 
 STORIES = 5
+# So many that break something are enough to know.
+MOST_FAILED = 200
 CHUNK = 25
 
 
@@ -55,6 +57,8 @@ def main() -> int:
         if outcome.broken:
             failed.append(outcome)
             print(f"seed {outcome.seed}: {outcome.broken[0]}", flush=True)
+            if len(failed) == MOST_FAILED:
+                break
     print(table(occurred))
     took = time.monotonic() - started
     print(f"{options.seeds} seeds in {took:.0f} s ({options.seeds / took:.0f} a second); {len(failed)} broke a promise")

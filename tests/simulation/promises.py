@@ -27,6 +27,8 @@ MEETS = 15 * 60.0 + 150.0
 # Whose call was sent so lately may have to be judged first; what went wrong so lately may hold things up.
 IN_DOUBT = 30 * 60.0
 IN_PEACE = 60 * 60.0
+# A cancellation may overtake its request by so much (`coordination.MARKER_REACHES`).
+REACHES = 121.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +197,10 @@ class Promises:
                 world.note("canceled after its end")
             elif any(left[run_id] for left in self._at_work.values()):
                 world.note("canceled at work")
-            elif run.asked_at is not None and now < run.asked_at + IN_DOUBT:
-                world.note("canceled in doubt")
             else:
                 world.note("canceled between waves" if run.taken else "canceled while waiting")
-                run.ends_by = now + MEETS
+                if run.asked_at is None or now > run.asked_at + IN_DOUBT:
+                    run.ends_by = now + MEETS
 
     # ------------------------------------------------------------------ what an end says
 
@@ -216,7 +217,8 @@ class Promises:
             self.break_("S8", f"run {run_id[:6]} ends as a duplicate, and nobody asked the same")
         if status == "Canceled":
             by_arm = (data.get("error") or {}).get("code") != "Canceled"
-            if not by_arm and not any(self._names(each, document, run.enqueued_at) for each in others):
+            reach = run.enqueued_at - REACHES
+            if not by_arm and not any(self._names(each, document, reach) for each in others):
                 self.break_("S8", f"run {run_id[:6]} ends as canceled, and nobody canceled it")
         good = message.kind not in ("bad", "cancel") and document.get("ineligible") != "reject"
         if status == "Rejected" and good and not run.buried and "deadline" not in document:

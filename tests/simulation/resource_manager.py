@@ -183,7 +183,7 @@ class Estate:
         self._changed(machine)
 
     def withdraw(self, machine: Machine) -> None:
-        if not machine.ours and not machine.gone and machine.planned:
+        if not machine.ours and not machine.gone and machine.planned and machine.allowed:
             self._watcher.note("maintenance withdrawn")
             machine.planned = False
             self._changed(machine, moved=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import cast
+from typing import Any, cast
 
 from azure.servicebus.aio import ServiceBusClient
 
@@ -15,9 +15,8 @@ from maintenance.domain.operation import Operation
 from maintenance.domain.resources import Scope
 from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge, Rules
 from maintenance.operations.dead_letters import DeadLetterReader
-from maintenance.operations.instance_views import InstanceViews
 from maintenance.operations.poller import Poller
-from maintenance.operations.runner import Runner, Settle
+from maintenance.operations.runner import Runner
 from maintenance.requests.handler import RequestHandler
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.settings import ServiceBusConnection, Settings
@@ -35,13 +34,11 @@ class WatchedRunner(Runner):
 
     process: Process
 
-    async def run(
-        self, operation: Operation, *, redelivered: bool, settle: Settle, views: InstanceViews
-    ) -> Continue | Done | LeaveToJudge:
+    async def run(self, operation: Operation, **delivery: Any) -> Continue | Done | LeaveToJudge:
         RUN.set(operation)
         tell, name = self.process.world.tell, f"{operation.phase.value} s{operation.number} of run {operation.run_id[:6]}"
-        tell("  {} delivers {}{}", self.process, name, " again" if redelivered else "")
-        result = await super().run(operation, redelivered=redelivered, settle=settle, views=views)
+        tell("  {} delivers {}{}", self.process, name, " again" if delivery["redelivered"] else "")
+        result = await super().run(operation, **delivery)
         if isinstance(result, Continue):
             followed, due = result.operation, result.due.strftime("%d %H:%M:%S")
             tell("  {} decides after {}: {}, due {}", self.process, name, followed.describe(), due)
