@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 # Once messages have come, more that are due come as fast: a tick need not end in waiting as long as it began.
 FURTHER_WAIT = 0.05  # seconds, at least
 FURTHER_WAITS = 2  # times as long as the last took
+# Seconds: what is done within so short a time is sent in one list.
+TOGETHER = 0.05
 RETRY_AFTER = timedelta(minutes=1)
 
 
@@ -37,6 +39,8 @@ class Deliveries(Protocol):
     async def send(self, records: Sequence[Record]) -> None: ...
 
     async def complete(self, delivery: Delivery) -> bool: ...
+
+    async def complete_all(self, deliveries: Sequence[Delivery]) -> None: ...
 
 
 class OperationsBus(Protocol):
@@ -194,28 +198,24 @@ class Poller:
         """Deal with a batch; whether anything that follows is due at once."""
         units = [self._read(delivery, tick) for delivery in batch]
         published = await self._publish(units)
-        finished: asyncio.Queue[_Unit] = asyncio.Queue()
-
-        async def work(unit: _Unit) -> None:
-            await self._run(unit, deliveries, tick, published=published)
-            finished.put_nowait(unit)
-
-        async with asyncio.TaskGroup() as group:
-            for unit in units:
-                group.create_task(work(unit))
-            left, failure = len(units), None
-            while left:
-                # Settled as they are done: all that have finished by now, together.
-                done = [await finished.get()]
-                while not finished.empty():
-                    done.append(finished.get_nowait())
-                left -= len(done)
+        running = {asyncio.create_task(self._run(unit, deliveries, tick, published=published)): unit for unit in units}
+        failure: BusUnavailable | None = None
+        try:
+            while running:
+                # Settled when they are done, together with all that are done within a moment.
+                done, _ = await asyncio.wait(running, timeout=TOGETHER)
+                if not done:
+                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                finished = [running.pop(task) for task in done]
                 try:
-                    await self._settle(deliveries, [unit for unit in done if unit.completes], tick)
+                    await self._settle(deliveries, [unit for unit in finished if unit.completes], tick)
                 except BusUnavailable as error:
                     # What else is under way is not cut off: a POST may be among it.
-                    logger.error("%d messages are left to their lock: %s", len(done), error)
+                    logger.error("%d messages are left to their lock: %s", len(finished), error)
                     failure = error
+        finally:
+            for task in running:
+                task.cancel()
         tick.failed += sum(not (unit.completes or unit.left_to_judge) for unit in units)
         if failure is not None:
             raise failure
@@ -324,5 +324,4 @@ class Poller:
                 await self._settle(deliveries, [unit], tick)
             return
         tick.persisted += len(records)
-        for unit in units:
-            await deliveries.complete(unit.delivery)
+        await deliveries.complete_all([unit.delivery for unit in units])

@@ -40,6 +40,9 @@ LONGEST_RUN = timedelta(days=36)
 REPLY_LASTS = timedelta(days=1)
 EARLIEST, LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 REPLY = "reply"
+# What must be known of a record that cannot be read: its request id, its deadline and its scale set's resource id, with
+# spaces between them. Run and number stand in the message id. One property for all: each costs a twentieth of a send.
+ABOUT = "about"
 _OPERATION = TypeAdapter(Operation)
 _REPLY = TypeAdapter(Reply)
 _BEGINNING = f'{{"schemaVersion":{SCHEMA_VERSION},'.encode()
@@ -63,11 +66,7 @@ def to_record(operation: Operation, due: datetime | None) -> Record:
         subject=operation.phase.value,
         correlation_id=operation.correlation_id or operation.request_id,
         properties={
-            "run": operation.run_id,
-            "number": operation.number,
-            "requestId": operation.request_id,
-            "scaleSet": operation.scale_set.resource_id,
-            "deadline": operation.deadline.isoformat(),
+            ABOUT: f"{operation.request_id} {operation.deadline.isoformat()} {operation.scale_set.resource_id}"
         },
     )
 
@@ -76,12 +75,7 @@ def to_reply_record(reply: Reply, due: datetime | None) -> Record:
     """The record of a message that started no run."""
     document = _REPLY.dump_python(reply, mode="json", exclude_defaults=True)
     body = json.dumps({"schemaVersion": SCHEMA_VERSION, **document}, ensure_ascii=False).encode(errors="replace")
-    properties: dict[str, str | int] = {
-        "run": reply.run_id,
-        "number": reply.number,
-        "requestId": reply.request_id,
-        "deadline": (reply.at + REPLY_LASTS).isoformat(),
-    }
+    properties = {ABOUT: f"{reply.request_id} {(reply.at + REPLY_LASTS).isoformat()}"}
     return Record(reply.message_id, body, due, REPLY, reply.correlation_id or reply.request_id, properties)
 
 

@@ -6,61 +6,72 @@ stands in the message's properties, beside the body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from maintenance.domain import message_ids
 from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Phase, Reply, Status
-from maintenance.domain.resources import parse_scale_set_id
-from maintenance.operations.records import LATEST, LONGEST_RUN, REPLY, to_record, to_reply_record
+from maintenance.domain.resources import ScaleSet, parse_scale_set_id
+from maintenance.operations.records import ABOUT, LATEST, LONGEST_RUN, REPLY, to_record, to_reply_record
 
 LATER = timedelta(minutes=10)
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a message says of its record beside the body."""
+
+    run_id: str
+    number: int
+    request_id: str
+    deadline: datetime | None
+    scale_set: ScaleSet | None
+
+
 def pass_on(delivery: Delivery, reason: str, now: datetime) -> Record | None:
     """The record that follows one that cannot be read; None where its message does not even say whose it is."""
-    properties = delivery.properties
-    run_id, number = str(properties.get("run", "")), _number(properties)
-    if not message_ids.RUN_ID.fullmatch(run_id) or number is None:
+    about = _about(delivery)
+    if about is None:
         return None
-    deadline = _moment(properties)
-    late = deadline is None or now >= deadline
-    if delivery.subject == REPLY:
-        if late:
-            return to_reply_record(_answered(properties, run_id, number + 1, reason, now), None)
-    else:
-        ended = _ended(properties, run_id, number + 1, reason, now)
-        if ended is None:
-            return None
-        if late:
-            return to_record(ended, None)
-    return Record(
-        message_id=message_ids.record(run_id, number + 1),
-        body=delivery.body,
-        due=now + LATER,
-        subject=delivery.subject,
-        correlation_id=delivery.correlation_id,
-        properties={**properties, "number": number + 1},
-    )
+    if about.deadline is not None and now < about.deadline:
+        return Record(
+            message_id=message_ids.record(about.run_id, about.number + 1),
+            body=delivery.body,
+            due=now + LATER,
+            subject=delivery.subject,
+            correlation_id=delivery.correlation_id,
+            properties=delivery.properties,
+        )
+    if delivery.subject == REPLY or about.scale_set is None:
+        return to_reply_record(_answered(about, reason, now), None)
+    return to_record(_ended(about, about.scale_set, reason, now), None)
 
 
-def _ended(properties: Mapping[str, str], run_id: str, number: int, reason: str, now: datetime) -> Operation | None:
-    request_id = str(properties.get("requestId", ""))
+def _about(delivery: Delivery) -> _About | None:
+    run_id, _, number = delivery.message_id.partition(":s")
+    if not message_ids.RUN_ID.fullmatch(run_id) or not (number.isascii() and number.isdigit() and len(number) < 9):
+        return None
+    request_id, _, rest = delivery.properties.get(ABOUT, "").partition(" ")
     if not message_ids.REQUEST_ID.fullmatch(request_id):
         return None
+    deadline, _, resource_id = rest.partition(" ")
     try:
-        scale_set = parse_scale_set_id(str(properties.get("scaleSet", "")))
+        scale_set = parse_scale_set_id(resource_id)
     except ValueError:
-        return None
+        scale_set = None
+    return _About(run_id, int(number), request_id, _moment(deadline), scale_set)
+
+
+def _ended(about: _About, scale_set: ScaleSet, reason: str, now: datetime) -> Operation:
     return Operation(
-        run_id=run_id,
-        request_id=request_id,
+        run_id=about.run_id,
+        request_id=about.request_id,
         scale_set=scale_set,
         requested_at=now,
         deadline=now,
-        number=number,
+        number=about.number + 1,
         phase=Phase.END,
         status=Status.FAILED,
         ended_at=now,
@@ -68,27 +79,20 @@ def _ended(properties: Mapping[str, str], run_id: str, number: int, reason: str,
     )
 
 
-def _answered(properties: Mapping[str, str], run_id: str, number: int, reason: str, now: datetime) -> Reply:
-    request_id = str(properties.get("requestId", ""))
+def _answered(about: _About, reason: str, now: datetime) -> Reply:
     return Reply(
-        run_id=run_id,
-        request_id=request_id if message_ids.REQUEST_ID.fullmatch(request_id) else f"run-{run_id}",
+        run_id=about.run_id,
+        request_id=about.request_id,
         at=now,
         source="/queues/maintenance-operations",
         problems=(("body", f"was answered by another version, and its answer cannot be read: {reason}"[:1000], None),),
-        number=number,
+        number=about.number + 1,
     )
 
 
-def _number(properties: Mapping[str, str]) -> int | None:
-    text = str(properties.get("number", ""))
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
-
-
-def _moment(properties: Mapping[str, str]) -> datetime | None:
+def _moment(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(str(properties.get("deadline", "")))
-        moment + LONGEST_RUN
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo is not None and moment + LONGEST_RUN < LATEST else None
     except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo is not None and moment < min(LATEST, moment + LONGEST_RUN) else None

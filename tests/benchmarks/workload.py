@@ -10,9 +10,10 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
 from maintenance.arm.client import ArmClient
+from maintenance.domain.instances import Baseline
 from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
-from maintenance.operations.records import write_record
+from maintenance.operations.records import to_record
 from maintenance.settings import Settings, read_settings
 from sandbox.cli.environment import worker_environment
 from tests.benchmarks.sending import send_list
@@ -56,25 +57,30 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
     for number in range(count):
         place = number % len(urls)
         operation = Operation(
+            run_id=uuid.uuid4().hex,
             request_id=f"{batch}-{number}",
             scale_set=scale_set(place),
             requested_at=now,
             deadline=now + timedelta(hours=6),
             flexible=False,
-            phase=Phase.TRACKING,
+            phase=Phase.TRACK,
+            planned=True,
             waves=(("0",),),
-            revision=0,
+            batch=("0",),
+            baseline={"0": Baseline(changed_at=now)},
             calls=(Call(("0",), urls[place]),),
+            leased_at=now,
             started_at=now,
             posted_at=now,
-            accepted_published=True,
         )
+        record = to_record(operation, None)
         yield ServiceBusMessage(
-            write_record(operation),
-            message_id=operation.message_id,
+            record.body,
+            message_id=record.message_id,
             content_type="application/json",
-            subject=operation.phase.value,
-            correlation_id=operation.request_id,
+            subject=record.subject,
+            correlation_id=record.correlation_id,
+            application_properties=dict(record.properties),
         )
 
 

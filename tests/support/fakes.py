@@ -400,6 +400,10 @@ class FakeDeliveries:
         self._crash_point.step("completed")
         return completed
 
+    async def complete_all(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            await self.complete(delivery)
+
 
 def delivery_of(message: Message) -> Delivery:
     """A queue's message as the app receives it."""
