@@ -17,7 +17,7 @@ from tests.simulation.story import Outcome, play_seed, tell
 
 STORIES = 5
 # So many that break something are enough to know.
-MOST_FAILED = 200
+MOST_FAILED = 40
 CHUNK = 25
 
 

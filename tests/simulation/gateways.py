@@ -140,6 +140,17 @@ class Receiver:
         await self._bus.send(records)
 
     async def complete(self, delivery: Delivery) -> bool:
+        try:
+            return await self._complete(delivery)
+        except BusUnavailable:
+            self._world.note("complete not confirmed")
+            return False
+
+    async def complete_all(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            await self._complete(delivery)
+
+    async def _complete(self, delivery: Delivery) -> bool:
         message, token, locked_until = delivery.handle
 
         def effect() -> bool:
@@ -149,12 +160,7 @@ class Receiver:
                 return False
             return self._queue.complete(message, token)
 
-        try:
-            completed: bool = await self._process.call(
-                f"{self._kind}complete", self._queue.name, effect, unavailable
-            )
-        except BusUnavailable:
-            return False
+        completed = await self._process.call(f"{self._kind}complete", self._queue.name, effect, unavailable)
         if not completed:
             self._world.note("complete not confirmed")
         return completed
