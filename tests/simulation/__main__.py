@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import logging
 import multiprocessing
 import sys
 import time
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 
 from tests.simulation.occurrences import table
 from tests.simulation.plans import draw_plan
-from tests.simulation.story import Outcome, play_seed, tell
+from tests.simulation.story import Outcome, play_seed, silence, tell
 
 STORIES = 5
 # So many that break something are enough to know.
@@ -21,21 +20,19 @@ MOST_FAILED = 40
 CHUNK = 25
 
 
-def quiet() -> None:
-    """The product's warnings are part of its everyday life here; garbage is collected by the world."""
-    logger = logging.getLogger("maintenance")
-    logger.setLevel(logging.ERROR)
-    logger.propagate = False
+def settle_down() -> None:
+    """For a process of which the simulation is all that it does: collect garbage rarely."""
+    silence()
     gc.freeze()
     gc.set_threshold(50_000)
 
 
 def run_seeds(seeds: range, jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
-        quiet()
+        settle_down()
         yield from map(play_seed, seeds)
         return
-    with multiprocessing.get_context("fork").Pool(jobs, initializer=quiet) as pool:
+    with multiprocessing.get_context("fork").Pool(jobs, initializer=settle_down) as pool:
         yield from pool.imap_unordered(play_seed, seeds, chunksize=CHUNK)
 
 
@@ -46,7 +43,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")
     parser.add_argument("--story", action="store_true", help="tell the first seed's story, whatever came of it")
     options = parser.parse_args()
-    quiet()
+    settle_down()
     if options.story:
         print(tell(draw_plan(options.first)))
         return 0

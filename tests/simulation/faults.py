@@ -28,7 +28,15 @@ POINTS = {
     "dead receive": (1, 3),
     "dead complete": (1, 3),
 }
-ANYWHERE = {"kill before": 20, "kill after": 20, "raise before": 8, "raise after": 14, "freeze before": 10, "freeze after": 10, "slow": 6}
+ANYWHERE = {
+    "kill before": 20,
+    "kill after": 20,
+    "raise before": 8,
+    "raise after": 14,
+    "freeze before": 10,
+    "freeze after": 10,
+    "slow": 6,
+}
 OWN: dict[str, dict[str, int]] = {
     "receive": {"lose": 12, "lose uncounted": 12, "dead-letter": 8},
     "send": {"raise halfway": 8, "down": 6},

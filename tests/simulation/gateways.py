@@ -248,7 +248,9 @@ class CoordinationClient:
         return numbers
 
     async def cancel_scheduled_messages(self, number: int) -> None:
-        if not await self._process.call("cancel entry", "coordination", lambda: self._queue.cancel(number), no_connection):
+        if not await self._process.call(
+            "cancel entry", "coordination", lambda: self._queue.cancel(number), no_connection
+        ):
             raise MessageNotFoundError(message="simulated")
 
     async def send_messages(self, message: ServiceBusMessage) -> None:

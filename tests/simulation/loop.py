@@ -92,12 +92,14 @@ class Loop(asyncio.BaseEventLoop):
     def stop(self) -> None:
         self._stopped = True
 
-    def run(self, until: float) -> bool:
-        """Run until nothing is left, `stop` is called, or it is `until`: only then false."""
+    def run(self, until: float, most_steps: int) -> bool:
+        """Run until nothing is left or `stop` is called; false where it is `until` before, or took so many steps."""
         due, soon, draw = self._due, self._soon, self._draw
         asyncio._set_running_loop(self)
         try:
             while not self._stopped:
+                if self.steps >= most_steps:
+                    return False
                 if not soon:
                     if not due:
                         return True

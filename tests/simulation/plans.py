@@ -174,7 +174,13 @@ def _messages(draw: random.Random, sets: tuple[SetPlan, ...]) -> tuple[MessagePl
         elif draw.random() < 0.06:
             kind = draw.choice(("bad", "cancel", "alert", "dry"))
         pause = _weighed(draw, {"now": 25, "soon": 35, "later": 25, "hours": 12, "days": 2})
-        limits = {"now": (0, 2), "soon": (2, 120), "later": (120, 2400), "hours": (2400, 4 * HOUR), "days": (DAY, 2 * DAY)}
+        limits = {
+            "now": (0, 2),
+            "soon": (2, 120),
+            "later": (120, 2400),
+            "hours": (2400, 4 * HOUR),
+            "days": (DAY, 2 * DAY),
+        }
         at += draw.uniform(*limits[pause]) if messages else 0.0
         messages.append(_message(draw, sets, messages, kind, number, at))
     return tuple(messages)
@@ -214,7 +220,9 @@ def _message(
     if kind == "dry":
         document["dryRun"] = True
     alert = kind == "alert"
-    return MessagePlan(at=at, kind=kind, document=document, message_id=f"alert-{number}" if alert else own_id, alert=alert)
+    return MessagePlan(
+        at=at, kind=kind, document=document, message_id=f"alert-{number}" if alert else own_id, alert=alert
+    )
 
 
 def _options(draw: random.Random, chosen: SetPlan, at: float) -> dict[str, Any]:
@@ -251,7 +259,17 @@ def _options(draw: random.Random, chosen: SetPlan, at: float) -> dict[str, Any]:
 
 
 def _happenings(draw: random.Random, sets: tuple[SetPlan, ...], last: float) -> tuple[Happening, ...]:
-    kinds = {"foreign": 24, "foreign maintenance": 6, "in": 14, "out": 8, "withdrawn": 8, "outage": 12, "arm outage": 5, "window": 5, "fall ill": 8}
+    kinds = {
+        "foreign": 24,
+        "foreign maintenance": 6,
+        "in": 14,
+        "out": 8,
+        "withdrawn": 8,
+        "outage": 12,
+        "arm outage": 5,
+        "window": 5,
+        "fall ill": 8,
+    }
     happenings = []
     for _ in range(draw.choice((0, 0, 1, 2, 4))):
         what = _weighed(draw, kinds)

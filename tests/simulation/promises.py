@@ -99,7 +99,9 @@ class Promises:
         world, run = self._world, self.run(operation.run_id)
         now = world.loop.time()
         world.note("POST sent")
-        world.tell("{} posts {} for run {} ({})", process, ",".join(names), operation.run_id[:6], operation.message_id[-4:])
+        world.tell(
+            "{} posts {} for run {} ({})", process, ",".join(names), operation.run_id[:6], operation.message_id[-4:]
+        )
         for name in names:
             if run.taken[name.lower()]:
                 self.break_("S1", f"{name} is posted again for run {operation.run_id[:6]}, and ARM had taken it")
@@ -140,7 +142,9 @@ class Promises:
                 shown = ", ".join(f"{name} ({machine.ours or ''})"[:12] for name, machine in down.items())
                 self.break_("S5", f"{len(down)} are down because of us ({shown}), run {run_id[:6]} allows {limit:.0f}")
         if operation.rollout.by_update_domain:
-            mixed = {machine.plan.domain for machine in down.values() if machine.ours == operation.run_id and machine.by}
+            mixed = {
+                machine.plan.domain for machine in down.values() if machine.ours == operation.run_id and machine.by
+            }
             mixed |= {machine.plan.domain for machine in machines}
             if len(mixed) > 1 or (None in mixed and len(machines) > 1):
                 self.break_("S5", f"run {operation.run_id[:6]} has instances of several update domains at work")
@@ -150,7 +154,10 @@ class Promises:
         status = answer.status if isinstance(answer, Refused) else type(answer).__name__
         self._world.note(f"POST not taken: {status}")
         self._world.tell(
-            "ARM does not take {} for run {}{}", ",".join(names), operation.run_id[:6], f" ({status})" if refused else ""
+            "ARM does not take {} for run {}{}",
+            ",".join(names),
+            operation.run_id[:6],
+            f" ({status})" if refused else "",
         )
 
     def maintained(self, run_id: str, name: str, fate: str, key: str) -> None:
@@ -182,7 +189,11 @@ class Promises:
                 run.ended_at = world.loop.time()
                 run.end_data, run.end_type = dict(event.data), event.type
                 self._check_end(run_id, run)
-                if run.ends_by is not None and run.ended_at > run.ends_by and world.trouble_until < run.ends_by - IN_PEACE:
+                if (
+                    run.ends_by is not None
+                    and run.ended_at > run.ends_by
+                    and world.trouble_until < run.ends_by - IN_PEACE
+                ):
                     self.break_("S4", f"run {run_id[:6]} was canceled while it waited, and met it too late")
 
     def _answered(self, cancellation: Run) -> None:
@@ -246,9 +257,10 @@ class Promises:
         self.run(operation.run_id).told_failed = True
 
     def others_maintained(self, name: str) -> None:
-        """Somebody else did it. Where a call of ours is in doubt, nobody can tell the difference."""
+        """Others maintained it, or withdrew what had failed. A run whose call is in doubt, or was called succeeded,
+        cannot tell that from its own doing."""
         for run in self.runs.values():
-            if run.asked[name.lower()]:
+            if run.ended_at is None:
                 run.by_others.add(name.lower())
 
     @staticmethod

@@ -13,7 +13,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from maintenance.domain.instances import Instance, MaintenanceStatus
-from maintenance.domain.observations import Accepted, ErrorDetail, Failed, Reading, Refused, Running, Submission, Succeeded
+from maintenance.domain.observations import (
+    Accepted,
+    ErrorDetail,
+    Failed,
+    Reading,
+    Refused,
+    Running,
+    Submission,
+    Succeeded,
+)
 from tests.simulation.loop import Loop
 from tests.simulation.plans import MachinePlan, SetPlan
 
@@ -123,7 +132,9 @@ class Estate:
 
     def post(self, run_id: str, names: Sequence[str] | None) -> tuple[Submission, list[Machine]]:
         """What ARM says, and the machines that it took."""
-        chosen = [self.machines.get(name.lower()) for name in names] if names is not None else list(self.machines.values())
+        chosen = (
+            [self.machines.get(name.lower()) for name in names] if names is not None else list(self.machines.values())
+        )
         if any(machine is None or machine.gone for machine in chosen):
             return Refused(ErrorDetail("NotFound", "no such instance"), 404), []
         machines = [machine for machine in chosen if machine is not None]
@@ -141,7 +152,9 @@ class Estate:
                 self._later(wait, self._begin, machine, operation)
             else:
                 self._begin(machine, operation)
-        return Accepted(url, retry_after=self._draw.choice((None, timedelta(seconds=15), timedelta(seconds=90)))), machines
+        return Accepted(
+            url, retry_after=self._draw.choice((None, timedelta(seconds=15), timedelta(seconds=90)))
+        ), machines
 
     def poll(self, url: str) -> Reading:
         operation = self.operations[url]
@@ -186,6 +199,7 @@ class Estate:
         if not machine.ours and not machine.gone and machine.planned and machine.allowed:
             self._watcher.note("maintenance withdrawn")
             machine.planned = False
+            self._watcher.others_maintained(machine.plan.name)
             self._changed(machine, moved=False)
 
     def next_window(self, machine: Machine) -> None:

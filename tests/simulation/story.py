@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,13 @@ class Outcome:
     trace: tuple[str, ...] = ()
 
 
+def silence() -> None:
+    """The product's warnings are part of its everyday life here; its errors go into the trace."""
+    logger = logging.getLogger("maintenance")
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+
+
 def play(plan: Plan, *, traced: bool = False) -> Outcome:
     """One world from its beginning to its end."""
     world = World(plan)
@@ -37,14 +45,14 @@ def play_seed(seed: int) -> Outcome:
     return play(draw_plan(seed))
 
 
-def shrink(plan: Plan, promise: str) -> Plan:
+def shrink(plan: Plan, promise: str, *, most_trials: int = MOST_TRIALS) -> Plan:
     """The smallest plan found that still breaks this promise: one thing after the other is left out."""
     trials = 0
 
     def fails(candidate: Plan) -> bool:
         nonlocal trials
         trials += 1
-        if trials > MOST_TRIALS:
+        if trials > most_trials:
             return False
         with contextlib.suppress(Exception):
             return any(each.promise == promise for each in play(candidate).broken)

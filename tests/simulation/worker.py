@@ -36,7 +36,10 @@ class WatchedRunner(Runner):
 
     async def run(self, operation: Operation, **delivery: Any) -> Continue | Done | LeaveToJudge:
         RUN.set(operation)
-        tell, name = self.process.world.tell, f"{operation.phase.value} s{operation.number} of run {operation.run_id[:6]}"
+        tell, name = (
+            self.process.world.tell,
+            f"{operation.phase.value} s{operation.number} of run {operation.run_id[:6]}",
+        )
         tell("  {} delivers {}{}", self.process, name, " again" if delivery["redelivered"] else "")
         result = await super().run(operation, **delivery)
         if isinstance(result, Continue):
@@ -48,7 +51,8 @@ class WatchedRunner(Runner):
 class SimulatedWorker:
     """The parts of one process. See `maintenance.worker.Worker`."""
 
-    def __init__(self, process: Process, settings: Settings = SETTINGS) -> None:
+    def __init__(self, process: Process) -> None:
+        settings = SETTINGS
         self.process = process
         self._world = process.world
         bus = Bus(process)
@@ -95,7 +99,9 @@ class SimulatedWorker:
         try:
             await self.process.call("request", "requests", lambda: None, RuntimeError)
             await self._handler.handle(envelope)
-            await self.process.call("complete request", "requests", lambda: queue.complete(message, token), RuntimeError)
+            await self.process.call(
+                "complete request", "requests", lambda: queue.complete(message, token), RuntimeError
+            )
         except Exception as error:
             self._world.note("handler failed")
             self._world.tell("{}: the handler raises {!r}", self.process, error)
