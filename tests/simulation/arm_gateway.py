@@ -34,7 +34,7 @@ from tests.simulation.resource_manager import Estate
 RUN: ContextVar[Operation | None] = ContextVar("RUN", default=None)
 CALL_TIMEOUT = 45.0
 SIMULATED = ErrorDetail("Simulated", "simulated")
-NOT_DONE = {
+NOT_DONE: dict[str, Submission] = {
     "refuse 400": Refused(SIMULATED, 400),
     "refuse 404": Refused(SIMULATED, 404),
     "refuse 409": Refused(SIMULATED, 409),

@@ -1,4 +1,4 @@
-"""What goes wrong: at the nth call of a kind, a death, a freeze, an error before or after the effect, or its own kind."""
+"""What goes wrong: at the nth call of a kind a death, a freeze, an error before or after the effect, or its own."""
 
 from __future__ import annotations
 

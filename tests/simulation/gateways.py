@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -18,9 +18,9 @@ from azure.servicebus.exceptions import MessageNotFoundError, ServiceBusConnecti
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
 from maintenance.servicebus.sender import PATIENCE, patiently
+from tests.simulation.clock import moment_of, seconds_of
 from tests.simulation.faults import Fault
 from tests.simulation.process import Process
-from tests.simulation.resource_manager import EPOCH
 from tests.simulation.service_bus import Message, Queue
 
 T = TypeVar("T")
@@ -33,14 +33,6 @@ def unavailable() -> Exception:
 
 def no_connection() -> Exception:
     return ServiceBusConnectionError(message="simulated")
-
-
-def seconds_of(moment: datetime) -> float:
-    return (moment - EPOCH).total_seconds()
-
-
-def moment_of(seconds: float) -> datetime:
-    return EPOCH + timedelta(milliseconds=round(seconds * 1000))
 
 
 class Bus:

@@ -97,9 +97,7 @@ class Loop(asyncio.BaseEventLoop):
         due, soon, draw = self._due, self._soon, self._draw
         asyncio._set_running_loop(self)
         try:
-            while not self._stopped:
-                if self.steps >= most_steps:
-                    return False
+            while not self._stopped and self.steps < most_steps:
                 if not soon:
                     if not due:
                         return True
@@ -114,22 +112,24 @@ class Loop(asyncio.BaseEventLoop):
                     handle = soon.pop()
                 else:
                     handle = soon.pop(0)
-                if handle._cancelled:  # type: ignore[attr-defined]
-                    continue
-                context: Context = handle._context  # type: ignore[attr-defined]
-                life = context.get(LIFE)
-                if life is not None:
-                    if life.dead:
-                        continue
-                    if life.frozen_until > self._moment:
-                        self._tie += 1
-                        heapq.heappush(due, (life.frozen_until, self._tie, handle))
-                        continue
-                self.steps += 1
-                context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                if not handle.cancelled():
+                    self._step(handle)
         finally:
             asyncio._set_running_loop(None)
-        return True
+        return self._stopped
+
+    def _step(self, handle: asyncio.Handle) -> None:
+        context: Context = handle._context  # type: ignore[attr-defined]
+        life = context.get(LIFE)
+        if life is not None:
+            if life.dead:
+                return
+            if life.frozen_until > self._moment:
+                self._tie += 1
+                heapq.heappush(self._due, (life.frozen_until, self._tie, handle))
+                return
+        self.steps += 1
+        context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
 
     def unwind(self) -> None:
         """Cancel what is left, so that nothing of this world is alive when the next one runs. Nothing that happens
@@ -147,14 +147,14 @@ class Loop(asyncio.BaseEventLoop):
                     if not self._soon:
                         break
                     handle = self._soon.pop(0)
-                    if not handle._cancelled:  # type: ignore[attr-defined]
+                    if not handle.cancelled():
                         handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
         finally:
             asyncio._set_running_loop(None)
         for task in self._tasks:
             if not task.done():
                 # Its process died before it took its first step.
-                task.get_coro().close()  # type: ignore[union-attr]
+                task.get_coro().close()
             if task.done() and not task.cancelled():
                 task.exception()
             task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -204,7 +204,7 @@ def _message(
         return MessagePlan(at=at, kind=kind, document=document, message_id=own_id)
     if kind == "cancel":
         named = draw.choice(requests) if requests else None
-        target = str(named.document["requestId"]) if named else "req-0"  # type: ignore[index,call-overload]
+        target = str(named.document["requestId"]) if named else "req-0"  # type: ignore[call-overload]
         names = _names_of(named) if named and draw.random() < 0.85 else _names(chosen.scale_set)
         if draw.random() < 0.1:
             target = "req-elsewhere"

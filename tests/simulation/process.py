@@ -7,9 +7,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tests.simulation.clock import EPOCH
 from tests.simulation.faults import Fault
 from tests.simulation.loop import Life, belonging_to
-from tests.simulation.resource_manager import EPOCH
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

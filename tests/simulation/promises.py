@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import Refused, Submission, Throttled
 from maintenance.domain.operation import Operation
+from tests.simulation.machine import Machine
 from tests.simulation.plans import MessagePlan
 from tests.simulation.process import Process
-from tests.simulation.resource_manager import DONE, Estate, Machine
+from tests.simulation.resource_manager import DONE, Estate
+from tests.simulation.runs import Broken, Run, cancels, limit_of, same
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -29,42 +30,6 @@ IN_DOUBT = 30 * 60.0
 IN_PEACE = 60 * 60.0
 # A cancellation may overtake its request by so much (`coordination.MARKER_REACHES`).
 REACHES = 121.0
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A promise that did not hold."""
-
-    promise: str
-    how: str
-
-    def __str__(self) -> str:
-        return f"{self.promise}: {self.how}"
-
-
-@dataclass
-class Run:
-    """What is known of one message, by the run id that follows from it."""
-
-    message: MessagePlan | None
-    enqueued_at: float
-    ends: dict[str, bytes] = field(default_factory=dict)
-    end_data: dict[str, Any] = field(default_factory=dict)
-    end_type: str = ""
-    ended_at: float | None = None
-    answered_at: float | None = None
-    buried: bool = False
-    # S4: when it must have ended, as it was canceled while it waited.
-    ends_by: float | None = None
-    limit: float | None = None
-    # Calls that named an instance: all, and those that ARM took.
-    asked: Counter[str] = field(default_factory=Counter)
-    asked_at: float | None = None
-    taken: Counter[str] = field(default_factory=Counter)
-    fates: dict[str, str] = field(default_factory=dict)
-    by_others: set[str] = field(default_factory=set)
-    # ARM called one of its calls failed: then only positive proof counts.
-    told_failed: bool = False
 
 
 class Promises:
@@ -134,7 +99,7 @@ class Promises:
         if run.ended_at is not None:
             self.break_("S3", f"ARM took a call of run {operation.run_id[:6]} after its end was published")
         if run.limit is None:
-            run.limit = _limit(operation)
+            run.limit = limit_of(operation)
         down = estate.down_by_us()
         for run_id, left in self._at_work[key].items():
             limit = self.run(run_id).limit
@@ -202,7 +167,7 @@ class Promises:
         now = world.loop.time()
         for run_id, run in self.runs.items():
             document = run.message.document if run.message else b""
-            if isinstance(document, bytes) or not self._names(cancellation, document, run.enqueued_at):
+            if isinstance(document, bytes) or not cancels(cancellation, document, run.enqueued_at):
                 continue
             if run.ended_at is not None:
                 world.note("canceled after its end")
@@ -224,12 +189,12 @@ class Promises:
         status = data["status"]
         document = message.document if isinstance(message.document, dict) else {}
         others = [each for each in self.runs.values() if each is not run]
-        if status == "Duplicate" and not any(self._same(each.message, message) for each in others):
+        if status == "Duplicate" and not any(same(each.message, message) for each in others):
             self.break_("S8", f"run {run_id[:6]} ends as a duplicate, and nobody asked the same")
         if status == "Canceled":
             by_arm = (data.get("error") or {}).get("code") != "Canceled"
             reach = run.enqueued_at - REACHES
-            if not by_arm and not any(self._names(each, document, reach) for each in others):
+            if not by_arm and not any(cancels(each, document, reach) for each in others):
                 self.break_("S8", f"run {run_id[:6]} ends as canceled, and nobody canceled it")
         good = message.kind not in ("bad", "cancel") and document.get("ineligible") != "reject"
         if status == "Rejected" and good and not run.buried and "deadline" not in document:
@@ -263,12 +228,8 @@ class Promises:
             if run.ended_at is None:
                 run.by_others.add(name.lower())
 
-    @staticmethod
-    def _same(one: MessagePlan | None, other: MessagePlan) -> bool:
-        return one is not None and one.document == other.document
-
     def _cancels(self, cancellation: Run, operation: Operation) -> bool:
-        return self._names(
+        return cancels(
             cancellation,
             {
                 "requestId": operation.request_id,
@@ -276,18 +237,6 @@ class Promises:
                 "subscriptionId": operation.scale_set.subscription_id,
             },
             self.run(operation.run_id).enqueued_at,
-        )
-
-    @staticmethod
-    def _names(cancellation: Run, document: dict[str, Any], enqueued_at: float) -> bool:
-        message = cancellation.message
-        if message is None or message.kind != "cancel" or isinstance(message.document, bytes):
-            return False
-        names = ("vmScaleSetName", "subscriptionId")
-        return (
-            message.document["cancel"] == document.get("requestId")
-            and all(message.document[name] == document.get(name) for name in names)
-            and cancellation.enqueued_at >= enqueued_at
         )
 
     # ------------------------------------------------------------------ when all is over
@@ -307,14 +256,3 @@ class Promises:
             self.break_("S2", f"{len(leases)} leases are left behind: {leases[0].body.decode()}")
         for text in world.loop.unexpected:
             self.break_("unexpected", text)
-
-
-def _limit(operation: Operation) -> float | None:
-    """The most that the run's rollout lets be down at once, as it was first planned."""
-    rollout, total = operation.rollout, sum(len(wave) for wave in operation.waves)
-    match rollout.max_instances_per_wave:
-        case int(number):
-            return number
-        case str(share):
-            return max(total * int(share.removesuffix("%")) // 100, 1)
-    return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextvars
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
-from maintenance.domain.instances import Instance, MaintenanceStatus
+from maintenance.domain.instances import Instance
 from maintenance.domain.observations import (
     Accepted,
     ErrorDetail,
@@ -24,9 +24,9 @@ from maintenance.domain.observations import (
     Succeeded,
 )
 from tests.simulation.loop import Loop
+from tests.simulation.machine import Machine
 from tests.simulation.plans import MachinePlan, SetPlan
 
-EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 DONE = ("completed", "absent", "second")
 
 
@@ -46,44 +46,7 @@ class Watcher(Protocol):
 
 
 @dataclass(eq=False)
-class Machine:
-    """An instance as it is. `by`: the run that maintains it, "others", or none. `ours`: the run on whose account it is
-    down, from the moment ARM took the call until it is up again."""
-
-    plan: MachinePlan
-    provisioning: str = "succeeded"
-    planned: bool = True
-    allowed: bool = True
-    result: str = "none"
-    campaign: int = 1
-    healthy: bool | None = None
-    power: str = "running"
-    changed_at: float = -90_000.0
-    by: str | None = None
-    ours: str | None = None
-    gone: bool = False
-    history: list[tuple[float, Instance | None]] = field(default_factory=list)
-
-    def snapshot(self) -> Instance | None:
-        if self.gone:
-            return None
-        status = None
-        if self.planned:
-            window = (f"{self.campaign}-1", f"{self.campaign}-2", f"{self.campaign}-3", f"{self.campaign}-4")
-            status = MaintenanceStatus(self.allowed, self.result, window=window)
-        return Instance(
-            self.plan.name,
-            provisioning=self.provisioning,
-            maintenance=status,
-            update_domain=self.plan.domain,
-            power=self.power,
-            healthy=self.healthy,
-            changed_at=EPOCH + timedelta(seconds=round(self.changed_at, 3)),
-        )
-
-
-@dataclass(eq=False)
-class Running_:
+class Ongoing:
     """An operation of ARM's: it ends when all of its machines have."""
 
     run_id: str
@@ -104,27 +67,13 @@ class Estate:
         self._watcher = watcher
         self._context = contextvars.Context()
         self.machines: dict[str, Machine] = {}
-        self.operations: dict[str, Running_] = {}
+        self.operations: dict[str, Ongoing] = {}
         for machine in plan.machines:
             self.add(machine)
 
     def add(self, plan: MachinePlan) -> None:
-        machine = Machine(plan, healthy=True if self.plan.health else None)
-        match plan.state:
-            case "earlier":
-                machine.result = "maintenancecompleted"
-            case "completed":
-                machine.result, machine.allowed = "maintenancecompleted", False
-            case "none":
-                machine.planned = False
-            case "retry":
-                machine.result = "retrylater"
-            case "barred":
-                machine.allowed = False
-            case "failed":
-                machine.provisioning = "failed"
-            case "ill":
-                self._ill(machine)
+        machine = Machine(plan, self.plan.health, healthy=True if self.plan.health else None)
+        machine.begins_as(plan.state)
         self.machines[plan.name.lower()] = machine
         self._changed(machine, moved=False)
 
@@ -143,7 +92,7 @@ class Estate:
         if any(not (machine.planned and machine.allowed) for machine in machines):
             return Refused(ErrorDetail("BadRequest", "no self-service maintenance now"), 400), []
         url = f"https://arm/operations/{len(self.operations) + 1}-{self.plan.scale_set.name}"
-        operation = Running_(run_id, machines, len(machines), self._draw.random() < 0.6)
+        operation = Ongoing(run_id, machines, len(machines), self._draw.random() < 0.6)
         self.operations[url] = operation
         for machine in machines:
             machine.ours = run_id
@@ -211,7 +160,7 @@ class Estate:
     def fall_ill(self, machine: Machine, lasts: float) -> None:
         if not machine.ours and not machine.by and not machine.gone:
             self._watcher.note("ill by itself")
-            self._ill(machine)
+            machine.fall_ill()
             self._changed(machine, moved=False)
             self._later(lasts, self._recover, machine, None)
 
@@ -221,7 +170,7 @@ class Estate:
             machine.gone = True
             self._changed(machine)
 
-    def _begin(self, machine: Machine, operation: Running_) -> None:
+    def _begin(self, machine: Machine, operation: Ongoing) -> None:
         if machine.gone:
             self._end(machine, operation)
             return
@@ -235,34 +184,22 @@ class Estate:
         self._changed(machine)
         self._later(machine.plan.takes, self._end, machine, operation)
 
-    def _end(self, machine: Machine, operation: Running_) -> None:
+    def _end(self, machine: Machine, operation: Ongoing) -> None:
         fate = machine.plan.fate if not machine.gone else "gone"
         if not machine.planned and not machine.gone:
             fate = "absent"
         machine.by, machine.provisioning = None, "succeeded"
         self._watcher.note(f"ended as {fate}")
         self._watcher.tell("ARM: {} of run {} ended as {}", machine.plan.name, operation.run_id[:6], fate)
-        match fate:
-            case "completed" | "second":
-                machine.result, machine.allowed = "maintenancecompleted", False
-            case "absent":
-                machine.planned = False
-            case "retry":
-                machine.result, machine.allowed = "retrylater", True
-            case "barred":
-                machine.result, machine.allowed = "retrylater", False
-            case "aborted":
-                machine.result, machine.allowed = "maintenanceaborted", True
-            case "failed":
-                machine.provisioning, machine.result = "failed", "maintenanceaborted"
+        machine.ends_as(fate)
         operation.bad = operation.bad or fate not in DONE
         self._watcher.maintained(operation.run_id, machine.plan.name, fate)
         if machine.plan.ill and not machine.gone:
             self._watcher.note("ill after maintenance")
-            self._ill(machine)
+            machine.fall_ill()
             self._later(machine.plan.ill, self._recover, machine, operation.run_id)
         else:
-            self._well(machine)
+            machine.recover()
             machine.ours = None
         self._changed(machine)
         if fate == "second":
@@ -284,22 +221,11 @@ class Estate:
         machine.result = self._draw.choice(("none", "maintenancecompleted"))
         self._changed(machine, moved=False)
 
-    def _ill(self, machine: Machine) -> None:
-        machine.power = "running"
-        if self.plan.health:
-            machine.healthy = False
-        else:
-            machine.power = "starting"
-
-    def _well(self, machine: Machine) -> None:
-        machine.power = "running"
-        machine.healthy = True if self.plan.health else None
-
     def _recover(self, machine: Machine, run_id: str | None) -> None:
         """Unless something else has it by now."""
         if machine.ours == run_id and machine.by is None:
             machine.ours = None
-            self._well(machine)
+            machine.recover()
             self._changed(machine, moved=False)
 
     def _changed(self, machine: Machine, *, moved: bool = True) -> None:

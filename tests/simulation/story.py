@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tests.simulation.faults import Fault
 from tests.simulation.plans import Knobs, Plan, draw_plan
-from tests.simulation.promises import Broken
+from tests.simulation.runs import Broken
 from tests.simulation.world import World
 
 MOST_TRIALS = 400
@@ -65,11 +65,14 @@ def shrink(plan: Plan, promise: str, *, most_trials: int = MOST_TRIALS) -> Plan:
     while before != plan:
         before = plan
         plan = _without_faults(plan, fails)
-        for name in ("messages", "happenings"):
-            for each in getattr(plan, name):
-                left = tuple(other for other in getattr(plan, name) if other is not each)
-                if (left or name == "happenings") and fails(candidate := replace(plan, **{name: left})):
-                    plan = candidate
+        for message in plan.messages:
+            fewer = tuple(other for other in plan.messages if other is not message)
+            if fewer and fails(candidate := replace(plan, messages=fewer)):
+                plan = candidate
+        for happening in plan.happenings:
+            calmer = tuple(other for other in plan.happenings if other is not happening)
+            if fails(candidate := replace(plan, happenings=calmer)):
+                plan = candidate
         plan = _with_healthy_machines(plan, fails)
     return plan
 

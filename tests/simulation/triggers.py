@@ -54,13 +54,13 @@ class Alarm:
     def _due(self) -> None:
         self._at = self._timer = None
         now = self._world.loop.time()
-        if any((at := queue.next_available()) is not None and at <= now for queue in self._queues):
-            if not self._ring():
-                # Nobody is there, for now.
-                self._at = now + PAUSE
-                self._timer = self._world.loop.call_at(self._at, self._due, context=self._world.context())
-                return
-        self.plan()
+        rings = any((at := queue.next_available()) is not None and at <= now for queue in self._queues)
+        if rings and not self._ring():
+            # Nobody is there, for now.
+            self._at = now + PAUSE
+            self._timer = self._world.loop.call_at(self._at, self._due, context=self._world.context())
+        else:
+            self.plan()
 
 
 class Triggers:

@@ -21,7 +21,8 @@ from maintenance.requests.handler import RequestHandler
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.simulation.arm_gateway import RUN, Arm
-from tests.simulation.gateways import Bus, CoordinationClient, moment_of
+from tests.simulation.clock import moment_of
+from tests.simulation.gateways import Bus, CoordinationClient
 from tests.simulation.plans import SUBSCRIPTION
 from tests.simulation.process import Process
 from tests.simulation.service_bus import Message

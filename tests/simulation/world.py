@@ -14,13 +14,14 @@ from maintenance.domain import message_ids
 from maintenance.domain.instances import Instance
 from maintenance.domain.messages import MaintenanceEvent, Record
 from maintenance.domain.resources import ScaleSet
+from tests.simulation.clock import EPOCH, moment_of, seconds_of
 from tests.simulation.faults import Fault, Faults
-from tests.simulation.gateways import moment_of, seconds_of
+from tests.simulation.happenings import Errors, happen
 from tests.simulation.loop import Loop
-from tests.simulation.plans import DAY, Happening, MachinePlan, MessagePlan, Plan
+from tests.simulation.plans import DAY, MessagePlan, Plan
 from tests.simulation.process import Process
 from tests.simulation.promises import Promises
-from tests.simulation.resource_manager import EPOCH, Estate, Machine
+from tests.simulation.resource_manager import Estate
 from tests.simulation.service_bus import Message, Queue
 from tests.simulation.triggers import Triggers
 from tests.simulation.worker import SimulatedWorker, body_of
@@ -30,7 +31,6 @@ SOON = 2 * DAY
 # An everyday world takes some thousands.
 MOST_STEPS = 100_000
 DOWN = {"send": "operations", "publish": "topic", "peek": "coordination"}
-BUS = ("requests", "operations", "coordination", "topic", "dead requests", "dead operations")
 
 
 class World:
@@ -76,8 +76,8 @@ class World:
             self.later(message.at, self._enqueue, message)
             last = max(last, message.at, *_times(message))
         for happening in self.plan.happenings:
-            self.later(happening.at, self._happen, happening)
-        errors = _Errors(self)
+            self.later(happening.at, happen, self, happening)
+        errors = Errors(self)
         logger = logging.getLogger("maintenance")
         logger.addHandler(errors)
         try:
@@ -252,34 +252,6 @@ class World:
         if run is not None:
             run.buried = True
 
-    def _happen(self, happening: Happening) -> None:
-        estate = self._estates[self.plan.sets[happening.place].scale_set.key]
-        machine: Machine = list(estate.machines.values())[happening.machine]
-        self.tell("happens: {} ({}, for {:.0f} s)", happening.what, machine.plan.name, happening.lasts)
-        match happening.what:
-            case "foreign" | "foreign maintenance":
-                estate.foreign(machine, happening.lasts, maintains=happening.what != "foreign")
-            case "in":
-                estate.scale_in(machine)
-            case "out":
-                self.note("scale-out")
-                name = "99" if machine.plan.name.isdigit() else "web_new1"
-                if name not in estate.machines:
-                    estate.add(MachinePlan(name=name, domain=0))
-            case "withdrawn":
-                estate.withdraw(machine)
-            case "window":
-                estate.next_window(machine)
-            case "fall ill":
-                estate.fall_ill(machine, happening.lasts)
-            case "outage":
-                self.note("outage of Service Bus")
-                for entity in BUS if happening.machine % 2 else (BUS[happening.machine % len(BUS)],):
-                    self.take_down(entity, happening.lasts)
-            case "arm outage":
-                self.note("outage of ARM")
-                self.take_down("arm", happening.lasts)
-
 
 class Shown:
     """Instance views in a few words."""
@@ -307,23 +279,6 @@ class _Watch:
         self._world.promises.maintained(run_id, instance_id, fate, self._key)
 
 
-class _Errors(logging.Handler):
-    """What the product itself calls unexpected."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(logging.ERROR)
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._world.tell("log: {}", record.getMessage())
-        if LATE_PLANNER in record.getMessage():
-            # Its lease's id is used up, so it never sees its lease; another has completed its record.
-            self._world.note("late planner gave up")
-        elif "unexpectedly" in str(record.msg):
-            self._world.promises.break_("unexpected", record.getMessage())
-
-
-LATE_PLANNER = "RuntimeError at runner.py"
 # As it stands before any mutation.
 RUN_ID = message_ids.run
 
