@@ -67,7 +67,7 @@ class Settings:
     wait_for_lease: bool = True
     timing: Timing = field(default_factory=Timing)
     tick_budget: timedelta = timedelta(minutes=4)
-    poll_concurrency: int = 256
+    poll_concurrency: int = 400
     poll_receivers: int = 4
     receive_wait: timedelta = timedelta(seconds=1)
     alerts: AlertRules = field(default_factory=AlertRules)
@@ -117,7 +117,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         read_instance_views=views,
         timing=timing,
         tick_budget=reader.span("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4)),
-        poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 256),
+        poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 400),
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
         receive_wait=reader.duration("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1)),
         alerts=reader.alert_rules(views=views, dry_run=dry_run),

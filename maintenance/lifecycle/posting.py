@@ -21,7 +21,7 @@ from maintenance.domain.observations import (
     Succeeded,
     Throttled,
 )
-from maintenance.domain.operation import Call, Operation, Phase
+from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
 from maintenance.lifecycle.actions import Action, LeaveToJudge, Looked, Posted, Read, Rules, Submit
 from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
 from maintenance.lifecycle.tracking import confirm
@@ -111,6 +111,9 @@ def after_submission(
         if not rules.views:
             return confirm(rules, tracked, now)
         return proceed(tracked, now)
+    if tracked.owed:
+        # Published at once; polled when ARM asks for it.
+        return proceed(replace(tracked, resume_at=min(dues)), now)
     return wait(rules, tracked, now, min(dues))
 
 
@@ -189,6 +192,8 @@ def judge(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> 
     """A change since the baseline proves that the POST was taken, of one instance for all of its call; no change in any
     proves that it was not."""
     found, missing = select(looked.instances or (), operation.batch)
+    gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
+    operation = operation.with_outcomes(dict.fromkeys(missing, gone))
     changes = {i: is_changed(found.get(i), operation.baseline.get(i)) for i in operation.batch}
     lost = ErrorDetail("PostLost", "The instance views show that performMaintenance was not carried out.")
     if all(changed is False for changed in changes.values()):

@@ -65,6 +65,9 @@ class InstanceViews:
                 or (newer_than is not None and listing.time <= newer_than)
             ):
                 listing = self._listings[key] = await self._list(scale_set, flexible)
+                if flexible is None and listing.error is None:
+                    # Who knows the mode by now may share it.
+                    self._listings[scale_set.key, listing.flexible] = listing
         if listing.error is not None:
             raise listing.error
         return listing

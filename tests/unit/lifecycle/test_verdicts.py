@@ -1,150 +1,247 @@
-"""Judging a wave: ARM's word and the instance view's word together."""
+"""Judging a batch: ARM's status and the view, compared with the baseline."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from maintenance.domain.instances import Instance, MaintenanceStatus
-from maintenance.domain.observations import ErrorDetail
-from maintenance.domain.operation import Call, Ended, Outcome, Result
-from maintenance.lifecycle.verdicts import Verdict, changed_since, judge, untouched_since
-from tests.support.samples import (
-    LONG_AGO,
-    NOW,
-    aborted,
-    completed,
-    eligible,
-    in_progress,
-    new_operation,
-    seconds,
-    without_maintenance,
+from maintenance.domain.instances import Baseline, Instance, MaintenanceStatus
+from maintenance.domain.operation import Call, FinalStatus, Outcome, Result
+from maintenance.lifecycle.timing import Timing
+from maintenance.lifecycle.verdicts import Verdict, has_recovered, is_changed, judge
+from tests.support.machine import BROKEN, tracking
+from tests.support.samples import LONG_AGO, NOW, aborted, completed, eligible, in_progress, seconds, without_maintenance
+
+TIMING = Timing()
+CHANGED = NOW + seconds(60)
+FINAL = NOW + seconds(90)
+SOON = FINAL + seconds(10)  # within the view lag
+RESTED = FINAL + TIMING.view_lag
+GIVEN_UP = FINAL + TIMING.confirm
+SETTLED = NOW + TIMING.settle
+MAINTAINED = completed("0", CHANGED)
+UNTOUCHED = eligible("0")
+# Baselines: as most are; of an instance that an earlier campaign maintained.
+FRESH = UNTOUCHED.baseline
+EARLIER = Instance(
+    "0", maintenance=MaintenanceStatus(True, "maintenancecompleted", window=("w1",)), changed_at=LONG_AGO
 )
-
-LATER = NOW + seconds(300)
-BROKEN = ErrorDetail("HostBroken", "The host broke.")
+AGAIN = MaintenanceStatus(True, "maintenancecompleted", window=("w2",))
 
 
-def verdict(instance: Instance | None, ended: Ended | None, *, grace_over: bool = False) -> Verdict:
-    call = Call(("0",), ended=ended, error=BROKEN if ended in ("failed", "canceled", "refused") else None)
-    operation = new_operation(targets=None, waves=(("0",),), calls=(call,), posted_at=NOW + seconds(10))
-    return judge(operation, {"0": instance} if instance else {}, grace_over=grace_over)
+def verdict(
+    instance: Instance | None,
+    ended: FinalStatus | None,
+    read_at: datetime,
+    *,
+    baseline: Baseline | None = FRESH,
+    updating: bool = False,
+    **changes: Any,
+) -> Verdict:
+    call = Call(("0",), ended=ended, error=BROKEN if ended in ("failed", "canceled") else None)
+    operation = tracking("0", calls=(call,), final_at=FINAL if ended else None, **changes)
+    operation = replace(operation, baseline={"0": baseline} if baseline else {}, updating=("0",) if updating else ())
+    return judge(operation, {"0": instance} if instance else {}, read_at, TIMING)
 
 
-def judged(instance: Instance | None, ended: Ended | None, *, grace_over: bool = False) -> str:
+def judged(*args: Any, **options: Any) -> str:
     """The one instance's outcome, or what is done about it."""
-    found = verdict(instance, ended, grace_over=grace_over)
+    found = verdict(*args, **options)
     if found.settled:
         return found.settled["0"].result.value
-    return "pending" if found.pending else "again"
+    return "pending" if found.pending else "untouched"
 
 
-COMPLETED_BUT_ALLOWED = Instance("0", maintenance=MaintenanceStatus(True, "maintenancecompleted"), changed_at=LATER)
-NOT_ALLOWED = Instance("0", maintenance=MaintenanceStatus(False), changed_at=LONG_AGO)
+FAILED_PROVISIONING = eligible("0", provisioning="failed", changed_at=CHANGED)
+UNREPORTED = Instance("0", reported=False)
 
 
 @pytest.mark.parametrize(
-    ("instance", "ended", "outcome"),
+    ("instance", "ended", "read_at", "outcome"),
     [
-        (completed("0", LATER), "succeeded", "Completed"),
-        (COMPLETED_BUT_ALLOWED, "succeeded", "Completed"),
-        (without_maintenance("0"), "succeeded", "Completed"),
-        (in_progress("0"), "succeeded", "pending"),
-        (eligible("0"), "succeeded", "pending"),
-        (aborted("0", LATER), "succeeded", "Failed"),
-        (aborted("0"), "succeeded", "pending"),
-        (None, "succeeded", "NotFound"),
-        (completed("0", LATER), "failed", "Completed"),
-        (completed("0"), "failed", "Failed"),
-        (eligible("0"), "failed", "Failed"),
-        (without_maintenance("0"), "failed", "Failed"),
-        (in_progress("0"), "failed", "pending"),
-        (eligible("0"), "canceled", "Failed"),
-        (eligible("0"), "refused", "Failed"),
-        (completed("0", LATER), "unknown", "Completed"),
-        (completed("0"), "unknown", "Completed"),
-        (in_progress("0"), "unknown", "pending"),
-        (eligible("0"), "unknown", "again"),
-        (eligible("0", changed_at=LATER), "unknown", "pending"),
-        (eligible("0", changed_at=None), "unknown", "pending"),
-        (aborted("0", LATER), "unknown", "Failed"),
-        (NOT_ALLOWED, "unknown", "Skipped"),
-        (completed("0", LATER), "foreign", "Completed"),
-        (eligible("0", changed_at=LATER), "foreign", "again"),
-        (in_progress("0"), "foreign", "pending"),
-        (NOT_ALLOWED, "foreign", "Skipped"),
-        (eligible("0", changed_at=LATER), "unsent", "again"),
-        (eligible("0"), "unreported", "pending"),
-        (completed("0", LATER), "unreported", "Completed"),
-        (eligible("0"), "gone", "pending"),
-        (completed("0", LATER), "gone", "Completed"),
+        # Positive proof counts at once, whatever ARM says or does not say yet.
+        (MAINTAINED, "succeeded", SOON, "Completed"),
+        (MAINTAINED, "failed", SOON, "Completed"),
+        (MAINTAINED, "canceled", SOON, "Completed"),
+        (MAINTAINED, "unknown", SOON, "Completed"),
+        (MAINTAINED, "unreported", SOON, "Completed"),
+        (MAINTAINED, "gone", SOON, "Completed"),
+        (MAINTAINED, None, SOON, "Completed"),
+        # An update is waited for.
+        (in_progress("0"), "succeeded", GIVEN_UP, "pending"),
+        (in_progress("0"), "failed", GIVEN_UP, "pending"),
+        (in_progress("0"), "gone", GIVEN_UP, "pending"),
+        # An absent status is proof only together with ARM's own Succeeded.
+        (without_maintenance("0"), "succeeded", SOON, "Completed"),
+        (without_maintenance("0"), "failed", RESTED, "Failed"),
+        (without_maintenance("0"), "unknown", GIVEN_UP, "Unknown"),
+        (without_maintenance("0"), "gone", GIVEN_UP, "Unknown"),
+        # A view may be as old as the lag: it says nothing of rest before.
+        (UNTOUCHED, "succeeded", SOON, "pending"),
+        (UNTOUCHED, "failed", SOON, "pending"),
+        (UNTOUCHED, "failed", RESTED, "Failed"),
+        (UNTOUCHED, "canceled", RESTED, "Failed"),
+        (aborted("0", CHANGED), "succeeded", SOON, "pending"),
+        (aborted("0", CHANGED), "succeeded", RESTED, "Failed"),
+        (aborted("0", CHANGED), "unknown", RESTED, "Failed"),
+        (aborted("0", CHANGED), None, RESTED, "pending"),
+        # What no view ever shows is unknown, not failed.
+        (UNTOUCHED, "succeeded", RESTED, "pending"),
+        (UNTOUCHED, "succeeded", GIVEN_UP, "Unknown"),
+        (UNTOUCHED, "gone", GIVEN_UP, "Unknown"),
+        (UNTOUCHED, "unknown", GIVEN_UP, "Unknown"),
+        (UNREPORTED, "succeeded", SOON, "pending"),
+        (UNREPORTED, "succeeded", GIVEN_UP, "Unknown"),
+        (UNREPORTED, None, GIVEN_UP, "pending"),
+        # ARM has it, and may not have come to it yet.
+        (UNTOUCHED, "unreported", GIVEN_UP, "pending"),
+        (UNTOUCHED, None, GIVEN_UP, "pending"),
+        # Provisioning that failed is never completed.
+        (FAILED_PROVISIONING, "succeeded", RESTED, "Failed"),
+        (replace(MAINTAINED, provisioning="failed"), "succeeded", RESTED, "Failed"),
+        (replace(without_maintenance("0"), provisioning="failed"), "succeeded", RESTED, "Failed"),
+        (None, "succeeded", SOON, "NotFound"),
+        (None, "unknown", SOON, "NotFound"),
     ],
 )
-def test_an_instance_is_judged_by_arms_word_and_the_views(
-    instance: Instance | None, ended: Ended, outcome: str
+def test_instance_is_judged_by_arms_status_the_view_and_the_baseline(
+    instance: Instance | None, ended: FinalStatus | None, read_at: datetime, outcome: str
 ) -> None:
-    assert judged(instance, ended) == outcome
+    assert judged(instance, ended, read_at) == outcome
 
 
 @pytest.mark.parametrize(
-    ("instance", "ended"), [(eligible("0"), "succeeded"), (eligible("0", changed_at=LATER), "unknown")]
+    ("instance", "ended", "updating", "outcome"),
+    [
+        # Shown as before the POST: nothing that happened since.
+        (EARLIER, "succeeded", False, "Unknown"),
+        (EARLIER, "unknown", False, "Unknown"),
+        # Completed, and done with: no longer allowed.
+        (
+            replace(EARLIER, maintenance=MaintenanceStatus(False, "maintenancecompleted", window=("w1",))),
+            "succeeded",
+            False,
+            "Unknown",
+        ),
+        (completed("0", CHANGED), "succeeded", False, "Completed"),
+        (completed("0", CHANGED), "unknown", False, "Completed"),
+        # Allowed again in the next campaign: its window is another.
+        (replace(EARLIER, maintenance=AGAIN, changed_at=CHANGED), "succeeded", False, "Completed"),
+        (replace(EARLIER, maintenance=AGAIN, changed_at=CHANGED), "unknown", True, "Completed"),
+        (replace(EARLIER, maintenance=AGAIN, changed_at=CHANGED), "unknown", False, "Unknown"),
+        (replace(EARLIER, maintenance=AGAIN), "succeeded", False, "Unknown"),
+        (replace(EARLIER, changed_at=CHANGED), "succeeded", False, "Unknown"),
+    ],
 )
-def test_what_the_view_never_confirms_fails_when_its_time_is_over(instance: Instance, ended: Ended) -> None:
-    assert judged(instance, ended) == "pending"
-    assert judged(instance, ended, grace_over=True) == "Failed"
+def test_completed_of_an_earlier_campaign_is_no_proof(
+    instance: Instance, ended: FinalStatus, *, updating: bool, outcome: str
+) -> None:
+    assert judged(instance, ended, GIVEN_UP, baseline=EARLIER.baseline, updating=updating) == outcome
 
 
-def test_what_arm_took_is_never_posted_again_and_fails_only_where_arm_no_longer_keeps_it() -> None:
-    assert judged(eligible("0"), "unreported", grace_over=True) == "pending"
-    assert judged(eligible("0"), "gone", grace_over=True) == "Failed"
+def test_absent_status_after_an_update_that_was_seen_is_completed() -> None:
+    assert judged(without_maintenance("0"), "unknown", SOON, updating=True) == "Completed"
+    assert judged(without_maintenance("0"), "gone", SOON, updating=True) == "Completed"
 
 
-def test_a_look_from_before_arms_last_word_does_not_make_a_failure() -> None:
-    call = Call(("0",), ended="failed", error=BROKEN)
-    operation = new_operation(targets=None, waves=(("0",),), calls=(call,), posted_at=NOW, confirming_since=LATER)
-    before = replace(operation, views_read_at=NOW)
-    assert judge(before, {"0": eligible("0")}, grace_over=False).pending == ("0",)
-    after = replace(operation, views_read_at=LATER)
-    assert judge(after, {"0": eligible("0")}, grace_over=False).settled["0"].result is Result.FAILED
+def test_result_of_before_the_post_is_no_failure_of_this_run() -> None:
+    before = aborted("0")
+    assert judged(before, "succeeded", RESTED, baseline=before.baseline) == "pending"
+    assert judged(before, "succeeded", GIVEN_UP, baseline=before.baseline) == "Unknown"
 
 
-def test_an_update_in_progress_is_waited_for_though_its_time_is_over() -> None:
-    assert judged(in_progress("0"), "succeeded", grace_over=True) == "pending"
+def test_failed_provisioning_of_before_the_post_is_no_failure_within_the_view_lag() -> None:
+    before = eligible("0", provisioning="failed")
+    assert judged(before, "succeeded", SOON, baseline=before.baseline) == "pending"
 
 
-def test_a_failure_is_told_in_the_views_words_or_else_in_arms() -> None:
-    assert verdict(eligible("0"), "failed").settled["0"] == Outcome(Result.FAILED, "HostBroken: The host broke.", 0)
+def test_failed_provisioning_of_before_the_post_is_no_failure_while_arm_is_at_work() -> None:
+    before = eligible("0", provisioning="failed")
+    assert judged(before, None, SOON, baseline=before.baseline) == "pending"
+
+
+def test_flexible_vm_without_change_after_the_settle_time_is_untouched() -> None:
+    assert judged(UNTOUCHED, "unknown", SETTLED, flexible=True) == "untouched"
+    assert judged(UNTOUCHED, "unknown", SETTLED, flexible=False) == "Unknown"
+    assert judged(UNTOUCHED, "succeeded", SETTLED, flexible=True) == "Unknown"
+
+
+def test_failure_is_told_in_the_views_words_or_else_in_arms() -> None:
     told = "the host was needed elsewhere"
-    assert verdict(aborted("0", LATER), "failed").settled["0"].message == told
-    assert verdict(aborted("0", LATER), "succeeded").settled["0"].message == told
+    assert verdict(aborted("0", CHANGED), "failed", RESTED).settled["0"].message == told
+    assert verdict(aborted("0", CHANGED), "succeeded", RESTED).settled["0"].message == told
+    arms = Outcome(Result.FAILED, "HostBroken: The host broke.", 0)
+    assert verdict(UNTOUCHED, "failed", RESTED).settled["0"] == arms
 
 
-def test_each_instance_is_judged_by_the_call_it_was_posted_with() -> None:
+def test_each_instance_is_judged_by_its_own_call() -> None:
     calls = (Call(("0",), ended="failed", error=BROKEN), Call(("1",), ended="succeeded"))
-    operation = new_operation(targets=None, waves=(("0", "1", "2"),), calls=calls, posted_at=NOW)
-    views = {"0": eligible("0"), "1": completed("1", LATER), "2": eligible("2")}
-    found = judge(operation, views, grace_over=False)
-    assert {i: outcome.result for i, outcome in found.settled.items()} == {"0": Result.FAILED, "1": Result.COMPLETED}
-    assert found.again == ("2",)
+    operation = tracking("0", "1", "2", calls=calls, final_at=FINAL)
+    views = {"0": eligible("0"), "1": without_maintenance("1"), "2": in_progress("2")}
+    found = judge(operation, views, RESTED, TIMING)
+    assert {i: outcome.result.value for i, outcome in found.settled.items()} == {"0": "Failed", "1": "Completed"}
+    assert (found.pending, found.updating) == (("2",), ("2",))
 
 
-def test_what_is_settled_stays_settled() -> None:
+def test_call_for_the_whole_scale_set_covers_every_instance() -> None:
+    operation = tracking("0", calls=(Call((), ended="succeeded"),), final_at=FINAL)
+    assert judge(operation, {"0": without_maintenance("0")}, SOON, TIMING).settled["0"].result is Result.COMPLETED
+
+
+def test_what_is_settled_is_not_judged_again() -> None:
     outcomes = {"0": Outcome(Result.COMPLETED)}
-    operation = new_operation(targets=None, waves=(("0",),), outcomes=outcomes, calls=(Call(("0",), ended="failed"),))
-    assert judge(operation, {"0": aborted("0", LATER)}, grace_over=True) == Verdict()
+    operation = tracking("0", calls=(Call(("0",), ended="failed"),), final_at=FINAL, outcomes=outcomes)
+    assert judge(operation, {"0": aborted("0", CHANGED)}, GIVEN_UP, TIMING) == Verdict()
 
 
-def test_a_change_is_recent_within_the_difference_of_two_clocks() -> None:
-    assert changed_since(completed("0", NOW - timedelta(minutes=4)), NOW)
-    assert not changed_since(completed("0", NOW - timedelta(minutes=6)), NOW)
-    assert changed_since(eligible("0", changed_at=None), NOW)
+def test_confirm_time_shorter_than_the_lag_does_not_give_up_within_the_lag() -> None:
+    hasty = Timing(confirm=timedelta(0))
+    operation = tracking("0", calls=(Call(("0",), ended="succeeded"),), final_at=FINAL)
+    assert judge(operation, {"0": UNTOUCHED}, SOON, hasty).pending == ("0",)
+    assert judge(operation, {"0": UNTOUCHED}, RESTED, hasty).settled["0"].result is Result.UNKNOWN
 
 
-def test_only_a_view_that_tells_its_time_proves_an_instance_untouched() -> None:
-    assert untouched_since(eligible("0"), NOW)
-    assert not untouched_since(eligible("0", changed_at=None), NOW)
-    assert not untouched_since(eligible("0", changed_at=NOW), NOW)
-    assert not untouched_since(eligible("0", changed_at=NOW - timedelta(minutes=4)), NOW), "clocks differ"
-    assert not untouched_since(eligible("0"), None)
+@pytest.mark.parametrize(
+    ("instance", "changed"),
+    [
+        (UNTOUCHED, False),
+        (None, False),
+        (UNREPORTED, None),
+        (in_progress("0", LONG_AGO), True),
+        (MAINTAINED, True),
+        (eligible("0", changed_at=CHANGED), True),
+        (eligible("0", maintenance=MaintenanceStatus(True, window=("w",))), True),
+        (without_maintenance("0"), True),
+        (eligible("0", power="stopped"), False),
+        (eligible("0", healthy=False), False),
+    ],
+)
+def test_change_is_told_from_the_baseline(instance: Instance | None, *, changed: bool | None) -> None:
+    assert is_changed(instance, FRESH) is changed
+
+
+def test_change_without_baseline_is_not_known() -> None:
+    assert is_changed(UNTOUCHED, None) is None
+
+
+@pytest.mark.parametrize(
+    ("instance", "baseline", "recovered"),
+    [
+        (eligible("0", healthy=True), FRESH, True),
+        (eligible("0", healthy=False), FRESH, False),
+        (eligible("0", healthy=True, power="stopped"), FRESH, True),
+        (eligible("0", power="running"), FRESH, True),
+        (eligible("0", power="starting"), FRESH, False),
+        (eligible("0"), FRESH, True),
+        (eligible("0", power="stopped"), replace(FRESH, power="stopped"), True),
+        (eligible("0", healthy=False), replace(FRESH, power="stopped"), False),
+        (eligible("0", power="starting"), None, False),
+    ],
+)
+def test_recovery_is_health_where_told_and_else_power(
+    instance: Instance, baseline: Baseline | None, *, recovered: bool
+) -> None:
+    assert has_recovered(instance, baseline) is recovered
