@@ -33,6 +33,8 @@ from tests.simulation.resource_manager import Estate
 # The record that is being delivered, for whoever has to know on whose account a call is made.
 RUN: ContextVar[Operation | None] = ContextVar("RUN", default=None)
 CALL_TIMEOUT = 45.0
+# Faults of a POST that come after it was sent.
+AFTER = ("kill after", "raise after", "freeze after", "blackout", "lost, done", "late")
 SIMULATED = ErrorDetail("Simulated", "simulated")
 NOT_DONE: dict[str, Submission] = {
     "refuse 400": Refused(SIMULATED, 400),
@@ -70,7 +72,7 @@ class Arm:
         world.promises.posting(operation, tuple(names or ()), process)
         fault = world.faults.meet("post")
         effect = fault.effect if fault else ""
-        if fault is not None and effect not in ("kill after", "raise after", "freeze after", "lost, done", "late"):
+        if fault is not None and effect not in AFTER:
             if effect in ("kill before", "freeze before", "slow"):
                 await process.before(fault, _timeout, None)
             else:
@@ -91,7 +93,7 @@ class Arm:
         answer = await got
         if fault is None:
             return answer
-        if effect in ("kill after", "freeze after"):
+        if effect in ("kill after", "freeze after", "blackout"):
             await process.after(fault, _timeout)
         elif effect == "raise after":
             world.met(fault, process)

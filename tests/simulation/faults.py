@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # How often a kind of call is chosen for a fault, and how many calls of it a world has, more or less.
 POINTS = {
     "receive": (9, 40),
+    "receive post": (8, 6),
     "send": (12, 40),
     "schedule": (8, 6),
     "cancel record": (3, 4),
@@ -36,9 +37,11 @@ ANYWHERE = {
     "freeze before": 10,
     "freeze after": 10,
     "slow": 6,
+    "blackout": 5,
 }
 OWN: dict[str, dict[str, int]] = {
     "receive": {"lose": 12, "lose uncounted": 12, "dead-letter": 8},
+    "receive post": {"overtaken": 40, "lose": 10, "lose uncounted": 10, "dead-letter": 10},
     "send": {"raise halfway": 8, "down": 6},
     "publish": {"raise halfway": 8, "down": 6},
     "post": {
@@ -66,6 +69,9 @@ OWN: dict[str, dict[str, int]] = {
 LONGEST_FREEZE_OF_A_POST = 540.0
 
 
+LASTING = ("freeze", "slow", "down", "lose", "late", "overtaken", "blackout")
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """At the `nth` call (from 1) of the kind `point`. `seconds`: how long it lasts, where it lasts."""
@@ -76,7 +82,7 @@ class Fault:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        lasts = f" ({self.seconds:.0f} s)" if self.effect.startswith(("freeze", "slow", "down", "lose", "late")) else ""
+        lasts = f" ({self.seconds:.0f} s)" if self.effect.startswith(LASTING) else ""
         return f"{self.effect}{lasts} at {self.point} no. {self.nth}"
 
 
@@ -108,7 +114,14 @@ def draw_faults(draw: random.Random) -> tuple[Fault, ...]:
         own = OWN.get(point, {})
         kinds = {**ANYWHERE, **{effect: 2 * weight for effect, weight in own.items()}}
         effect = draw.choices(tuple(kinds), tuple(kinds.values()))[0]
-        if point == "post" and effect.startswith("freeze b"):
+        if point == "receive post":
+            effect = draw.choices(tuple(own), tuple(own.values()))[0]
+            if effect == "overtaken" and frozen_posts:
+                effect = "lose"
+            seconds = draw.uniform(25, 55) if effect == "overtaken" else draw.choice((0.0, draw.uniform(0, 60)))
+        elif effect == "blackout":
+            seconds = draw.choice((draw.uniform(60, 600), draw.uniform(900, 3600)))
+        elif point == "post" and effect.startswith("freeze b"):
             seconds = draw.uniform(30, LONGEST_FREEZE_OF_A_POST) if frozen_posts else draw.uniform(5, 90)
         elif effect == "lose uncounted" and frozen_posts:
             effect, seconds = "lose", draw.uniform(0, 200)

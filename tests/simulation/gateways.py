@@ -120,7 +120,10 @@ class Receiver:
 
         def effect(fault: Fault | None) -> list[Message]:
             taken = self._queue.take(min(most, self._world.batch()))
-            self._world.mishap(self._queue, taken, fault)
+            self._world.mishap(self._queue, taken, fault, self._process)
+            posts = [message for message in taken if message.subject == "post"]
+            if posts:
+                self._world.mishap(self._queue, posts, self._world.faults.meet("receive post"), self._process)
             return taken
 
         taken: list[Message] = await self._process.call_with_fault(

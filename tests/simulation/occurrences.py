@@ -52,7 +52,7 @@ MAIN = (
 def faults_that_can_occur() -> list[str]:
     names = []
     for point in POINTS:
-        effects = {**ANYWHERE, **OWN.get(point, {})}
+        effects = OWN[point] if point == "receive post" else {**ANYWHERE, **OWN.get(point, {})}
         names += [f"fault {point}: {effect}" for effect in effects]
     return names
 

@@ -26,6 +26,8 @@ class Process:
         self.life = Life(name)
         self.context = belonging_to(self.life)
         self._started = world.loop.time()
+        # How long it stands still when it is about to send JUDGE.
+        self.stands_still = 0.0
         # When the last readings that were answered whole had been asked for.
         self.entries_asked_at = -1e9
         self.views_asked_at: dict[str, float] = {}
@@ -67,6 +69,10 @@ class Process:
         world = self.world
         fault = world.faults.meet(point)
         await asyncio.sleep(world.latency())
+        if point == "schedule" and self.stands_still:
+            self.life.frozen_until = world.loop.time() + self.stands_still
+            self.stands_still = 0.0
+            await asyncio.sleep(0)
         if fault is not None:
             await self.before(fault, failure, half)
         if world.is_out(entity):
@@ -110,6 +116,10 @@ class Process:
                 await self.die(fault)
             case "freeze after":
                 await self.freeze(fault)
+            case "blackout":
+                self.world.met(fault, self)
+                self.world.kill_all(fault.seconds)
+                await asyncio.get_running_loop().create_future()
             case "raise after":
                 self.world.met(fault, self)
                 raise failure()

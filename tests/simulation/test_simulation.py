@@ -13,7 +13,7 @@ from tests.simulation.occurrences import missing
 from tests.simulation.plans import draw_plan
 from tests.simulation.story import play, play_seed, shrink, silence
 
-SEEDS = range(1, 301)
+SEEDS = range(1, 251)
 
 
 @pytest.fixture(autouse=True)
@@ -44,10 +44,12 @@ def test_a_seed_replays_exactly(seed: int) -> None:
 
 
 def test_a_broken_rule_is_found_and_its_story_is_shrunk() -> None:
-    rule = next(each for each in MUTATIONS if each.name == "the POST comes without a confirmed completion")
+    rule = next(each for each in MUTATIONS if each.name == "JUDGE plans again without looking")
     with mutated(rule):
         plan, promise = next(
-            (plan, outcome.broken[0].promise) for plan in map(draw_plan, SEEDS) if (outcome := play(plan)).broken
+            (plan, outcome.broken[0].promise)
+            for plan in map(draw_plan, range(20, 60))
+            if (outcome := play(plan)).broken
         )
         smaller = shrink(plan, promise, most_trials=60)
         assert [each.promise for each in play(smaller).broken][:1] == [promise]

@@ -175,15 +175,19 @@ class World:
         self.troubled(seconds)
         self._down[entity] = max(self._down.get(entity, 0.0), self.loop.time() + seconds)
 
-    def mishap(self, queue: Queue, taken: list[Message], fault: Fault | None) -> None:
+    def mishap(self, queue: Queue, taken: list[Message], fault: Fault | None, process: Process) -> None:
         """What a fault does to one of the messages that were just received."""
-        if fault is None or not taken or not (fault.effect.startswith("lose") or fault.effect == "dead-letter"):
+        if fault is None or not taken or fault.effect not in ("lose", "lose uncounted", "overtaken", "dead-letter"):
             return
         message = self._draw.choice(taken)
         self.note(f"fault {fault.point}: {fault.effect}")
         self.tell("FAULT {}: {}", fault, message.message_id)
         self.troubled(fault.seconds)
-        if fault.effect == "dead-letter":
+        if fault.effect == "overtaken":
+            # Somebody else gets it as if for the first time, while this process stands still before it acts.
+            queue.lose(message, counted=False)
+            process.stands_still = fault.seconds
+        elif fault.effect == "dead-letter":
             self.later(fault.seconds, self._bury, queue, message, message.token)
         else:
             counted = fault.effect == "lose"
@@ -206,11 +210,16 @@ class World:
         process = Process(self, f"process {self._born}", ahead)
         self.processes.append(process.context.run(SimulatedWorker, process))
 
-    def kill(self, process: Process) -> None:
+    def kill(self, process: Process, pause: float | None = None) -> None:
+        """Another is started after a while."""
         process.life.dead = True
         self.note("killed")
         self.processes = [each for each in self.processes if each.process is not process]
-        self.later(self._draw.uniform(1, 400), self.start, process.ahead)
+        self.later(self._draw.uniform(1, 400) if pause is None else pause, self.start, process.ahead)
+
+    def kill_all(self, pause: float) -> None:
+        for worker in list(self.processes):
+            self.kill(worker.process, pause)
 
     def someone(self) -> SimulatedWorker:
         """A worker whose process lives."""
