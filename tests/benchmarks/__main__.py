@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: one table, each row two things measured in turn on the same loopback services."""
+"""`python -m tests.benchmarks`: one table; each row compares two sides, measured in turn on the same services."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ WIDTH = 168
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=FAMILIES, help="this family of rows; may be repeated")
+    parser.add_argument("--only", action="append", choices=FAMILIES, help="only this family of rows; may be repeated")
     parser.add_argument("--runs", type=int, default=5, help="of each side (default 5)")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, to check that it runs")
     arguments = parser.parse_args()
-    # What the SDKs warn of (a link that was closed, a poll that was retried) is none of the table's business.
+    # Warnings of the SDKs (a closed link, a retried poll) do not belong into the table.
     logging.getLogger("azure").setLevel(logging.ERROR)
     logging.getLogger("maintenance").setLevel(logging.ERROR)
-    # As the worker does at its start; here both sides have it.
+    # As the worker does at its start; here it applies to both sides.
     relax_garbage_collection()
     options = Options(runs=arguments.runs, quick=arguments.quick)
     console = Console(width=WIDTH)
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    shown = Table(title="Medians, with least and most in brackets")
+    shown = Table(title="Medians, with minimum and maximum in brackets")
     for name in ("what", "against", "unit", "ours", "theirs", "ratio", "required", ""):
         shown.add_column(name, justify="right" if name in ("ours", "theirs", "ratio", "required") else "left")
     for row in rows:

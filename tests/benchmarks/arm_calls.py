@@ -1,4 +1,4 @@
-"""ARM calls and Service Bus messages, counted under a clock that is moved by hand: no noise, and no spread."""
+"""Counts of ARM calls and Service Bus messages under a clock moved by hand, so without noise."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.support.time_travel import Journey, due, journey, tick
 
 SUBSCRIPTION = "22222222-2222-4222-8222-222222222222"
 DURATION = timedelta(minutes=10)
-# Compute often sends no Retry-After; this is the contract's, and the product's, for then.
+# Compute often sends no Retry-After. This is the default of the contract, and of the product.
 RETRY_AFTER = timedelta(seconds=60)
-TOGETHER = 20
+CONCURRENT = 20
 ALLOWED = math.ceil(DURATION / RETRY_AFTER) + 4
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one request's whole life, and of many that ended in the same tick on one scale set."""
+    """Counts of one whole request, and of many on one scale set that end in the same tick."""
 
     calls_of_one: int
     listings_of_a_tick: int
@@ -33,24 +33,24 @@ class Counts:
 async def count() -> Counts:
     async with journey([SUBSCRIPTION]) as azure:
         calls = await _one(azure)
-        listings, messages = await _together(azure)
+        listings, messages = await _concurrent(azure)
         return Counts(calls, listings, messages)
 
 
 async def _one(azure: Journey) -> int:
     _seed(azure, 1)
     await azure.send(SUBSCRIPTION, "one", instanceIds=["0"])
-    # Steps of a second: no poll is put off by a tick that comes late.
+    # Steps of a second, so that no poll is late.
     await azure.finish("one", step=timedelta(seconds=1))
     return len(azure.calls(SUBSCRIPTION))
 
 
-async def _together(azure: Journey) -> tuple[int, dict[str, float]]:
-    _seed(azure, TOGETHER)
-    names = [f"together-{number}" for number in range(TOGETHER)]
+async def _concurrent(azure: Journey) -> tuple[int, dict[str, float]]:
+    _seed(azure, CONCURRENT)
+    names = [f"concurrent-{number}" for number in range(CONCURRENT)]
     for number, name in enumerate(names):
         await azure.send(SUBSCRIPTION, name, instanceIds=[str(number)])
-    while azure.environment.bus.counts(OPERATIONS).scheduled < TOGETHER:
+    while azure.environment.bus.counts(OPERATIONS).scheduled < CONCURRENT:
         await tick(azure.job)
     messages = await _messages_of_a_tick(azure)
     azure.clock.advance(DURATION)
@@ -62,21 +62,21 @@ async def _together(azure: Journey) -> tuple[int, dict[str, float]]:
 
 
 async def _messages_of_a_tick(azure: Journey) -> dict[str, float]:
-    """Messages of the operations queue for each poll, in a tick in which all go on."""
+    """Messages of the operations queue for each poll, in a tick in which all operations continue."""
     seen: Counter[str] = Counter()
 
     def note(event: BusEvent) -> None:
-        # A scheduled message comes in twice: when it was sent, and when it is due.
+        # A scheduled message is reported twice: when it is sent, and when it falls due.
         sent = isinstance(event, MessageSent) and event.scheduled_for is not None
         if event.entity == OPERATIONS and (sent or isinstance(event, (MessageReceived, MessageCompleted))):
             seen[type(event).__name__] += 1
 
-    # Before the clock moves: what falls due goes to a receiver of the tick before, which stays open.
+    # Before the clock moves, since the open receivers of the last tick take what falls due.
     azure.environment.bus.observers.add(note)
     azure.clock.advance(max(due(azure.job)) - azure.clock())
     await tick(azure.job)
     azure.environment.bus.observers.remove(note)
-    return {name: number / TOGETHER for name, number in seen.items()}
+    return {name: number / CONCURRENT for name, number in seen.items()}
 
 
 def _seed(azure: Journey, instances: int) -> None:
@@ -97,7 +97,7 @@ async def rows(_: Options) -> list[Row]:
             required=Bound("at most", 1),
         ),
         Row(
-            name=f"listings in a tick, {TOGETHER} operations of one scale set ending",
+            name=f"listings in a tick, {CONCURRENT} operations of one scale set ending",
             against="one",
             unit="calls",
             ours=(counts.listings_of_a_tick,),

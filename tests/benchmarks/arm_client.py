@@ -1,4 +1,4 @@
-"""The ARM client: performMaintenance and one poll, 64 at a time, against azure-mgmt-compute doing the same."""
+"""ARM client: performMaintenance and one poll, 64 at a time, compared with azure-mgmt-compute doing the same."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ BODY: Any = {"instanceIds": list(INSTANCES)}
 
 
 class OverHttp(SansIOHTTPPolicy[Any, Any]):
-    """Lets azure-mgmt send its token over HTTP: loopback has no certificate."""
+    """Policy that lets azure-mgmt send its token over HTTP, since loopback has no certificate."""
 
     def on_request(self, request: PipelineRequest[Any]) -> None:
         request.context.options["enforce_https"] = False
 
 
 class PollOnce(ARMPolling):
-    """Reads the operation once, whatever it says."""
+    """Polling method that reads the operation once, whatever its status."""
 
     def run(self) -> None:
         self.update_status()
 
 
 class PollOnceAsync(AsyncARMPolling):
-    """Reads the operation once, whatever it says."""
+    """Polling method that reads the operation once, whatever its status."""
 
     async def run(self) -> None:
         await self.update_status()
 
 
 async def at_once(count: int, work: Callable[[int], Awaitable[object]]) -> Cost:
-    """`work` for each number below `count`, 64 at a time."""
+    """Do `work` for each number below `count`, 64 at a time."""
     numbers = iter(range(count))
 
     async def lane() -> None:
@@ -119,7 +119,7 @@ async def theirs_in_threads(at: Services, client: SyncComputeClient, count: int)
 
 
 async def _counted(at: Services, count: int, work: Awaitable[Cost]) -> Cost:
-    """Both sides are to make the same calls: one POST and one GET for each."""
+    """Check that a side makes the expected calls: one POST and one GET for each operation."""
     at.reset()
     cost = await work
     if at.calls() != 2 * count:

@@ -1,4 +1,4 @@
-"""Cold start: from a process's start until the functions are indexed, and until the first POST has left."""
+"""Cold start: from the start of a process until the functions are indexed, and until the first POST has a response."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.benchmarks.services import ROOT, Services, services
 from tests.benchmarks.workload import environment, scale_set
 
 PACKAGES = "import azure.functions, azure.identity.aio, azure.servicebus.aio, httpx"
-TELL = "import time; print(time.monotonic())"
+PRINT_TIME = "import time; print(time.monotonic())"
 
-# What the host's worker does to index: import the app, and ask it for its functions.
+# What the host's worker does to index: import the app and list its functions.
 INDEXED = f"""
 import function_app
 function_app.app.get_functions()
-{TELL}
+{PRINT_TIME}
 """
-BARE = f"{PACKAGES}\n{TELL}"
+BARE = f"{PACKAGES}\n{PRINT_TIME}"
 
 FIRST_POST = f"""
 import asyncio, json, os, time
@@ -30,30 +30,30 @@ import azure.functions as func
 import function_app
 function_app.app.get_functions()
 import httpx
-from maintenance.contracts import Envelope
-from maintenance.transport import AiohttpTransport
+from maintenance.domain.messages import Envelope
+from maintenance.arm.transport import AiohttpTransport
 from maintenance import worker as workers
-class Noting(AiohttpTransport):
+class TimedTransport(AiohttpTransport):
     async def exchange(self, method, *others):
-        answer = await super().exchange(method, *others)
+        response = await super().exchange(method, *others)
         if method == "POST":
-            {TELL}
-        return answer
+            {PRINT_TIME}
+        return response
 async def main():
-    worker = workers.Worker(workers.read_settings(os.environ), transport=Noting())
+    worker = workers.Worker(workers.read_settings(os.environ), transport=TimedTransport())
     body = json.dumps({{"resourceId": os.environ["SCALE_SET"], "instanceIds": ["0"]}}).encode()
     await worker._handler.handle(Envelope(body=body, message_id=os.environ["REQUEST"]))
     os._exit(0)
 asyncio.run(main())
 """
 
-# The same calls without this project: the token, the scale set and its instances, the notices, and the POST.
+# The same calls without this project: the token, the instances, the coordination queue, and the POST.
 BARE_POST = f"""
 {PACKAGES}
 import asyncio, os, time
 async def main():
     client = azure.servicebus.aio.ServiceBusClient.from_connection_string(os.environ["ServiceBusConnection"])
-    async def look():
+    async def peek():
         await client.get_queue_receiver("maintenance-coordination").peek_messages(250)
     credential = azure.identity.aio.ManagedIdentityCredential()
     url = os.environ["ARM_ENDPOINT"] + os.environ["SCALE_SET"]
@@ -63,20 +63,20 @@ async def main():
             token = await credential.get_token("https://management.azure.com/.default")
             (await http.get(url, headers={{"Authorization": "Bearer " + token.token}})).raise_for_status()
         await asyncio.gather(
-            look(), get(f"{{url}}/virtualMachines?$expand=instanceView&{{version}}")
+            peek(), get(f"{{url}}/virtualMachines?$expand=instanceView&{{version}}")
         )
         token = await credential.get_token("https://management.azure.com/.default")
         headers = {{"Authorization": "Bearer " + token.token}}
         url = f"{{url}}/performMaintenance?{{version}}"
-        answer = await http.post(url, headers=headers, json={{"instanceIds": ["0"]}})
-        answer.raise_for_status()
-        {TELL}
+        response = await http.post(url, headers=headers, json={{"instanceIds": ["0"]}})
+        response.raise_for_status()
+        {PRINT_TIME}
     os._exit(0)
 asyncio.run(main())
 """
 
 
-def _seconds_until_told(script: str, names: dict[str, str]) -> float:
+def _milliseconds_until_printed(script: str, names: dict[str, str]) -> float:
     started = time.monotonic()
     run = subprocess.run(
         [sys.executable, "-c", script],
@@ -91,19 +91,19 @@ def _seconds_until_told(script: str, names: dict[str, str]) -> float:
 
 async def _pairs(ours: str, theirs: str, at: Services, runs: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     names = environment(at)
-    told: list[tuple[float, float]] = []
+    measured: list[tuple[float, float]] = []
     for number in range(runs + 1):
         at.reset()
         mine = {**names, "SCALE_SET": scale_set(0).resource_id, "REQUEST": f"r{number}-{time.monotonic_ns()}"}
         other = {**mine, "SCALE_SET": scale_set(1).resource_id}
         pair = (
-            await asyncio.to_thread(_seconds_until_told, ours, mine),
-            await asyncio.to_thread(_seconds_until_told, theirs, other),
+            await asyncio.to_thread(_milliseconds_until_printed, ours, mine),
+            await asyncio.to_thread(_milliseconds_until_printed, theirs, other),
         )
-        # The first of each read the modules from the disk.
+        # The first pair reads the modules from the disk.
         if number:
-            told.append(pair)
-    return tuple(mine for mine, _ in told), tuple(other for _, other in told)
+            measured.append(pair)
+    return tuple(mine for mine, _ in measured), tuple(other for _, other in measured)
 
 
 async def rows(options: Options) -> list[Row]:
@@ -122,7 +122,7 @@ async def rows(options: Options) -> list[Row]:
             required=Bound("at most", 1.15),
         ),
         Row(
-            name="from process start: the first POST answered",
+            name="from process start: response to the first POST",
             against="bare script, the same calls",
             unit="ms",
             ours=posted[0],
@@ -133,7 +133,7 @@ async def rows(options: Options) -> list[Row]:
 
 
 def modules_indexed() -> list[str]:
-    """The modules that are imported once the functions are indexed, by name."""
+    """Names of the modules that indexing the functions imports."""
     script = "import sys, json, function_app; function_app.app.get_functions(); print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     names: list[str] = json.loads(run.stdout)

@@ -1,4 +1,4 @@
-"""Two things measured in turn, and what that says."""
+"""Comparison of two sides, measured in turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`runs` of each side; `quick` asks for a tenth of the work, to see that it runs."""
+    """Options of a measurement: `runs` of each side; `quick`: a tenth of the work, to check that it runs."""
 
     runs: int = 5
     quick: bool = False
@@ -23,7 +23,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What the ratio of ours to theirs must be."""
+    """Required ratio of ours to theirs."""
 
     kind: Literal["at least", "at most"]
     ratio: float
@@ -37,7 +37,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """`ours` and `theirs` hold one number per run. Runs were made in pairs, so noise of the machine hits both."""
+    """Row of the table: `ours` and `theirs` hold one number per run.
+
+    Runs are made in pairs, so that noise of the machine affects both sides.
+    """
 
     name: str
     against: str
@@ -63,7 +66,7 @@ class Row:
 
 @dataclass(slots=True)
 class Cost:
-    """What a piece of work took: wall and processor seconds of this process, for `count` things."""
+    """Cost of a piece of work: wall and processor seconds of this process, for `count` items."""
 
     count: int
     wall: float = 0.0
@@ -85,15 +88,15 @@ class Cost:
 
     @property
     def cpu_each(self) -> float:
-        """Processor milliseconds for each."""
+        """Processor milliseconds per item."""
         return self.cpu / self.count * 1000
 
 
 async def alternate(runs: int, *sides: Callable[[], Awaitable[Cost]]) -> list[list[Cost]]:
-    """Each side in turn, `runs` times, after one run of each that does not count; the costs side by side."""
+    """Run each side in turn, `runs` times after a run that does not count; return the costs of each side."""
     costs: list[list[Cost]] = [[] for _ in sides]
     for number in range(runs + 1):
-        # The other way round each second time, so that none profits from its place.
+        # In reverse order every second time, so that no side profits from its place.
         order = list(enumerate(sides))
         for at, side in order if number % 2 else reversed(order):
             cost = await side()

@@ -1,7 +1,7 @@
-"""The least that a tick can take: the SDK alone receives messages, sends them again for later, and completes them.
+"""Lower bound of a tick: the SDK alone receives messages, sends them again for later, and completes them.
 
-In a process of its own, with nothing of ours in it. Started as a module, it answers orders, each a line of JSON, with
-what the work took.
+In a process of its own, without the worker. Run as a module, it reads orders from standard input, each a line of JSON,
+and writes their cost.
 """
 
 from __future__ import annotations
@@ -23,25 +23,28 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from maintenance.worker import relax_garbage_collection
 from tests.benchmarks.comparison import Cost
 from tests.benchmarks.sending import send_list
-from tests.benchmarks.services import Process, say
+from tests.benchmarks.services import Process, write
 
-# Not the queue of the operations, but one like it: an idle receiver has credit left, takes what comes, and gives it
-# back seconds later.
+# Not the operations queue, but one like it: an idle receiver has credit left, takes what arrives, and releases it
+# seconds later.
 QUEUE = "maintenance-requests"
 RECEIVERS = 4
 BATCH = 100
-# What a tick waits before it is content that nothing more is due: see `poller.FURTHER_WAIT`.
+# How long a tick waits before it takes the queue for empty: see `poller.FURTHER_WAIT`.
 FURTHER_WAIT = 0.05
 FURTHER_WAITS = 2
-PYTHONS_THRESHOLDS = gc.get_threshold()
+DEFAULT_THRESHOLDS = gc.get_threshold()
 
 ReadViews = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Move `count` messages. `spared`: with Python's collector set as the worker has it, else as Python comes.
-    `scope`: GET the URL in each, with a token for it."""
+    """Order to move `count` messages.
+
+    `spared`: with the garbage collector set as the worker sets it, else with Python's defaults. `scope`: GET the URL in
+    each message, with a token of this scope.
+    """
 
     count: int
     spared: bool = False
@@ -49,7 +52,7 @@ class Order:
 
 
 class Floor:
-    """Several receivers, each with a sender: receive, send in lists, complete."""
+    """Receivers, each with a sender, that receive messages, send them in lists, and complete them."""
 
     def __init__(self, connection_string: str) -> None:
         self._client = ServiceBusClient.from_connection_string(connection_string)
@@ -61,27 +64,24 @@ class Floor:
         await asyncio.gather(*(one.__aenter__() for one in self._receivers))
         await asyncio.gather(*(one.__aenter__() for one in self._senders))
 
-    async def move(self, count: int, look: ReadViews | None = None) -> None:
-        """Until `count` messages were moved, and whoever waits for more has done so in vain.
-
-        `look` is done with each before it is sent again.
-        """
+    async def move(self, count: int, read: ReadViews | None = None) -> None:
+        """Move `count` messages, and wait for more until none arrive. `read` is called with each before it is sent."""
         self._left = count
         async with asyncio.TaskGroup() as group:
             for receiver, sender in zip(self._receivers, self._senders, strict=True):
-                group.create_task(self._drain(receiver, sender, look))
+                group.create_task(self._drain(receiver, sender, read))
 
-    async def _drain(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, look: ReadViews | None) -> None:
+    async def _drain(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, read: ReadViews | None) -> None:
         wait = 1.0
         while self._left > 0:
-            asked = time.perf_counter()
+            started = time.perf_counter()
             received = await receiver.receive_messages(max_message_count=BATCH, max_wait_time=wait)
             if not received:
                 continue
-            wait = max(FURTHER_WAIT, FURTHER_WAITS * (time.perf_counter() - asked))
+            wait = max(FURTHER_WAIT, FURTHER_WAITS * (time.perf_counter() - started))
             self._left -= len(received)
-            if look is not None:
-                await asyncio.gather(*(look(message) for message in received))
+            if read is not None:
+                await asyncio.gather(*(read(message) for message in received))
             await send_list(sender, [_again(message) for message in received])
             for message in received:
                 await receiver.complete_message(message)
@@ -104,8 +104,8 @@ def _again(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
 
 @asynccontextmanager
 async def bare_get(scope: str) -> AsyncIterator[ReadViews]:
-    """A GET of the URL in a record by aiohttp, and nothing made of it: the least that looking can cost."""
-    # The SDK alone has none of these.
+    """GET the URL in a record by aiohttp and ignore the response: the lower bound of reading an operation."""
+    # Imported only here: the SDK alone needs none of these.
     import aiohttp
     from azure.identity.aio import ManagedIdentityCredential
     from yarl import URL
@@ -114,37 +114,37 @@ async def bare_get(scope: str) -> AsyncIterator[ReadViews]:
     async with ManagedIdentityCredential() as credential, aiohttp.ClientSession(cookie_jar=jar) as session:
         headers = {"Authorization": f"Bearer {(await credential.get_token(scope)).token}"}
 
-        async def look(message: ServiceBusReceivedMessage) -> None:
+        async def read(message: ServiceBusReceivedMessage) -> None:
             url = URL(json.loads(b"".join(message.body))["calls"][0]["url"], encoded=True)
             async with session.get(url, headers=headers, allow_redirects=False) as response:
                 await response.read()
 
-        yield look
+        yield read
 
 
 async def ordered(process: Process, order: Order) -> Cost:
-    """Have the floor's process carry out an order."""
-    told: dict[str, float] = await asyncio.to_thread(process.order, json.dumps(asdict(order)))
-    return Cost(order.count, wall=told["wall"], cpu=told["cpu"])
+    """Have the process of the lower bound carry out an order."""
+    cost: dict[str, float] = await asyncio.to_thread(process.order, json.dumps(asdict(order)))
+    return Cost(order.count, wall=cost["wall"], cpu=cost["cpu"])
 
 
 async def _serve(connection_string: str) -> None:
     floor = Floor(connection_string)
     await floor.open()
-    looks: dict[str, ReadViews] = {}
+    readers: dict[str, ReadViews] = {}
     async with AsyncExitStack() as stack:
-        say({})
+        write({})
         while line := await asyncio.to_thread(sys.stdin.readline):
             order = Order(**json.loads(line))
-            if order.scope and order.scope not in looks:
-                looks[order.scope] = await stack.enter_async_context(bare_get(order.scope))
+            if order.scope and order.scope not in readers:
+                readers[order.scope] = await stack.enter_async_context(bare_get(order.scope))
             gc.unfreeze()
-            gc.set_threshold(*PYTHONS_THRESHOLDS)
+            gc.set_threshold(*DEFAULT_THRESHOLDS)
             if order.spared:
                 relax_garbage_collection()
             with Cost(order.count) as cost:
-                await floor.move(order.count, looks[order.scope] if order.scope else None)
-            say({"wall": cost.wall, "cpu": cost.cpu})
+                await floor.move(order.count, readers[order.scope] if order.scope else None)
+            write({"wall": cost.wall, "cpu": cost.cpu})
 
 
 if __name__ == "__main__":

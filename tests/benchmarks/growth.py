@@ -21,13 +21,13 @@ SCALE_SETS = 100
 
 
 async def measure(at: Services, urls: list[str], count: int) -> dict[str, float]:
-    """A worker's process from its start until it has kept `count` operations: seconds, and MB at their highest."""
+    """Run a worker process until it has persisted `count` operations; return milliseconds, and MB at the peak."""
     at.clear()
     await fill(at, OPERATIONS, under_way(urls, count))
     command = [sys.executable, "-m", "tests.benchmarks.growth", json.dumps(environment(at)), str(count)]
     process = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    told: dict[str, float] = json.loads(process.stdout)
-    return told
+    measured: dict[str, float] = json.loads(process.stdout)
+    return measured
 
 
 async def rows(options: Options) -> list[Row]:
@@ -56,28 +56,28 @@ def _compare(size: int, smallest: int, pairs: list[tuple[dict[str, float], dict[
         )
 
     memory = [other["mb"] for _, other in pairs]
-    # 30 MB more than the smallest case has.
+    # 30 MB more than the smallest case.
     most = Bound("at most", (min(memory) + 30) / min(memory))
     return [
-        row("a tick's time for each", "ms", "wall", Bound("at most", 1.1), each=True),
-        row("a tick's processor time for each", "CPU ms", "cpu", Bound("at most", 1.1), each=True),
-        row("memory at its highest", "MB", "mb", most, each=False),
+        row("time of a tick per operation", "ms", "wall", Bound("at most", 1.1), each=True),
+        row("processor time of a tick per operation", "CPU ms", "cpu", Bound("at most", 1.1), each=True),
+        row("peak memory", "MB", "mb", most, each=False),
     ]
 
 
 async def _work(settings_of: dict[str, str], count: int) -> dict[str, Any]:
     relax_garbage_collection()
     worker = Worker(read_settings(settings_of))
-    kept = 0
+    persisted = 0
     with Cost(count) as cost:
-        while kept < count:
-            kept += (await worker.poll()).persisted
+        while persisted < count:
+            persisted += (await worker.poll()).persisted
     await worker.close()
-    return {"wall": cost.wall * 1000, "cpu": cost.cpu * 1000, "mb": _highest_memory()}
+    return {"wall": cost.wall * 1000, "cpu": cost.cpu * 1000, "mb": _peak_memory()}
 
 
-def _highest_memory() -> float:
-    """MB. Not from getrusage: that counts what the parent had when it forked."""
+def _peak_memory() -> float:
+    """MB. Not from getrusage, which counts the memory of the parent at the fork."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 1024
 
@@ -87,8 +87,8 @@ def main() -> None:
     parser.add_argument("environment")
     parser.add_argument("count", type=int)
     options = parser.parse_args()
-    told = asyncio.run(_work(json.loads(options.environment), options.count))
-    sys.stdout.write(json.dumps(told))
+    measured = asyncio.run(_work(json.loads(options.environment), options.count))
+    sys.stdout.write(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Requests: many waiting at once, and one at a time in a quiet system, against the SDK alone moving messages."""
+"""Requests: many waiting at once, and one at a time on an idle system, compared with the SDK moving messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Handle = Callable[[ServiceBusReceivedMessage, int], Awaitable[None]]
 
 
 class Pumps:
-    """As the host's: each has a receiver, and receives one message, has it handled, and completes it."""
+    """Pumps as in the host: each receives one message, has it handled, and completes it."""
 
     def __init__(self, at: Services, number: int) -> None:
         self._client = ServiceBusClient.from_connection_string(at.bus)
@@ -63,7 +63,7 @@ class Pumps:
         await self._client.close()
 
     async def pass_on(self, message: ServiceBusReceivedMessage, number: int) -> None:
-        """What the SDK alone does with a message: send one on."""
+        """Handle a message with the SDK alone: send one on."""
         again = ServiceBusMessage(b"".join(message.body), message_id=f"{message.message_id}+")
         await self.senders[number].send_messages(again)
 
@@ -73,7 +73,7 @@ async def _enter(each: ServiceBusReceiver | ServiceBusSender) -> None:
 
 
 class TimedTransport(AiohttpTransport):
-    """Notes when the last POST left."""
+    """Transport that notes when the last POST was sent."""
 
     posted = 0.0
 
@@ -135,7 +135,7 @@ async def _all(at: Services, pumps: Pumps, handle: Handle, count: int) -> Cost:
 async def _one_by_one(
     at: Services, worker: Worker, transport: TimedTransport, handle: Handle, options: Options
 ) -> list[Row]:
-    """From before a message is sent until its POST leaves; against until it was completed, by the SDK alone."""
+    """Time from sending a message to its POST, compared with the SDK alone: from sending to completing it."""
     pumps = Pumps(at, 1)
     await pumps.open()
     mine: list[list[float]] = []

@@ -1,4 +1,4 @@
-"""Sending lists of messages with nothing but the SDK."""
+"""Sending of lists of messages with the SDK alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from azure.servicebus.aio import ServiceBusSender
 
 
 async def send_list(sender: ServiceBusSender, messages: Sequence[ServiceBusMessage]) -> None:
-    """In as few batches as they fit in, by the SDK alone."""
+    """Send messages in as few batches as possible."""
     batch = await sender.create_message_batch()
     for message in messages:
         try:

@@ -1,6 +1,6 @@
-"""The services that benchmarks talk to, each in a process of its own.
+"""Services for the benchmarks, each in a process of its own.
 
-Started as a module, one says in a line of JSON where it is, and then answers commands, each a line of its own.
+Run as a module, a service writes its address in a line of JSON, then reads commands, one per line, and writes results.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ GROUP = "bench"
 
 
 class Process:
-    """One service, or whatever else takes orders by its standard input."""
+    """Child process that writes a first line of JSON, then carries out commands from its standard input.
+
+    `first`: what it wrote at its start.
+    """
 
     def __init__(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
-        # No pipe of ours is left to it: it ends when its own is closed, whatever becomes of this process.
+        # It inherits no other pipe, so it ends when its standard input is closed, however this process ends.
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
@@ -36,14 +39,14 @@ class Process:
             text=True,
             env=environment,
         )
-        self.told = self._answer()
+        self.first = self._read()
 
     def order(self, command: str) -> Any:
-        """Have it do something, and wait for that."""
+        """Have the process carry out a command; return the result."""
         assert self._process.stdin is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        return self._read()
 
     def close(self) -> None:
         self._process.terminate()
@@ -52,14 +55,14 @@ class Process:
             if pipe is not None:
                 pipe.close()
 
-    def _answer(self) -> Any:
+    def _read(self) -> Any:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Where they are. The identity's variables are in the environment of this process while they are up."""
+    """Addresses of the services. The identity's variables are set in this process while the services run."""
 
     bus: str
     arm: str
@@ -67,15 +70,15 @@ class Services:
     arm_process: Process
 
     def clear(self) -> None:
-        """Empty the Service Bus, the ids it has seen included."""
+        """Empty the Service Bus, including the ids for duplicate detection."""
         self.bus_process.order("clear")
 
     def reset(self) -> None:
-        """Scale sets as new, and calls forgotten."""
+        """Reset the scale sets and the list of calls."""
         self.arm_process.order("reset")
 
     def calls(self) -> int:
-        """How many calls ARM received since the last reset."""
+        """The number of calls that ARM has received since the last reset."""
         return int(self.arm_process.order("calls"))
 
 
@@ -83,8 +86,11 @@ class Services:
 def services(
     *, scale_sets: int = 1, instances: int = 1, seconds: float = 0.0, retry_after: int = -1
 ) -> Iterator[Services]:
-    """Service Bus, and Resource Manager with the identity; `scale_sets` of `instances` whose maintenance takes
-    `seconds`, `retry_after` (seconds) told with each answer, or none."""
+    """Service Bus, and Resource Manager with the identity.
+
+    `scale_sets` of `instances`, whose maintenance takes `seconds`. `retry_after`: the header's seconds in each
+    response; negative: no header.
+    """
     numbers = {"scale-sets": scale_sets, "instances": instances, "seconds": seconds, "retry-after": retry_after}
     with contextlib.ExitStack() as stack:
         bus = Process(MODULE, "bus", environment=_without_identity())
@@ -93,9 +99,9 @@ def services(
         arm = Process(MODULE, "arm", *options, environment=_without_identity())
         stack.callback(arm.close)
         before = dict(os.environ)
-        os.environ.update(arm.told["identity"])
+        os.environ.update(arm.first["identity"])
         stack.callback(_restore, before)
-        yield Services(bus.told["bus"], arm.told["arm"], bus, arm)
+        yield Services(bus.first["bus"], arm.first["arm"], bus, arm)
 
 
 def _restore(environment: dict[str, str]) -> None:
@@ -136,18 +142,18 @@ def _serve_arm(options: argparse.Namespace) -> None:
                 arm.seed(ScaleSetSeed(SUBSCRIPTION, GROUP, f"set{number}", instances=seeds))
 
         seed()
-        told = {"arm": arm.endpoint, "identity": dict(identity.environment)}
-        _serve(told, {"reset": seed, "calls": lambda: arm.calls.total})
+        first = {"arm": arm.endpoint, "identity": dict(identity.environment)}
+        _serve(first, {"reset": seed, "calls": lambda: arm.calls.total})
 
 
-def _serve(told: dict[str, Any], commands: dict[str, Callable[[], Any]]) -> None:
-    say(told)
+def _serve(first: dict[str, Any], commands: dict[str, Callable[[], Any]]) -> None:
+    write(first)
     for line in sys.stdin:
-        say(commands[line.strip()]())
+        write(commands[line.strip()]())
 
 
-def say(value: Any) -> None:
-    """Answer whoever started this process."""
+def write(value: Any) -> None:
+    """Write a line of JSON for the parent process."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 

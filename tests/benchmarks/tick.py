@@ -1,4 +1,4 @@
-"""A tick: operations that are due at once, each read and rescheduled, against the SDK alone moving the messages."""
+"""Tick: operations due at once are read and rescheduled, compared with the SDK alone moving the messages."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ async def tick_cost(at: Services, worker: Worker, urls: list[str], count: int) -
     at.clear()
     await fill(at, OPERATIONS, under_way(urls, count))
     with Cost(count) as cost:
-        kept = 0
-        while kept < count:
-            kept += (await worker.poll()).persisted
-    if kept != count:
-        raise RuntimeError(f"{count} operations were due, and {kept} were kept")
+        persisted = 0
+        while persisted < count:
+            persisted += (await worker.poll()).persisted
+    if persisted != count:
+        raise RuntimeError(f"{count} operations were due, and {persisted} were persisted")
     return cost
 
 
 class PollOnceMore(AsyncARMPolling):
-    """The SDK's own loop of waiting and polling, ended after as many polls as are asked for."""
+    """Polling method: the SDK's own loop of waiting and polling, ended after a number of polls."""
 
     left = 0
 
@@ -41,7 +41,7 @@ class PollOnceMore(AsyncARMPolling):
 
 
 async def pollers_cost(client: ComputeManagementClient, pollers: list[PollOnceMore], count: int) -> Cost:
-    """azure-mgmt-compute with its pollers in memory, 64 at work at a time, each polling as often as its share is."""
+    """Cost of azure-mgmt-compute with its pollers in memory, 64 at a time, each with its share of the polls."""
     if not pollers:
         for number in range(SCALE_SETS):
             method = PollOnceMore(0)
@@ -52,7 +52,7 @@ async def pollers_cost(client: ComputeManagementClient, pollers: list[PollOnceMo
     share = count // SCALE_SETS
 
     async def poll(number: int) -> None:
-        # When it has finished, the SDK reads the final state by one more call.
+        # At the end the SDK reads the final state with one more call.
         pollers[number].left = share - 1
         await pollers[number].run()
 
@@ -68,21 +68,21 @@ async def floor_cost(at: Services, floor: Process, urls: list[str], order: Order
 
 async def rows(options: Options) -> list[Row]:
     count = options.sized(DUE)
-    # Two instances: one that our operations are about, one that azure-mgmt-compute's are.
+    # Two instances: one for our operations, one for those of azure-mgmt-compute.
     with services(scale_sets=SCALE_SETS, instances=2, seconds=3600) as at:
         worker, floor = Worker(settings(at)), Process("tests.benchmarks.floor", at.bus)
         urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
         pollers: list[PollOnceMore] = []
         alone = Order(count)
         spared = replace(alone, spared=True)
-        looking = replace(spared, scope=settings(at).token_scope)
+        reading = replace(spared, scope=settings(at).token_scope)
         async with compute_client(at) as client:
             mine, other, tuned, least, memory = await alternate(
                 options.runs,
                 lambda: tick_cost(at, worker, urls, count),
                 lambda: floor_cost(at, floor, urls, alone),
                 lambda: floor_cost(at, floor, urls, spared),
-                lambda: floor_cost(at, floor, urls, looking),
+                lambda: floor_cost(at, floor, urls, reading),
                 lambda: pollers_cost(client, pollers, count),
             )
         floor.close()
@@ -112,8 +112,8 @@ async def rows(options: Options) -> list[Row]:
             theirs=values(other, lambda cost: cost.cpu_each),
         ),
         Row(
-            name="polls, kept in Service Bus",
-            against="azure-mgmt-compute aio, kept in memory",
+            name="polls, persisted in Service Bus",
+            against="azure-mgmt-compute aio, in memory",
             unit="polls/CPU s",
             ours=values(mine, lambda cost: cost.count / cost.cpu),
             theirs=values(memory, lambda cost: cost.count / cost.cpu),

@@ -1,4 +1,4 @@
-"""What the benchmarks have done: settings that point at the services, and operations under way."""
+"""Workload of the benchmarks: app settings for the services, and operations under way."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LISTS = 200
 
 
 def environment(at: Services) -> dict[str, str]:
-    """The app settings: the product's own but for where the services are."""
+    """App settings: the product's defaults, with the addresses of the services."""
     names = worker_environment(servicebus=at.bus, arm_endpoint=at.arm, identity={}, function_key="bench")
-    for quickened in ("MAINTENANCE_MIN_POLL_INTERVAL", "MAINTENANCE_DEFAULT_POLL_INTERVAL"):
-        del names[quickened]
+    for shortened in ("MAINTENANCE_MIN_POLL_INTERVAL", "MAINTENANCE_DEFAULT_POLL_INTERVAL"):
+        del names[shortened]
     return names
 
 
@@ -41,17 +41,17 @@ def scale_set(number: int) -> ScaleSet:
 
 
 async def operation_urls(client: ArmClient, at: Services, scale_sets: int) -> list[str]:
-    """Have maintenance started on each of the scale sets; where ARM tells how it goes."""
+    """Start maintenance on each of the scale sets; return the operation URLs."""
     urls = []
     for number in range(scale_sets):
         url = f"{at.arm}{scale_set(number).resource_id}/performMaintenance?api-version=2024-07-01"
-        answer = await client.send("POST", url, b'{"instanceIds":["1"]}')
-        urls.append(answer.headers["azure-asyncoperation"])
+        response = await client.send("POST", url, b'{"instanceIds":["1"]}')
+        urls.append(response.headers["azure-asyncoperation"])
     return urls
 
 
 def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
-    """Records of `count` operations that ARM works on, spread over the scale sets."""
+    """Records of `count` operations in progress, spread over the scale sets."""
     batch = uuid.uuid4().hex[:8]
     now = datetime.now(UTC)
     for number in range(count):
@@ -85,7 +85,7 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
 
 
 async def fill(at: Services, queue: str, messages: Iterator[ServiceBusMessage]) -> None:
-    """Send messages in lists."""
+    """Send messages to a queue, in lists."""
     client = ServiceBusClient.from_connection_string(at.bus)
     async with client, client.get_queue_sender(queue) as sender:
         waiting = list(messages)

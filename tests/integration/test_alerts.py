@@ -1,4 +1,4 @@
-"""Alerts of Azure Monitor's: over HTTP through the real function app, and over the queue."""
+"""Azure Monitor alerts: over HTTP through the real function app, and over the queue."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import Fault, InstanceSeed, ResourceManager, ScaleSetSeed
 from sandbox.servicebus import ServiceBus, Topology
 from tests.support.alert_payloads import ALERTED, TESTS, health, payload, scale_set_id, targeting
-from tests.support.environment import DURATION, TOPOLOGY, Environment, Event, Running, running
+from tests.support.environment import DURATION, LIMIT, TOPOLOGY, Environment, Event, Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROJECT = Path(__file__).parent.parent.parent
 KEY = "the-key-of-the-alerts"
-# Waves are other tests' business.
-AT_ONCE = {"MAINTENANCE_ALERT_ROLLOUT": "{}"}
+# All instances in one wave.
+ONE_WAVE = {"MAINTENANCE_ALERT_ROLLOUT": "{}"}
 
 
-def place(arm: ResourceManager, name: str, *, state: Any = "eligible", location: str = "westeurope") -> None:
+def seed(arm: ResourceManager, name: str, *, state: Any = "eligible", location: str = "westeurope") -> None:
     instances = tuple(InstanceSeed(str(number), state=state, duration=DURATION) for number in range(2))
     arm.seed(ScaleSetSeed(ALERTED, "shop", name, location=location, instances=instances))
 
 
 @contextmanager
 def small_environment() -> Iterator[Environment]:
-    """Five scale sets that a list shows in three pages: three have maintenance planned, one of them elsewhere."""
+    """Five scale sets, listed in three pages; three have planned maintenance, one of them in another region."""
     with (
         ManagedIdentity() as identity,
         ResourceManager(tokens=identity.accepts, duration=DURATION, throttling=False, page_size=2) as arm,
         ServiceBus(Topology.read(TOPOLOGY)) as bus,
     ):
-        place_all(arm)
+        seed_all(arm)
         yield Environment(bus, arm, identity)
 
 
-def place_all(arm: ResourceManager) -> None:
-    place(arm, "api")
-    place(arm, "done", state="completed")
-    place(arm, "idle", state="not-planned")
-    place(arm, "uk", location="uksouth")
-    place(arm, "web")
+def seed_all(arm: ResourceManager) -> None:
+    seed(arm, "api")
+    seed(arm, "done", state="completed")
+    seed(arm, "idle", state="not-planned")
+    seed(arm, "uk", location="uksouth")
+    seed(arm, "web")
 
 
 @dataclass
@@ -74,15 +74,15 @@ class App:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_app() -> AsyncIterator[App]:
     with small_environment() as services, pytest.MonkeyPatch.context() as patch:
-        environment = services.app_settings(POLL_SCHEDULE="0 0 0 1 1 *", **AT_ONCE)
-        for name, value in environment.items():
+        settings = services.app_settings(POLL_SCHEDULE="0 0 0 1 1 *", **ONE_WAVE)
+        for name, value in settings.items():
             patch.setenv(name, value)
         worker.cache_clear()
         host = FunctionsHost(
-            load_app(PROJECT), environment=environment, host_json=read_host_json(PROJECT), function_key=KEY
+            load_app(PROJECT), environment=settings, host_json=read_host_json(PROJECT), function_key=KEY
         )
         client = ServiceBusClient.from_connection_string(services.bus.connection_string)
-        async with client, host, httpx.AsyncClient(base_url=host.http_endpoint or "", timeout=20) as http:
+        async with client, host, httpx.AsyncClient(base_url=host.http_endpoint or "", timeout=LIMIT) as http:
             job = Running(services, worker(), client)
             await job.open()
             yield App(job, http, host.http_endpoint or "")
@@ -92,10 +92,10 @@ async def shared_app() -> AsyncIterator[App]:
 
 @pytest.fixture
 def app(shared_app: App) -> App:
-    """The module's app, its environment as new. A queue remembers ids for a day, so each test has events of its own."""
+    """The module's app, its environment reset. Queues drop duplicate ids for a day, so each test uses its own ids."""
     services = shared_app.job.environment
     services.arm.reset()
-    place_all(services.arm)
+    seed_all(services.arm)
     services.events.clear()
     return shared_app
 
@@ -105,12 +105,12 @@ async def queue_only(patch: pytest.MonkeyPatch, **settings: str) -> AsyncIterato
     with small_environment() as services:
         for name, value in services.identity.environment.items():
             patch.setenv(name, value)
-        async with running(services, **{**AT_ONCE, **settings}) as job:
+        async with running(services, **{**ONE_WAVE, **settings}) as job:
             yield job
 
 
 def ends(job: Running) -> dict[str, Event]:
-    """How the request for each scale set ended; under `?` what named none."""
+    """The final event of the request for each scale set; `?` for requests without one."""
     return {str(event.data.get("vmScaleSetName", "?")): event for event in job.environment.events if event.ends}
 
 
@@ -119,7 +119,7 @@ def ended(job: Running, *names: str) -> Callable[[], bool]:
 
 
 def maintained(job: Running) -> dict[str, int]:
-    """How often the instances of each scale set were maintained, where they were."""
+    """How often the instances of each scale set were maintained, without zeros."""
     counts = {
         name: sum(each.maintenance_count for each in job.environment.arm.instances(ALERTED, "shop", name))
         for name in ("api", "done", "idle", "uk", "web")
@@ -131,21 +131,19 @@ def maintained(job: Running) -> dict[str, int]:
     ("headers", "query"),
     [({}, ""), ({"x-functions-key": "wrong"}, ""), ({}, "?code=wrong"), ({"x-functions-key": ""}, "")],
 )
-async def test_without_the_functions_key_an_alert_is_not_even_read(
-    app: App, headers: dict[str, str], query: str
-) -> None:
-    answer = await app.http.post(f"/api/alerts{query}", json=health(trackingId="KEY"), headers=headers)
-    assert answer.status_code == 401
+async def test_alert_without_function_key_returns_401(app: App, headers: dict[str, str], query: str) -> None:
+    response = await app.http.post(f"/api/alerts{query}", json=health(trackingId="KEY"), headers=headers)
+    assert response.status_code == 401
     assert app.job.environment.left_over() == {}
 
 
-async def test_the_key_may_stand_in_the_query_as_action_groups_send_it(app: App) -> None:
-    answer = await app.http.post(f"/api/alerts?code={KEY}", json=payload(TESTS[0]))
-    assert (answer.status_code, answer.json()["status"]) == (200, "test")
+async def test_function_key_in_query_is_accepted(app: App) -> None:
+    response = await app.http.post(f"/api/alerts?code={KEY}", json=payload(TESTS[0]))
+    assert (response.status_code, response.json()["status"]) == (200, "test")
     assert (await app.http.get(f"/api/alerts?code={KEY}")).status_code == 404
 
 
-async def test_planned_maintenance_is_carried_out_on_the_scale_sets_that_have_it_and_only_once(app: App) -> None:
+async def test_planned_maintenance_is_done_once_on_scale_sets_that_have_it(app: App) -> None:
     job = app.job
     first = await app.post(health(trackingId="ONCE-1"))
     assert first.status_code == 202
@@ -164,40 +162,40 @@ async def test_planned_maintenance_is_carried_out_on_the_scale_sets_that_have_it
     assert len({event.correlation_id for event in job.environment.events}) == 1
 
 
-async def test_updates_that_arrive_together_start_no_scale_set_twice(app: App) -> None:
+async def test_concurrent_updates_maintain_no_scale_set_twice(app: App) -> None:
     job = app.job
     updates = [health(trackingId="TOGETHER-1", essentials={"alertId": f"update-{number}"}) for number in range(6)]
-    answers = await asyncio.gather(*(app.post(update) for update in updates))
-    assert {answer.status_code for answer in answers} == {202}
+    responses = await asyncio.gather(*(app.post(update) for update in updates))
+    assert {response.status_code for response in responses} == {202}
     await job.until(ended(job, "api", "web"))
     await job.drain()
     assert maintained(job) == {"api": 2, "web": 2}
 
 
-async def test_an_alert_on_an_instance_maintains_just_that_one(app: App) -> None:
+async def test_alert_on_instance_maintains_only_that_instance(app: App) -> None:
     alert = targeting(f"{scale_set_id('WEB')}/virtualMachines/1", custom={"maintenance": "perform"}, alertId="one")
-    answer = await app.post(alert)
-    (request_id,) = answer.json()["requestIds"]
+    response = await app.post(alert)
+    (request_id,) = response.json()["requestIds"]
     events = await app.job.finish(request_id)
     assert events[request_id].outcomes == {"1": "Completed"}
     assert maintained(app.job) == {"web": 1}
 
 
-async def test_resource_manager_is_not_asked_before_the_sender_is_answered(app: App) -> None:
-    answer = await app.post(payload("common_metric_static"))
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+async def test_ignored_alert_calls_no_resource_manager(app: App) -> None:
+    response = await app.post(payload("common_metric_static"))
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
     assert list(app.job.environment.arm.calls) == []
 
 
-async def test_problems_are_answered_as_problem_details(app: App) -> None:
-    answer = await app.post({"schemaId": "mine", "data": 1})
-    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
-    assert {problem["field"] for problem in answer.json()["problems"]} == {"schemaId", "data"}
+async def test_invalid_alert_returns_problem_details(app: App) -> None:
+    response = await app.post({"schemaId": "mine", "data": 1})
+    assert (response.status_code, response.headers["content-type"]) == (400, "application/problem+json")
+    assert {problem["field"] for problem in response.json()["problems"]} == {"schemaId", "data"}
     large = await app.post(b"{" + b" " * MAX_ALERT + b"}")
     assert (large.status_code, large.headers["content-type"]) == (413, "application/problem+json")
 
 
-async def test_an_alert_is_posted_from_the_command_line(
+async def test_alert_command_posts_an_alert(
     app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SANDBOX_FUNCTION_KEY")
@@ -216,7 +214,7 @@ async def test_an_alert_is_posted_from_the_command_line(
     assert "SANDBOX_FUNCTION_KEY" in capsys.readouterr().err
 
 
-async def test_over_the_queue_pages_are_read_and_throttling_is_waited_out(app: App) -> None:
+async def test_alert_from_queue_reads_pages_and_retries_after_throttling(app: App) -> None:
     job, arm = app.job, app.job.environment.arm
     busy = {"code": "OperationNotAllowed", "message": "too many requests"}
     lists = "*/providers/Microsoft.Compute/virtualMachineScaleSets"
@@ -231,17 +229,17 @@ async def test_over_the_queue_pages_are_read_and_throttling_is_waited_out(app: A
     assert {event.kind for event in job.environment.events} == {"accepted", "completed"}
 
 
-async def test_a_page_that_is_elsewhere_ends_the_search_and_the_token_stays_here(app: App) -> None:
+async def test_hostile_next_link_ends_discovery(app: App) -> None:
     evil = {"value": [], "nextLink": "https://evil.example/subscriptions/x?$skiptoken=1"}
     app.job.environment.arm.faults.add(Fault(path="*/virtualMachineScaleSets", status=200, json=evil))
-    answer = await app.post(health(trackingId="EVIL-1"))
-    (discovery_id,) = answer.json()["requestIds"]
+    response = await app.post(health(trackingId="EVIL-1"))
+    (discovery_id,) = response.json()["requestIds"]
     events = await app.job.finish(discovery_id)
     (problem,) = events[discovery_id].data["problems"]
     assert "evil.example" in problem["message"]
 
 
-async def test_a_bad_alert_on_the_queue_ends_as_one_rejected_event(app: App) -> None:
+async def test_malformed_alert_on_queue_is_rejected_once(app: App) -> None:
     await app.job.send({"schemaId": "azureMonitorCommonAlertSchema", "data": {}}, message_id="bad-alert")
     events = await app.job.finish("bad-alert")
     await app.job.drain()
@@ -249,23 +247,23 @@ async def test_a_bad_alert_on_the_queue_ends_as_one_rejected_event(app: App) -> 
     assert len(app.job.environment.events) == 1
 
 
-async def test_nothing_in_an_alert_widens_the_scopes_or_undoes_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_alert_cannot_widen_scopes_or_undo_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
     only_api = {"MAINTENANCE_ALLOWED_SCOPES": scale_set_id("api"), "MAINTENANCE_ALERT_DRY_RUN": "true"}
     async with queue_only(monkeypatch, **only_api) as job:
         await job.send(health(IsSynthetic="False", dryRun="false"), message_id="alert")
-        sneaky = {
+        hostile = {
             "maintenance": "perform",
             "dryRun": "false",
             "MAINTENANCE_ALLOWED_SCOPES": f"/subscriptions/{ALERTED}",
         }
-        await job.send(targeting(scale_set_id("web"), custom=sneaky), message_id="metric")
+        await job.send(targeting(scale_set_id("web"), custom=hostile), message_id="metric")
         await job.until(ended(job, "api", "web"))
         await job.drain()
         assert ends(job)["api"].data["dryRun"] is True
         assert ends(job)["api"].outcomes == {"0": "WouldMaintain", "1": "WouldMaintain"}
         assert ends(job)["web"].kind == "rejected"
         assert job.environment.posts() == []
-        views_read_at = {
+        views_read_of = {
             call.path.split("/")[8] for call in job.environment.arm.calls if call.path.endswith("/virtualMachines")
         }
-        assert views_read_at == {"api"}
+        assert views_read_of == {"api"}

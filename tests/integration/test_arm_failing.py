@@ -1,30 +1,37 @@
-"""Azure Resource Manager in trouble: each kind, in a subscription of its own, all followed at the same time."""
+"""Errors of Azure Resource Manager: each in a subscription of its own, all requests run at the same time."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
+from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
-from sandbox.resource_manager import Call, InstanceSeed, ScaleSetSeed
-from tests.integration.arm_troubles import TROUBLES
-from tests.support.environment import OPERATIONS, Event
+from maintenance.arm.responses import ArmResponse
+from maintenance.arm.transport import AiohttpTransport, Headers
+from sandbox.resource_manager import Call, Fault, InstanceSeed, ResourceManager, ScaleSetSeed
+from tests.integration.arm_errors import ERROR_CASES
+from tests.support.environment import LIMIT, OPERATIONS, Event
 from tests.support.time_travel import START, Journey, journey
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# The fixture runs all requests to their end.
+FIXTURE_LIMIT = 5 * LIMIT
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(FIXTURE_LIMIT + LIMIT)]
 
-IDS = {name: f"{number:08x}-1111-4111-8111-111111111111" for number, name in enumerate(TROUBLES)}
-IMPATIENT = 2.0
+SUBSCRIPTIONS = {name: f"{number:08x}-1111-4111-8111-111111111111" for number, name in enumerate(ERROR_CASES)}
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 class Log(logging.Handler):
-    """What the worker logs."""
+    """Lines that the worker logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -34,100 +41,142 @@ class Log(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-class Troubled:
-    """What came of all troubles."""
+class TimingOutTransport(AiohttpTransport):
+    """Transport whose call times out as soon as ARM has received it, where a fault delays the response for ever.
 
-    def __init__(self, there: Journey, ended: dict[str, Event], log: Log) -> None:
-        self.there = there
-        self.environment = there.environment
+    So no time limit has to pass in real time, and a slow machine makes no other call time out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arm: ResourceManager | None = None
+        self.delays: list[Fault] = []
+
+    async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmResponse:
+        path = urlsplit(url).path
+        for fault in self.delays:
+            if fault.method in ("*", method) and fnmatch(path, str(fault.path)):
+                self.delays.remove(fault)
+                return await self._time_out(method, url, headers, body, worked=bool(fault.delay_response))
+        return await super().exchange(method, url, headers, body)
+
+    async def _time_out(
+        self, method: str, url: str, headers: Headers, body: bytes | None, *, worked: bool
+    ) -> ArmResponse:
+        assert self.arm is not None
+        path = urlsplit(url).path
+        earlier = len(self.arm.calls.matching(method, path))
+        call = asyncio.create_task(super().exchange(method, url, headers, body))
+        give_up = time.monotonic() + LIMIT
+        while len(self.arm.calls.matching(method, path)) == earlier or (worked and not self._works(path)):
+            assert time.monotonic() < give_up, f"ARM did not receive {method} {path}"
+            await asyncio.sleep(0.01)
+        call.cancel()
+        raise TimeoutError
+
+    def _works(self, path: str) -> bool:
+        """Whether ARM has started the maintenance that was posted."""
+        assert self.arm is not None
+        reports = self.arm.instances(path.split("/")[2], "shop", "web")
+        return any(report.state == "in-progress" for report in reports)
+
+
+class Results:
+    """The results of all error cases."""
+
+    def __init__(self, azure: Journey, ended: dict[str, Event], log: Log) -> None:
+        self.azure = azure
+        self.environment = azure.environment
         self.ended = ended
         self.log = log
-        self._calls = there.calls
+        self._calls = azure.calls
 
     def posts(self, name: str) -> list[Call]:
-        return self._calls(IDS[name], "/performMaintenance")
+        return self._calls(SUBSCRIPTIONS[name], "/performMaintenance")
 
     def polls(self, name: str) -> list[Call]:
-        return self._calls(IDS[name], "/operations/")
+        return self._calls(SUBSCRIPTIONS[name], "/operations/")
 
     def views(self, name: str) -> list[Call]:
-        return [call for call in self._calls(IDS[name]) if call.path.endswith("/virtualMachines")]
+        return [call for call in self._calls(SUBSCRIPTIONS[name]) if call.path.endswith("/virtualMachines")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def troubled() -> AsyncIterator[Troubled]:
-    """Every trouble, followed to its end."""
+async def results() -> AsyncIterator[Results]:
+    """A request for every error case, all run to their end."""
     log = Log()
     logging.getLogger("maintenance").addHandler(log)
-    async with journey(IDS.values(), worker_options={"arm_timeout": IMPATIENT}) as there:
-        for name, transient_error in TROUBLES.items():
-            seeds = [
-                InstanceSeed(number, outcome=transient_error.seeded, duration=transient_error.lasts)
-                for number in ("0", "1")
-            ]
-            there.environment.arm.seed(ScaleSetSeed(IDS[name], "shop", "web", instances=tuple(seeds)))
-            for fault in transient_error.ordered(IDS[name]):
-                there.environment.arm.faults.add(fault)
-            deadline = {"deadline": (START + transient_error.within).isoformat()} if transient_error.within else {}
-            await there.send(IDS[name], name, instanceIds=["0", "1"], **deadline)
-        yield Troubled(there, await there.finish(*TROUBLES), log)
+    transport = TimingOutTransport()
+    async with journey(SUBSCRIPTIONS.values(), worker_options={"transport": transport}) as azure:
+        transport.arm = azure.environment.arm
+        for name, case in ERROR_CASES.items():
+            seeds = [InstanceSeed(number, outcome=case.seeded, duration=case.lasts) for number in ("0", "1")]
+            azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTIONS[name], "shop", "web", instances=tuple(seeds)))
+            for fault in case.ordered(SUBSCRIPTIONS[name]):
+                azure.environment.arm.faults.add(fault)
+                if fault.delay or fault.delay_response:
+                    transport.delays.append(fault)
+            deadline: Mapping[str, str] = {"deadline": (START + case.within).isoformat()} if case.within else {}
+            await azure.send(SUBSCRIPTIONS[name], name, instanceIds=["0", "1"], **deadline)
+        yield Results(azure, await azure.finish(*ERROR_CASES, limit=FIXTURE_LIMIT), log)
+        assert transport.delays == []
     logging.getLogger("maintenance").removeHandler(log)
 
 
-@pytest.mark.parametrize("name", TROUBLES)
-async def test_the_event_says_how_it_ended(troubled: Troubled, name: str) -> None:
-    transient_error, event = TROUBLES[name], troubled.ended[name]
+@pytest.mark.parametrize("name", ERROR_CASES)
+async def test_request_ends_with_expected_status_and_error(results: Results, name: str) -> None:
+    case, event = ERROR_CASES[name], results.ended[name]
     assert event.kind == "completed"
-    assert event.status == transient_error.status
-    assert event.outcomes == {"0": transient_error.outcome, "1": transient_error.outcome}
-    told = json.dumps(event.data["error"])
-    for part in transient_error.tells:
-        assert part in told
-    assert (event.data["error"] is None) == (transient_error.status == "Succeeded")
-    assert any(transient_error.logs in line for line in troubled.log.lines)
+    assert event.status == case.status
+    assert event.outcomes == {"0": case.outcome, "1": case.outcome}
+    error = json.dumps(event.data["error"])
+    for part in case.error:
+        assert part in error
+    assert (event.data["error"] is None) == (case.status == "Succeeded")
+    assert any(case.logs in line for line in results.log.lines)
 
 
-@pytest.mark.parametrize("name", TROUBLES)
-async def test_arm_sees_so_many_calls_and_no_instance_is_maintained_twice(troubled: Troubled, name: str) -> None:
-    transient_error = TROUBLES[name]
-    posts, polls, views = troubled.posts(name), troubled.polls(name), troubled.views(name)
-    assert len(posts) == transient_error.posts
-    assert transient_error.polls is None or len(polls) == transient_error.polls
-    assert transient_error.views is None or len(views) == transient_error.views
-    reports = troubled.environment.arm.instances(IDS[name], "shop", "web")
-    assert [report.maintenance_count for report in reports] == [transient_error.maintained] * 2
-    if transient_error.at_least:
+@pytest.mark.parametrize("name", ERROR_CASES)
+async def test_arm_receives_expected_calls_and_maintains_no_instance_twice(results: Results, name: str) -> None:
+    case = ERROR_CASES[name]
+    posts, polls, views = results.posts(name), results.polls(name), results.views(name)
+    assert len(posts) == case.posts
+    assert case.polls is None or len(polls) == case.polls
+    assert case.views is None or len(views) == case.views
+    reports = results.environment.arm.instances(SUBSCRIPTIONS[name], "shop", "web")
+    assert [report.maintenance_count for report in reports] == [case.maintained] * 2
+    if case.at_least:
         calls = posts if name.startswith("post") else polls if name.startswith("poll") else views
-        assert calls[1].time - calls[0].time >= transient_error.at_least
+        assert calls[1].time - calls[0].time >= case.at_least
 
 
 @pytest.mark.parametrize("name", ["poll-500-always", "poll-401-always", "views-500-always"])
-async def test_what_fails_again_and_again_is_asked_ever_more_seldom(troubled: Troubled, name: str) -> None:
-    calls = troubled.views(name) if name.startswith("views") else troubled.polls(name)
+async def test_repeated_failure_is_retried_with_growing_pauses(results: Results, name: str) -> None:
+    calls = results.views(name) if name.startswith("views") else results.polls(name)
     pauses = [later.time - earlier.time for earlier, later in pairwise(calls)]
     assert 5 <= len(calls) <= 9
     assert pauses[-1] > 3 * pauses[0]
 
 
-async def test_each_request_ends_once_and_nothing_is_left(troubled: Troubled) -> None:
-    endings = [event.data["requestId"] for event in troubled.environment.events if event.ends]
-    assert sorted(endings) == sorted(TROUBLES)
-    assert troubled.environment.left_over() == {}
-    assert troubled.environment.bus.counts(OPERATIONS).empty
+async def test_every_request_ends_once_and_no_message_is_left(results: Results) -> None:
+    endings = [event.data["requestId"] for event in results.environment.events if event.ends]
+    assert sorted(endings) == sorted(ERROR_CASES)
+    assert results.environment.left_over() == {}
+    assert results.environment.bus.counts(OPERATIONS).empty
 
 
-async def test_every_trouble_stands_in_the_documentation() -> None:
+async def test_every_error_case_is_in_the_documentation() -> None:
     described = RELIABILITY.read_text()
-    assert [name for name in TROUBLES if f"`{name}`" not in described] == []
+    assert [name for name in ERROR_CASES if f"`{name}`" not in described] == []
 
 
-async def test_after_a_token_was_revoked_another_is_asked_for(troubled: Troubled) -> None:
-    there, own = troubled.there, IDS["none"]
-    there.environment.arm.seed(ScaleSetSeed(own, "shop", "web", instances=(InstanceSeed("0"),)))
-    given_out = there.environment.identity.issued
-    there.environment.identity.revoke()
-    await there.send(own, "revoked", instanceIds=["0"])
-    ended = await there.finish("revoked")
+async def test_revoked_token_is_replaced_without_waiting(results: Results) -> None:
+    azure, subscription = results.azure, SUBSCRIPTIONS["none"]
+    azure.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=(InstanceSeed("0"),)))
+    issued = azure.environment.identity.issued
+    azure.environment.identity.revoke()
+    await azure.send(subscription, "revoked", instanceIds=["0"])
+    ended = await azure.finish("revoked")
     assert ended["revoked"].status == "Succeeded"
-    # By the look that came too late for the old one; no second POST, and no waiting for the old one to expire.
-    assert there.environment.identity.issued == given_out + 1
+    # Reading the views is refused with 401, which fetches another token before the old one expires.
+    assert azure.environment.identity.issued == issued + 1

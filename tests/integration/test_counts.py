@@ -1,4 +1,4 @@
-"""What must not grow unseen: ARM calls, Service Bus messages, imports. Counted, not timed, so it cannot flake."""
+"""Counts that must not grow: ARM calls, Service Bus messages, modules imported by indexing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_TO_INDEX = (
 )
 
 
-async def test_calls_and_messages_for_an_operation() -> None:
+async def test_calls_and_messages_of_an_operation_stay_within_bounds() -> None:
     counts = await count()
     assert counts.calls_of_one <= ALLOWED
     assert counts.listings_of_a_tick == 1

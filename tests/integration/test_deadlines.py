@@ -1,4 +1,4 @@
-"""`deadline` and `notBefore`: nothing begins too early, and nothing goes on for ever."""
+"""`deadline` and `notBefore`: no request starts too early, and none runs for ever."""
 
 from __future__ import annotations
 
@@ -19,98 +19,94 @@ HOUR = timedelta(hours=1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def there() -> AsyncIterator[Journey]:
-    async with journey(SUBSCRIPTIONS) as there:
-        yield there
+async def azure() -> AsyncIterator[Journey]:
+    async with journey(SUBSCRIPTIONS) as azure:
+        yield azure
 
 
 @pytest.fixture
-def subscription(there: Journey) -> str:
+def subscription(azure: Journey) -> str:
     subscription = SUBSCRIPTIONS.pop()
     instances = tuple(InstanceSeed(each, duration=timedelta(minutes=2)) for each in ("0", "1"))
-    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
+    azure.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
     return subscription
 
 
-def order(there: Journey, subscription: str, path: str, **what: object) -> None:
-    there.environment.arm.faults.add(Fault(path=f"/subscriptions/{subscription}/{path}", **what))  # type: ignore[arg-type]
+def add_fault(azure: Journey, subscription: str, path: str, **what: object) -> None:
+    azure.environment.arm.faults.add(Fault(path=f"/subscriptions/{subscription}/{path}", **what))  # type: ignore[arg-type]
 
 
-async def test_not_before_waits_in_the_queue_and_asks_arm_nothing(there: Journey, subscription: str) -> None:
-    begins = there.clock() + HOUR
-    await there.send(subscription, "tonight", instanceIds=["0"], notBefore=begins.isoformat())
-    await tick(there.job)
-    (waiting,) = there.environment.bus.peek(REQUESTS)
+async def test_request_before_not_before_is_scheduled_without_calling_arm(azure: Journey, subscription: str) -> None:
+    begins = azure.clock() + HOUR
+    await azure.send(subscription, "tonight", instanceIds=["0"], notBefore=begins.isoformat())
+    await tick(azure.job)
+    (waiting,) = azure.environment.bus.peek(REQUESTS)
     assert waiting.state == "scheduled"
     assert waiting.scheduled_for == begins
-    there.clock.advance(HOUR - timedelta(seconds=1))
-    await tick(there.job)
-    assert there.calls(subscription) == []
+    azure.clock.advance(HOUR - timedelta(seconds=1))
+    await tick(azure.job)
+    assert azure.calls(subscription) == []
 
-    ended = await there.finish("tonight")
+    ended = await azure.finish("tonight")
     assert ended["tonight"].status == "Succeeded"
-    (post,) = there.calls(subscription, "/performMaintenance")
+    (post,) = azure.calls(subscription, "/performMaintenance")
     assert post.time >= begins
-    (accepted,) = [event for event in there.environment.events if event.message_id == "tonight:accepted"]
+    (accepted,) = [event for event in azure.environment.events if event.message_id == "tonight:accepted"]
     assert datetime.fromisoformat(accepted.data["deadline"]) == begins + timedelta(hours=6)
 
 
-async def test_a_not_before_that_has_passed_holds_nothing_up(there: Journey, subscription: str) -> None:
-    await there.send(subscription, "by now", requestId="by-now", notBefore=(there.clock() - HOUR).isoformat())
-    await tick(there.job)
-    assert len(there.calls(subscription, "/performMaintenance")) == 1
-    await there.finish("by-now")
+async def test_not_before_in_the_past_starts_at_once(azure: Journey, subscription: str) -> None:
+    await azure.send(subscription, "by now", requestId="by-now", notBefore=(azure.clock() - HOUR).isoformat())
+    await tick(azure.job)
+    assert len(azure.calls(subscription, "/performMaintenance")) == 1
+    await azure.finish("by-now")
 
 
-async def test_a_deadline_that_has_passed_rejects_the_request(there: Journey, subscription: str) -> None:
-    deadline = (there.clock() - timedelta(seconds=1)).isoformat()
-    await there.send(subscription, "too-late", instanceIds=["0"], deadline=deadline)
-    ended = await there.finish("too-late")
+async def test_deadline_in_the_past_rejects_request(azure: Journey, subscription: str) -> None:
+    deadline = (azure.clock() - timedelta(seconds=1)).isoformat()
+    await azure.send(subscription, "too-late", instanceIds=["0"], deadline=deadline)
+    ended = await azure.finish("too-late")
     assert ended["too-late"].kind == "rejected"
     assert ended["too-late"].data["problems"][0]["field"] == "deadline"
-    assert there.calls(subscription) == []
+    assert azure.calls(subscription) == []
 
 
-async def test_a_deadline_that_passes_before_arm_lets_it_begin_ends_it_with_what_arm_said(
-    there: Journey, subscription: str
-) -> None:
-    words = {"code": "TooManyRequests", "message": "Come back in two hours."}
-    order(there, subscription, "*/performMaintenance", status=429, json=words, headers={"Retry-After": "7200"})
-    deadline = there.clock() + HOUR
-    await there.send(subscription, "throttled", instanceIds=["0", "1"], deadline=deadline.isoformat())
-    ended = await there.finish("throttled")
+async def test_deadline_during_throttling_times_out_with_arms_error(azure: Journey, subscription: str) -> None:
+    error = {"code": "TooManyRequests", "message": "Come back in two hours."}
+    add_fault(azure, subscription, "*/performMaintenance", status=429, json=error, headers={"Retry-After": "7200"})
+    deadline = azure.clock() + HOUR
+    await azure.send(subscription, "throttled", instanceIds=["0", "1"], deadline=deadline.isoformat())
+    ended = await azure.finish("throttled")
     event = ended["throttled"]
     assert event.status == "TimedOut"
     assert event.data["error"]["details"][0]["code"] == "TooManyRequests"
     assert event.data["error"]["details"][0]["message"] == "Come back in two hours."
     assert event.outcomes == {"0": "NotAttempted", "1": "NotAttempted"}
     assert datetime.fromisoformat(event.data["end"]) >= deadline
-    # Not even for a last look: ARM had forbidden it.
-    assert len(there.calls(subscription, "/virtualMachineScaleSets/")) == 2
+    # The views are not read again, since ARM's pause is not over.
+    assert len(azure.calls(subscription, "/virtualMachineScaleSets/")) == 2
 
 
-async def test_an_operation_past_its_deadline_ends_with_what_the_views_showed_last(
-    there: Journey, subscription: str
-) -> None:
-    order(there, subscription, "*/performMaintenance", headers={"Location": None, "Azure-AsyncOperation": None})
+async def test_deadline_during_maintenance_times_out_with_unknown_outcomes(azure: Journey, subscription: str) -> None:
+    add_fault(azure, subscription, "*/performMaintenance", headers={"Location": None, "Azure-AsyncOperation": None})
     instances = tuple(InstanceSeed(each, duration=2 * HOUR) for each in ("0", "1"))
-    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
-    await there.send(subscription, "slow", deadline=(there.clock() + timedelta(minutes=5)).isoformat())
-    ended = await there.finish("slow")
+    azure.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
+    await azure.send(subscription, "slow", deadline=(azure.clock() + timedelta(minutes=5)).isoformat())
+    ended = await azure.finish("slow")
     assert ended["slow"].status == "TimedOut"
     assert ended["slow"].outcomes == {"0": "Unknown", "1": "Unknown"}
     assert ended["slow"].data["error"]["details"][0]["code"] == "InstancesPending"
 
 
-async def test_no_poll_is_later_than_the_deadline_and_the_last_one_counts(there: Journey, subscription: str) -> None:
+async def test_last_poll_is_at_the_deadline_and_can_succeed(azure: Journey, subscription: str) -> None:
     instances = (InstanceSeed("0", duration=timedelta(seconds=85)),)
-    there.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
-    deadline = there.clock() + timedelta(seconds=90)
-    await there.send(subscription, "just", deadline=deadline.isoformat())
-    await tick(there.job)
-    there.clock.advance(timedelta(minutes=1))
-    await tick(there.job)
-    dues = [message.scheduled_for for message in there.environment.bus.peek(OPERATIONS)]
+    azure.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=instances))
+    deadline = azure.clock() + timedelta(seconds=90)
+    await azure.send(subscription, "just", deadline=deadline.isoformat())
+    await tick(azure.job)
+    azure.clock.advance(timedelta(minutes=1))
+    await tick(azure.job)
+    dues = [message.scheduled_for for message in azure.environment.bus.peek(OPERATIONS)]
     assert dues == [deadline]
-    ended = await there.finish("just")
+    ended = await azure.finish("just")
     assert ended["just"].status == "Succeeded"

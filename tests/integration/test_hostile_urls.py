@@ -1,6 +1,6 @@
-"""URLs in ARM's answers that lead elsewhere: the token does not go along, and the request says why it failed.
+"""Hostile URLs in ARM's responses: the token is not sent there, and the request fails with the reason.
 
-Somebody listens on the other side.
+A listener on another port records whoever connects.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import write_record
 from sandbox.resource_manager import Fault, InstanceSeed, ScaleSetSeed
-from tests.support.environment import Event, Running
+from tests.support.environment import LIMIT, Event, Running
 from tests.support.time_travel import START, journey
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# The fixture runs all requests to their end.
+FIXTURE_LIMIT = 5 * LIMIT
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(FIXTURE_LIMIT + LIMIT)]
 
-BELOW = "/subscriptions/{own}/providers/Microsoft.Compute/locations/x/operations/1?api-version=1&s=c2lnbmVk"
-# {arm}: ARM's port. {other}: the listener's. {own}: the request's subscription. With the host the event has to name.
+COMPUTE = "http://127.0.0.1:{arm}/subscriptions/{subscription}/providers/Microsoft.Compute"
+BELOW = "/subscriptions/{subscription}/providers/Microsoft.Compute/locations/x/operations/1?api-version=1&s=c2lnbmVk"
+# URL, and the host that the event must name. {arm}: ARM's port. {other}: the listener's port.
 URLS = {
     "another host": ("http://localhost:{other}" + BELOW, "localhost"),
     "another port": ("http://127.0.0.1:{other}" + BELOW, "127.0.0.1"),
@@ -41,12 +44,12 @@ URLS = {
         "http://127.0.0.1:{arm}/subscriptions/99999999-1111-4111-8111-111111111111/providers/Microsoft.Compute/x",
         "127.0.0.1",
     ),
-    "dots": ("http://127.0.0.1:{arm}/subscriptions/{own}/providers/Microsoft.Compute/../../../x", "127.0.0.1"),
-    "hidden dots": ("http://127.0.0.1:{arm}/subscriptions/{own}/providers/Microsoft.Compute/%2E%2e/x", "127.0.0.1"),
-    "hidden slashes": ("http://127.0.0.1:{arm}/subscriptions/{own}/providers/Microsoft.Compute/..%2f/x", "127.0.0.1"),
+    "dots": (COMPUTE + "/../../../x", "127.0.0.1"),
+    "hidden dots": (COMPUTE + "/%2E%2e/x", "127.0.0.1"),
+    "hidden slashes": (COMPUTE + "/..%2f/x", "127.0.0.1"),
 }
 POST, POLL, VIEWS = "/*/performMaintenance", "/*/operations/*", "/*/virtualMachines"
-# Where a URL is put, and what the instances' outcome is then.
+# Where the URL is placed, and the expected outcome of the instance.
 PLACES = {
     "Azure-AsyncOperation": "Unknown",
     "Location": "Unknown",
@@ -57,7 +60,7 @@ PLACES = {
     "redirected views": "NotAttempted",
     "record": "Unknown",
 }
-# Any redirect is refused, wherever it leads; a few targets stand for all.
+# Every redirect is refused, so a few targets suffice.
 REDIRECTED = ("another host", "without a scheme", "another subscription")
 CASES = [(place, kind) for place in PLACES for kind in URLS if "redirected" not in place or kind in REDIRECTED]
 NUMBERS = {case: f"{number:08x}-2222-4222-8222-222222222222" for number, case in enumerate(CASES)}
@@ -68,12 +71,12 @@ def name_of(case: tuple[str, str]) -> str:
 
 
 class Listener:
-    """A server that writes down whoever comes."""
+    """Server that records what it receives."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def _listen(self) -> None:
@@ -83,7 +86,7 @@ class Listener:
             except OSError:
                 return
             with connection:
-                self.heard.append(connection.recv(65_536))
+                self.received.append(connection.recv(65_536))
                 connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{"status": "Succeeded"}')
 
     @contextmanager
@@ -94,12 +97,12 @@ class Listener:
         finally:
             self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-            self._thread.join(5)
+            self._thread.join(60)
 
 
 @dataclass
-class Led:
-    """What came of all hostile URLs."""
+class Results:
+    """The results of all hostile URLs."""
 
     job: Running
     ended: dict[str, Event]
@@ -107,7 +110,7 @@ class Led:
 
 
 def faults(place: str, url: str) -> list[Fault]:
-    """ARM's answers with the URL in that place."""
+    """Faults that place the URL into ARM's responses."""
     match place:
         case "Azure-AsyncOperation":
             return [Fault(method="POST", path=POST, headers={place: url})]
@@ -128,7 +131,7 @@ def faults(place: str, url: str) -> list[Fault]:
 
 
 def record(case: tuple[str, str], url: str) -> ServiceBusMessage:
-    """An operation in the queue whose URL somebody has put there."""
+    """Record of an operation with a forged URL."""
     operation = Operation(
         request_id=name_of(case),
         scale_set=ScaleSet(NUMBERS[case], "shop", "web"),
@@ -144,30 +147,30 @@ def record(case: tuple[str, str], url: str) -> ServiceBusMessage:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def led() -> AsyncIterator[Led]:
+async def results() -> AsyncIterator[Results]:
     with Listener().listening() as listener:
-        async with journey(NUMBERS.values()) as there:
-            arm = there.environment.arm
+        async with journey(NUMBERS.values()) as azure:
+            arm = azure.environment.arm
             records = []
-            for case, own in NUMBERS.items():
+            for case, subscription in NUMBERS.items():
                 place, kind = case
                 seed = InstanceSeed("0", duration=timedelta(hours=3))
-                arm.seed(ScaleSetSeed(own, "shop", "web", instances=(seed,)))
-                url = URLS[kind][0].format(arm=arm.port, other=listener.port, own=own)
+                arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=(seed,)))
+                url = URLS[kind][0].format(arm=arm.port, other=listener.port, subscription=subscription)
                 for fault in faults(place, url):
-                    arm.faults.add(replace(fault, path=f"/subscriptions/{own}{fault.path}"))
+                    arm.faults.add(replace(fault, path=f"/subscriptions/{subscription}{fault.path}"))
                 if place == "record":
                     records.append(record(case, url))
                 else:
-                    await there.send(own, name_of(case), instanceIds=["0"])
-            await there.job.send_operations(*records)
-            yield Led(there.job, await there.finish(*map(name_of, CASES)), listener)
+                    await azure.send(subscription, name_of(case), instanceIds=["0"])
+            await azure.job.send_operations(*records)
+            yield Results(azure.job, await azure.finish(*map(name_of, CASES), limit=FIXTURE_LIMIT), listener)
 
 
 @pytest.mark.parametrize("case", CASES, ids=" / ".join)
-async def test_the_request_ends_in_a_failure_that_names_the_host(led: Led, case: tuple[str, str]) -> None:
+async def test_request_with_hostile_url_fails_and_names_the_host(results: Results, case: tuple[str, str]) -> None:
     place, kind = case
-    event = led.ended[name_of(case)]
+    event = results.ended[name_of(case)]
     error = event.data["error"]
     assert event.status == "Failed"
     assert event.outcomes == {"0": PLACES[place]}
@@ -178,23 +181,23 @@ async def test_the_request_ends_in_a_failure_that_names_the_host(led: Led, case:
 
 
 @pytest.mark.parametrize("case", CASES, ids=" / ".join)
-async def test_arm_is_asked_nothing_at_that_url(led: Led, case: tuple[str, str]) -> None:
-    place, own = case[0], NUMBERS[case]
-    calls = [call for call in led.job.environment.arm.calls if own in call.path]
+async def test_hostile_url_is_not_called(results: Results, case: tuple[str, str]) -> None:
+    place, subscription = case[0], NUMBERS[case]
+    calls = [call for call in results.job.environment.arm.calls if subscription in call.path]
     polls = [call for call in calls if "/operations/" in call.path]
     assert len(polls) == (1 if place in ("Location moved", "redirected poll") else 0)
     posts = [call for call in calls if call.method == "POST"]
     assert len(posts) == (0 if place in ("nextLink", "redirected views", "record") else 1)
 
 
-async def test_nobody_ever_came_to_the_other_side(led: Led) -> None:
-    assert led.listener.heard == []
-    assert not [call for call in led.job.environment.arm.calls if "99999999" in call.path or ".." in call.path]
+async def test_listener_receives_nothing(results: Results) -> None:
+    assert results.listener.received == []
+    assert not [call for call in results.job.environment.arm.calls if "99999999" in call.path or ".." in call.path]
 
 
-async def test_the_listener_hears_whoever_comes() -> None:
+async def test_listener_records_a_connection() -> None:
     with Listener().listening() as listener:
         with socket.create_connection(("127.0.0.1", listener.port)) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
-        assert listener.heard == [b"GET / HTTP/1.1\r\n\r\n"]
+        assert listener.received == [b"GET / HTTP/1.1\r\n\r\n"]

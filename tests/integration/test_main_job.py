@@ -1,9 +1,9 @@
-"""A request in, performMaintenance called, the operation followed, a completion event out."""
+"""The main job: a request is received, posted, polled, and ends with a completion event."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,13 +12,14 @@ from azure.servicebus import ServiceBusMessage
 
 from sandbox.resource_manager import Fault
 from tests.support.environment import OPERATIONS, Environment, Running, request, running
+from tests.support.time_travel import journey, tick
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 
 
-async def test_a_request_for_instances_ends_as_succeeded_with_just_those_maintained(job: Running) -> None:
+async def test_request_for_instances_maintains_only_those(job: Running) -> None:
     azure = job.environment
     request_id = await job.send(request(instanceIds=["0", "3"], reason="kernel update"), message_id="good")
     ended = await job.finish(request_id)
@@ -41,7 +42,7 @@ async def test_a_request_for_instances_ends_as_succeeded_with_just_those_maintai
     } == {"0": 1, "1": 0, "3": 1, "4": 0, "6": 0, "7": 0}
 
 
-async def test_a_request_for_a_whole_scale_set_names_every_eligible_instance(job: Running) -> None:
+async def test_request_for_whole_scale_set_posts_every_eligible_instance(job: Running) -> None:
     azure = job.environment
     request_id = await job.send(request("batch"))
     ended = await job.finish(request_id)
@@ -52,7 +53,7 @@ async def test_a_request_for_a_whole_scale_set_names_every_eligible_instance(job
     assert json.loads(post.body) == {"instanceIds": ["0", "2"]}
 
 
-async def test_without_instance_views_a_whole_scale_set_is_posted_without_a_body(azure: Environment) -> None:
+async def test_whole_scale_set_without_instance_views_is_posted_without_body(azure: Environment) -> None:
     async with running(azure, MAINTENANCE_READ_INSTANCE_VIEWS="false") as job:
         request_id = await job.send(request("api"))
         ended = await job.finish(request_id)
@@ -65,7 +66,7 @@ async def test_without_instance_views_a_whole_scale_set_is_posted_without_a_body
     assert not [call for call in azure.arm.calls if call.path.endswith("/virtualMachines")]
 
 
-async def test_where_nothing_is_planned_nothing_is_posted(job: Running) -> None:
+async def test_scale_set_without_planned_maintenance_is_not_posted(job: Running) -> None:
     azure = job.environment
     request_id = await job.send(request("idle"))
     ended = await job.finish(request_id)
@@ -77,7 +78,7 @@ async def test_where_nothing_is_planned_nothing_is_posted(job: Running) -> None:
     assert len(azure.events) == 1
 
 
-async def test_a_dry_run_tells_the_waves_and_posts_nothing(job: Running) -> None:
+async def test_dry_run_publishes_waves_and_posts_nothing(job: Running) -> None:
     azure = job.environment
     body = request(dryRun=True, rollout={"maxInstancesPerWave": 2, "byUpdateDomain": True})
     request_id = await job.send(body)
@@ -89,7 +90,7 @@ async def test_a_dry_run_tells_the_waves_and_posts_nothing(job: Running) -> None
     assert azure.posts() == []
 
 
-async def test_events_are_cloud_events_with_properties_to_filter_by(job: Running) -> None:
+async def test_event_is_a_cloud_event_with_filter_properties(job: Running) -> None:
     trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
     request_id = await job.send(request(instanceIds=["0"]), properties=trace)
     ended = await job.finish(request_id)
@@ -108,7 +109,7 @@ async def test_events_are_cloud_events_with_properties_to_filter_by(job: Running
     assert event.properties["requestId"] == request_id
 
 
-async def test_every_call_carries_the_identitys_token_and_one_token_serves_them_all(job: Running) -> None:
+async def test_all_calls_carry_one_token_of_the_identity(job: Running) -> None:
     azure = job.environment
     await job.finish(await job.send(request(instanceIds=["0"])))
 
@@ -116,22 +117,25 @@ async def test_every_call_carries_the_identitys_token_and_one_token_serves_them_
     assert azure.identity.issued == 1
 
 
-async def test_the_next_poll_lies_in_the_queue_until_retry_after_is_over(azure: Environment) -> None:
-    azure.arm.faults.add(Fault(method="POST", path="/*/performMaintenance", headers={"Retry-After": "120"}))
-    async with running(azure, MAINTENANCE_MAX_POLL_INTERVAL="PT10M") as job:
-        before = datetime.now(UTC)
-        request_id = await job.send(request(instanceIds=["0"]))
-        await job.until(lambda: bool(azure.bus.peek(OPERATIONS)))
-        (record,) = azure.bus.peek(OPERATIONS)
+async def test_record_is_scheduled_for_retry_after() -> None:
+    async with journey([SUBSCRIPTION]) as azure:
+        azure.environment.arm.faults.add(
+            Fault(method="POST", path="/*/performMaintenance", headers={"Retry-After": "120"})
+        )
+        request_id = await azure.job.send(request(instanceIds=["0"]))
+        await tick(azure.job)
+        (record,) = azure.environment.bus.peek(OPERATIONS)
+        (post,) = azure.environment.posts()
 
-    assert record.message_id == f"{request_id}:w0:p0"
-    assert record.state == "scheduled"
-    assert record.scheduled_for is not None
-    assert timedelta(seconds=119) < record.scheduled_for - before < timedelta(seconds=150)
-    assert not [call for call in azure.arm.calls if "/operations/" in call.path]
+        assert record.message_id == f"{request_id}:w0:p0"
+        assert record.state == "scheduled"
+        assert record.scheduled_for == post.time + timedelta(seconds=120)
+        azure.clock.advance(timedelta(seconds=119))
+        await tick(azure.job)
+        assert azure.calls(SUBSCRIPTION, "/operations/") == []
 
 
-async def test_between_two_ticks_what_falls_due_is_left_to_other_workers(azure: Environment) -> None:
+async def test_records_due_between_ticks_are_left_to_other_workers(azure: Environment) -> None:
     async with running(azure) as job, job.client.get_queue_sender(OPERATIONS) as sender:
         await job.worker.poll()
         await sender.send_messages([ServiceBusMessage(b"{}", message_id=f"due-{number}") for number in range(20)])
@@ -141,7 +145,7 @@ async def test_between_two_ticks_what_falls_due_is_left_to_other_workers(azure: 
     assert counts.locked <= 1
 
 
-BAD_INPUT: dict[str, bytes] = {
+INVALID_REQUESTS: dict[str, bytes] = {
     "not-json": b"restart everything",
     "not-an-object": b'["0", "3"]',
     "wrong-types": json.dumps(request(instanceIds=[0, 3], dryRun="yes")).encode(),
@@ -159,17 +163,17 @@ BAD_INPUT: dict[str, bytes] = {
 }
 
 
-async def test_bad_input_is_answered_by_one_rejected_event_each_and_nothing_else(job: Running) -> None:
+async def test_invalid_request_ends_with_one_rejected_event(job: Running) -> None:
     azure = job.environment
-    for name, body in BAD_INPUT.items():
+    for name, body in INVALID_REQUESTS.items():
         await job.send(body, message_id=name)
-    ended = await job.finish(*BAD_INPUT)
+    ended = await job.finish(*INVALID_REQUESTS)
     await job.read_events()
 
     assert azure.left_over() == {}
     assert list(azure.arm.calls) == []
-    assert len(azure.events) == len(BAD_INPUT)
-    for name in BAD_INPUT:
+    assert len(azure.events) == len(INVALID_REQUESTS)
+    for name in INVALID_REQUESTS:
         event = ended[name]
         assert event.kind == "rejected", name
         assert event.data["problems"], name
@@ -184,7 +188,7 @@ async def test_bad_input_is_answered_by_one_rejected_event_each_and_nothing_else
 
 
 @pytest.mark.parametrize("setting", [{"MAINTENANCE_ALLOW_WHOLE_SCALE_SET": "false"}])
-async def test_whole_scale_sets_can_be_refused_app_wide(azure: Environment, setting: dict[str, str]) -> None:
+async def test_whole_scale_set_is_rejected_if_setting_says_so(azure: Environment, setting: dict[str, str]) -> None:
     async with running(azure, **setting) as job:
         request_id = await job.send(request())
         ended = await job.finish(request_id)
@@ -193,7 +197,7 @@ async def test_whole_scale_sets_can_be_refused_app_wide(azure: Environment, sett
     assert azure.posts() == []
 
 
-async def test_duplicates_of_a_request_are_carried_out_once(job: Running) -> None:
+async def test_duplicate_request_is_carried_out_once(job: Running) -> None:
     azure = job.environment
     body = request(instanceIds=["0", "1"], requestId="sent-twice")
     await job.send(body, message_id="first")

@@ -1,4 +1,4 @@
-"""Records in the operations queue that this version can't read, or can only read in part."""
+"""Malformed records, and records of a newer version, in the operations queue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIGNED = (
 
 
 def record(**fields: Any) -> bytes:
-    """A readable record, with other fields; a field of `...` is left out."""
+    """A valid record with changed fields; `...` omits one."""
     operation = Operation(
         request_id="poisoned",
         scale_set=ScaleSet(SUBSCRIPTION, "shop", "web"),
@@ -43,7 +43,7 @@ def record(**fields: Any) -> bytes:
     return json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
 
 
-# With the reason that the dead letter has.
+# Body, and the expected reason of the dead letter.
 POISON = {
     "garbage": (b"\x00\xff\xfe garbage", "NotJson"),
     "empty": (b"", "NotJson"),
@@ -62,24 +62,24 @@ POISON = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def there() -> AsyncIterator[Journey]:
-    async with journey([SUBSCRIPTION]) as there:
-        yield there
+async def azure() -> AsyncIterator[Journey]:
+    async with journey([SUBSCRIPTION]) as azure:
+        yield azure
 
 
-async def test_what_cannot_be_read_is_dead_lettered_and_logged_and_holds_nobody_up(
-    there: Journey, caplog: pytest.LogCaptureFixture
+async def test_malformed_record_is_dead_lettered_and_logged_and_blocks_no_other(
+    azure: Journey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    there.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=(InstanceSeed("0"),)))
-    await there.send(SUBSCRIPTION, "healthy", instanceIds=["0"])
-    await tick(there.job)
+    azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=(InstanceSeed("0"),)))
+    await azure.send(SUBSCRIPTION, "healthy", instanceIds=["0"])
+    await tick(azure.job)
     messages = [ServiceBusMessage(body, message_id=name) for name, (body, _) in POISON.items()]
-    await there.job.send_operations(*messages)
-    there.clock.advance(timedelta(minutes=2))
+    await azure.job.send_operations(*messages)
+    azure.clock.advance(timedelta(minutes=2))
     caplog.set_level(logging.INFO, "maintenance")
-    await tick(there.job)
+    await tick(azure.job)
 
-    dead = {message.message_id: message for message in there.environment.bus.peek(OPERATIONS + DEAD)}
+    dead = {message.message_id: message for message in azure.environment.bus.peek(OPERATIONS + DEAD)}
     assert {name: message.dead_letter_reason for name, message in dead.items()} == {
         name: reason for name, (_, reason) in POISON.items()
     }
@@ -90,32 +90,32 @@ async def test_what_cannot_be_read_is_dead_lettered_and_logged_and_holds_nobody_
         assert f"Dead-lettered {name}: {message.dead_letter_reason}: {message.dead_letter_description}" in errors
         assert "s=c2ln" not in message.dead_letter_description
     assert "2; this app reads 1" in str(dead["newer"].dead_letter_description)
-    assert [event.status for event in there.environment.events if event.ends] == ["Succeeded"]
-    SECRET_SCANNER.scan_queues(there.environment)
-    there.environment.bus.clear()
+    assert [event.status for event in azure.environment.events if event.ends] == ["Succeeded"]
+    SECRET_SCANNER.scan_queues(azure.environment)
+    azure.environment.bus.clear()
 
 
-async def test_what_a_newer_version_added_is_carried_through_unharmed(there: Journey) -> None:
+async def test_fields_of_newer_version_are_retained_in_every_record(azure: Journey) -> None:
     instances = (InstanceSeed("0", duration=timedelta(minutes=3)),)
-    there.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=instances))
+    azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=instances))
     added = {"healthGate": {"until": "2030-01-01", "probes": [1, 2, {"deep": None}]}, "shade": "blue"}
     operation = Operation(
         request_id="from-the-future",
         scale_set=ScaleSet(SUBSCRIPTION, "shop", "web"),
-        requested_at=there.clock(),
-        deadline=there.clock() + timedelta(hours=1),
+        requested_at=azure.clock(),
+        deadline=azure.clock() + timedelta(hours=1),
         targets=("0",),
         revision=0,
     )
     body = {**json.loads(write_record(operation)), **added}
-    await there.job.send_operations(ServiceBusMessage(json.dumps(body), message_id="from-the-future:w0:p0"))
+    await azure.job.send_operations(ServiceBusMessage(json.dumps(body), message_id="from-the-future:w0:p0"))
     # Through planning, posting and three polls.
     for _ in range(3):
-        await tick(there.job)
-        (carried,) = there.environment.bus.peek(OPERATIONS)
+        await tick(azure.job)
+        (carried,) = azure.environment.bus.peek(OPERATIONS)
         document = json.loads(carried.body)
         assert {name: document[name] for name in added} == added
         assert carried.subject == "tracking"
-        there.clock.advance(timedelta(minutes=1))
-    ended = await there.finish("from-the-future")
+        azure.clock.advance(timedelta(minutes=1))
+    ended = await azure.finish("from-the-future")
     assert ended["from-the-future"].status == "Succeeded"

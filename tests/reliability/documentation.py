@@ -1,4 +1,4 @@
-"""The tables of docs/reliability.md, as tests read them."""
+"""Reader of the tables in docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CHAPTER = "## When the worker dies"
 
 
 def chapter() -> str:
-    """What the document says about a worker that dies."""
+    """The chapter on a worker that dies."""
     text = (ROOT / "docs" / "reliability.md").read_text()
     return text.partition(CHAPTER)[2].partition("\n## ")[0]
 
@@ -27,10 +27,10 @@ def steps() -> set[str]:
 
 
 def as_written(kind: str) -> str:
-    """A step as the tables write it: `w1` as `w…`, and without the status that answered it."""
+    """A step as the tables spell it: `w…` for `w1`, and without the HTTP status."""
     return re.sub(r"\b([wr])\d+", r"\1…", re.sub(r" \d{3}$", "", kind))
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in backticks."""
+    """The texts in backticks."""
     return re.findall(r"`([^`]+)`", text)

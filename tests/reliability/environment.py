@@ -1,4 +1,4 @@
-"""Azure on loopback for one story: a request, a worker that is killed, another one, and what came of it."""
+"""Test environment of one story on loopback: requests, a worker that is killed, its successor, and the results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,33 +26,32 @@ from sandbox.resource_manager import (
 )
 from sandbox.resource_manager.seeds import OrchestrationMode
 from sandbox.servicebus import ServiceBus, Topology
-from tests.reliability.killable_worker import Death, Life, live, send
-from tests.support.environment import COORDINATION, OPERATIONS, QUICK, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY
+from tests.reliability.killable_worker import BEGUN, FAILED, CrashPoint, WorkerRun, kind_of, run_worker, send
+from tests.support.environment import COORDINATION, LIMIT, OPERATIONS, QUICK, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY
 
 GROUP = "shop"
 SCALE_SET = "web"
-PATIENCE = 60.0
 
-# Forked from a process that has imported everything, a worker is up in a fraction of a second.
+# A worker that is forked from a process with all imports done starts in a fraction of a second.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.reliability.killable_worker", "maintenance.worker", "function_app"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """What is asked for, of which instances, and what must come of it.
+    """Instances, requests, and the expected results.
 
-    `requests` by message id; `not_before` and `deadline` are put into them, from the time of asking. `ends`: the
-    status that each request ends with. `tells`: the kinds of all events, in any order. `may_tell`: kinds that depend on
-    how far a wave had come when the worker died. `maintained`: the instances
-    that have their maintenance, once each.
+    `requests` by message id; `not_before` and `deadline` are added to them, counted from when they are sent. `ends`:
+    the final status of each request. `publishes`: the kinds of all events, in any order. `may_publish`: kinds that
+    depend on how far a wave had come when the worker was killed. `maintained`: the instances that are maintained, once
+    each.
     """
 
     instances: tuple[InstanceSeed, ...]
     requests: Mapping[str, dict[str, Any] | bytes]
     ends: Mapping[str, str]
-    tells: tuple[str, ...]
-    may_tell: frozenset[str] = frozenset()
+    publishes: tuple[str, ...]
+    may_publish: frozenset[str] = frozenset()
     maintained: frozenset[str] = frozenset()
     orchestration: OrchestrationMode = "Uniform"
     faults: tuple[Fault, ...] = ()
@@ -62,16 +61,16 @@ class Story:
 
     def bodies(self, now: datetime) -> dict[str, bytes]:
         times = {"notBefore": self.not_before, "deadline": self.deadline}
-        told = {name: (now + span).isoformat() for name, span in times.items() if span is not None}
+        fields = {name: (now + span).isoformat() for name, span in times.items() if span is not None}
         return {
-            name: body if isinstance(body, bytes) else json.dumps({**body, **told}).encode()
+            name: body if isinstance(body, bytes) else json.dumps({**body, **fields}).encode()
             for name, body in self.requests.items()
         }
 
 
 @dataclass
 class Environment:
-    """The services, and the workers that live on them."""
+    """Azure services for one story, and the workers that run on them."""
 
     story: Story
     bus: ServiceBus
@@ -79,123 +78,147 @@ class Environment:
     identity: ManagedIdentity
     folder: Path
     changed: threading.Event = field(default_factory=threading.Event)
-    lives: int = 0
-    asked_at: datetime | None = None
+    runs: int = 0
+    sent_at: datetime | None = None
 
     @property
     def log(self) -> Path:
         return self.folder / "workers.log"
 
-    def ask(self) -> None:
+    def send_requests(self) -> None:
         """Send the requests."""
-        self.asked_at = datetime.now(UTC)
-        arguments = (self.bus.connection_string, REQUESTS, self.story.bodies(self.asked_at))
+        self.sent_at = datetime.now(UTC)
+        arguments = (self.bus.connection_string, REQUESTS, self.story.bodies(self.sent_at))
         process = PROCESSES.Process(target=send, args=arguments, daemon=True)
         process.start()
-        process.join(PATIENCE)
+        process.join(LIMIT)
         assert process.exitcode == 0, f"the requests could not be sent: {process.exitcode}"
 
     @contextmanager
     def worker(
-        self, *, death: Death | None = None, timers: int = 1, twice: bool = False
+        self, *, crash: CrashPoint | None = None, timers: int = 1, twice: bool = False
     ) -> Iterator[ForkServerProcess]:
-        """A worker, dead at the end of the block at the latest."""
-        self.lives += 1
-        life = Life(
+        """Start a worker, and kill it at the end of the block if it is still running."""
+        self.runs += 1
+        run = WorkerRun(
             environment=self._environment(),
-            steps=self.steps_of(self.lives),
+            steps=self._steps_file(self.runs),
             log=self.log,
-            death=death,
+            crash=crash,
             timers=timers,
             twice=twice,
         )
-        process = PROCESSES.Process(target=live, args=(life,), daemon=True)
+        process = PROCESSES.Process(target=run_worker, args=(run,), daemon=True)
         process.start()
-        # Whoever waits for a change hears of a death, too.
-        herald = threading.Thread(target=self._tell_of_death, args=(process,), daemon=True)
-        herald.start()
+        # The end of the process is a change, too.
+        watcher = threading.Thread(target=self._watch, args=(process,), daemon=True)
+        watcher.start()
         try:
             yield process
         finally:
             process.kill()
-            herald.join(PATIENCE)
+            watcher.join(LIMIT)
 
-    def steps_of(self, life: int) -> Path:
-        return self.folder / f"steps-{life}"
+    def steps(self, run: int = 1) -> list[str]:
+        """The steps of a run of the worker; the first run is 1."""
+        return [line for line in self._lines(run) if line not in (BEGUN, FAILED)]
 
-    def steps(self, life: int = 1) -> list[str]:
-        """The steps that a worker took, the first life being 1."""
-        path = self.steps_of(life)
-        return path.read_text().splitlines() if path.exists() else []
+    def reaches(self, crash: CrashPoint, worker: ForkServerProcess) -> bool:
+        """Whether the first worker reaches its crash point: waits until its calls have ended, or until it is killed."""
+        self.wait_for_calls(worker)
+        if sum(kind_of(step) == crash.kind for step in self.steps()) < crash.time:
+            return False
+        worker.join(LIMIT)
+        assert worker.exitcode is not None, self.report()
+        return True
 
-    def asked_of_arm(self, method: str, path: str) -> None:
-        """Wait until ARM has been asked for something; it need not have answered."""
-        give_up = time.monotonic() + PATIENCE
-        while not self.arm.calls.matching(method, path):
-            assert time.monotonic() < give_up, self.account()
-            # Nobody tells of a call that is not answered yet.
-            self.changed.wait(0.02)
-            self.changed.clear()
+    def wait_for_calls(self, worker: ForkServerProcess) -> None:
+        """Wait until every call that the first worker has begun has ended, or until it is killed."""
 
-    def rest(self) -> None:
+        def ended() -> bool:
+            lines = self._lines(1)
+            return worker.exitcode is not None or 2 * lines.count(BEGUN) == len(lines)
+
+        self._wait(ended)
+
+    def wait_for_call_to_arm(self, method: str, path: str, *, count: int = 1) -> None:
+        """Wait until ARM has received calls; it need not have responded."""
+        self._wait(lambda: len(self.arm.calls.matching(method, path)) >= count)
+
+    def wait_for_maintenance(self) -> None:
         """Wait until no instance is under maintenance."""
-        give_up = time.monotonic() + PATIENCE
-        while any(report.state == "in-progress" for report in self._instances()):
-            assert self.changed.wait(max(give_up - time.monotonic(), 0)), self.account()
+        give_up = time.monotonic() + LIMIT
+        while any(each.state == "in-progress" for each in self._instances()):
+            assert self.changed.wait(max(give_up - time.monotonic(), 0)), self.report()
             self.changed.clear()
 
-    def bury(self) -> None:
-        """Let time pass after a death: its connections are noticed to be gone, and all locks run out."""
+    def expire_locks(self) -> None:
+        """Let time pass after a worker was killed: its connections are closed, and all locks expire."""
         self.bus.faults.drop_connections()
         for queue in (REQUESTS, OPERATIONS):
             self.bus.faults.lose_locks(queue)
 
-    def finish(self, *workers: ForkServerProcess, within: float = PATIENCE) -> bool:
-        """Wait until every request has ended and nothing is left to do: True; or until a worker died: False."""
+    def finish(self, *workers: ForkServerProcess, within: float = LIMIT) -> bool:
+        """Wait until every request has ended and no message is left (True), or until a worker was killed (False)."""
         give_up = time.monotonic() + within
         while not self._done():
             if any(worker.exitcode is not None for worker in workers):
                 return False
             if not self.changed.wait(max(give_up - time.monotonic(), 0)):
-                raise AssertionError(f"not finished within {within} s:\n{self.account()}")
+                raise AssertionError(f"not finished within {within} s:\n{self.report()}")
             self.changed.clear()
         return True
 
     def events(self) -> list[dict[str, Any]]:
-        """The CloudEvents as a subscriber of the topic has them."""
+        """The CloudEvents as a subscriber of the topic receives them."""
         return [json.loads(message.body) for message in self.bus.peek(f"{TOPIC}/Subscriptions/{SUBSCRIPTION}", 1000)]
 
     def check(self) -> None:
-        """Everything was told once, and done once."""
+        """Assert that the results are as expected: published once, and maintained once."""
         events = self.events()
-        told = [event["data"]["status"] for event in events if _kind(event) in ("completed", "rejected")]
+        statuses = [event["data"]["status"] for event in events if _kind(event) in ("completed", "rejected")]
         ended = {
             event["data"]["requestId"]: event["data"]["status"]
             for event in events
             if _kind(event) in ("completed", "rejected")
         }
-        counts = {report.instance_id: report.maintenance_count for report in self._instances()}
+        counts = {each.instance_id: each.maintenance_count for each in self._instances()}
         expected = {each.instance_id: int(each.instance_id in self.story.maintained) for each in self.story.instances}
-        assert len(told) == len(ended), f"a request ended more than once: {self.account()}"
-        assert ended == self.story.ends, self.account()
-        kinds = [kind for kind in map(_kind, events) if kind not in self.story.may_tell]
-        assert sorted(kinds) == sorted(self.story.tells), self.account()
-        assert counts == expected, f"maintained {counts}: {self.account()}"
-        assert not self._left(), self.account()
-        if self.story.not_before is not None and self.asked_at is not None:
-            early = [call for call in self.arm.calls if call.time < self.asked_at + self.story.not_before]
-            assert not early, f"called before its time: {self.account()}"
+        assert len(statuses) == len(ended), f"a request ended more than once: {self.report()}"
+        assert ended == self.story.ends, self.report()
+        kinds = [kind for kind in map(_kind, events) if kind not in self.story.may_publish]
+        assert sorted(kinds) == sorted(self.story.publishes), self.report()
+        assert counts == expected, f"maintained {counts}: {self.report()}"
+        assert not self._left(), self.report()
+        if self.story.not_before is not None and self.sent_at is not None:
+            early = [call for call in self.arm.calls if call.time < self.sent_at + self.story.not_before]
+            assert not early, f"called before notBefore: {self.report()}"
 
-    def account(self) -> str:
-        """All that was seen, for the person who looks into a failure."""
-        told = [f"  {event['id']} {event['data']['status']} {event['data'].get('error')}" for event in self.events()]
-        steps = [f"  life {life}: {step}" for life in range(1, self.lives + 1) for step in self.steps(life)]
-        lines = ["told:", *told, "left:", f"  {self._left()}", "steps:", *steps, "log:"]
+    def report(self) -> str:
+        """Events, messages left, steps and log, for the message of a failed assertion."""
+        data = [(event["id"], event["data"]) for event in self.events()]
+        published = [f"  {event_id} {fields['status']} {fields.get('error')}" for event_id, fields in data]
+        steps = [f"  run {run}: {step}" for run in range(1, self.runs + 1) for step in self.steps(run)]
+        lines = ["published:", *published, "left:", f"  {self._left()}", "steps:", *steps, "log:"]
         return "\n".join([*lines, self.log.read_text()[-6000:] if self.log.exists() else ""])
 
-    def _tell_of_death(self, process: ForkServerProcess) -> None:
+    def _watch(self, process: ForkServerProcess) -> None:
         process.join()
         self.changed.set()
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition that no event reports."""
+        give_up = time.monotonic() + LIMIT
+        while not condition():
+            assert time.monotonic() < give_up, self.report()
+            time.sleep(0.02)
+
+    def _steps_file(self, run: int) -> Path:
+        return self.folder / f"steps-{run}"
+
+    def _lines(self, run: int) -> list[str]:
+        path = self._steps_file(run)
+        return path.read_text().splitlines() if path.exists() else []
 
     def _instances(self) -> list[InstanceReport]:
         self.arm.mature()
@@ -208,7 +231,7 @@ class Environment:
             identity=self.identity.environment,
             function_key="test",
         )
-        # The timers are fired by hand, over and over.
+        # The worker fires its timers itself, again and again.
         return {**names, **QUICK, "POLL_SCHEDULE": "0 0 0 1 1 *", **self.story.settings}
 
     def _left(self) -> dict[str, str]:
@@ -226,7 +249,7 @@ def _kind(event: Mapping[str, Any]) -> str:
 
 @contextmanager
 def environment(story: Story, folder: Path) -> Iterator[Environment]:
-    """Services of their own for a story, its scale set in place."""
+    """Azure services for a story, with its scale set."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         ManagedIdentity() as identity,
@@ -244,7 +267,7 @@ def environment(story: Story, folder: Path) -> Iterator[Environment]:
         )
         for fault in story.faults:
             arm.faults.add(fault)
-        place = Environment(story, bus, arm, identity, folder)
-        bus.observers.add(lambda _: place.changed.set())
-        arm.observers.append(lambda _: place.changed.set())
-        yield place
+        services = Environment(story, bus, arm, identity, folder)
+        bus.observers.add(lambda _: services.changed.set())
+        arm.observers.append(lambda _: services.changed.set())
+        yield services

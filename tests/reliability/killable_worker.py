@@ -1,8 +1,8 @@
-"""The worker in a process of its own that kills itself right after an awaited step.
+"""Worker process that kills itself right after an awaited step.
 
-Steps are found, not listed: in this process every public coroutine of the Service Bus SDK's senders and receivers,
-and aiohttp's request (below both httpx and azure-identity), counts itself as it returns. What is counted are third
-parties' classes; nothing of `maintenance` or `sandbox` is touched.
+Steps are found, not listed: in this process every public coroutine of the Service Bus SDK's senders and receivers, and
+aiohttp's request (which both httpx and azure-identity use), counts itself as it returns. Only classes of these
+libraries are changed, nothing of `maintenance` or `sandbox`.
 """
 
 from __future__ import annotations
@@ -29,85 +29,108 @@ from sandbox.functions_host import FunctionsHost, load_app
 
 APP = Path(__file__).parent.parent.parent
 TIMER = "poll_operations"
-# Few pumps: each opens a connection, and each life of the worker opens them anew.
+# Few pumps: each opens a connection, in each new worker process.
 HOST_JSON = {"version": "2.0", "extensions": {"serviceBus": {"maxConcurrentCalls": 2}}}
+# Lines of the log of steps that are not steps.
+BEGUN, FAILED = "begun", "failed"
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """Right after the `time`-th step of this kind."""
+class CrashPoint:
+    """Point at which a worker is killed: right after the `time`-th step of this kind."""
 
     kind: str
     time: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
-    """One life of the worker.
+class WorkerRun:
+    """One run of the worker.
 
-    `steps`: the file that steps are written to. `death`: when it is killed; None = not at all. `timers`: how many
-    timers fire at once, each again as soon as it has ended. `twice`: every message is given back once after it was
-    handled.
+    `steps`: the file that steps are written to. `crash`: when it is killed (None: never). `timers`: how many timers
+    fire at once, each again as soon as it has ended. `twice`: every message is abandoned once after it was handled.
     """
 
     environment: Mapping[str, str]
     steps: Path
     log: Path
-    death: Death | None = None
+    crash: CrashPoint | None = None
     timers: int = 1
     twice: bool = False
 
 
 class Steps:
-    """Counts steps, writes each down, and ends the process after the last one it may take."""
+    """Log of the steps of a worker, which kills the process at its crash point.
 
-    def __init__(self, written: Path, death: Death | None) -> None:
-        # Unbuffered: what was written before the process is killed is in the file.
+    A line of the file is the start of a call (`BEGUN`), its failure (`FAILED`), or the step that it ended with.
+    """
+
+    def __init__(self, written: Path, crash: CrashPoint | None) -> None:
+        # Unbuffered, so that everything written before the process is killed is in the file.
         self._file = written.open("ab", buffering=0)
-        self._death = death
+        self._crash = crash
         self._taken: Counter[str] = Counter()
+
+    def begun(self) -> None:
+        self._file.write(f"{BEGUN}\n".encode())
+
+    def failed(self) -> None:
+        self._file.write(f"{FAILED}\n".encode())
 
     def taken(self, what: str) -> None:
         kind = kind_of(what)
         self._taken[kind] += 1
         self._file.write(f"{what}\n".encode())
-        if Death(kind, self._taken[kind]) == self._death:
+        if CrashPoint(kind, self._taken[kind]) == self._crash:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self, kind: type) -> None:
-        """Count every public coroutine of a class, whichever it has."""
+        """Count every public coroutine of a class."""
         for name, method in inspect.getmembers(kind, inspect.iscoroutinefunction):
             if not name.startswith("_"):
                 setattr(kind, name, self._counted(name, method))
 
     def watch_requests(self) -> None:
-        """Count every HTTP request of aiohttp, with whatever asked for it."""
+        """Count every HTTP request of aiohttp, whoever sends it."""
         request: Callable[..., Awaitable[Any]] = aiohttp.ClientSession._request
 
         async def counted(session: aiohttp.ClientSession, method: str, url: object, **options: Any) -> Any:
-            answer = await request(session, method, url, **options)
+            self.begun()
+            try:
+                response = await request(session, method, url, **options)
+            except BaseException:
+                self.failed()
+                raise
             path = GUID.sub("…", str(url).partition("?")[0])
-            self.taken(f"{method} …/{'/'.join(path.split('/')[-2:])} {answer.status}")
-            return answer
+            self.taken(f"{method} …/{'/'.join(path.split('/')[-2:])} {response.status}")
+            return response
 
         setattr(aiohttp.ClientSession, "_request", counted)  # noqa: B010 - its many parameters are passed through
 
     def _counted(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         @functools.wraps(method)
         async def counted(link: Any, *arguments: Any, **options: Any) -> Any:
-            result = await method(link, *arguments, **options)
-            # A receive that brings nothing changes nothing, and there is no end of them.
-            if name != "receive_messages" or result:
-                subject = result if name == "receive_messages" else next(iter(arguments), None)
-                self.taken(f"{name} {link._entity_name} {_ids(subject)}".rstrip())
+            if name == "receive_messages":
+                # An empty receive changes nothing, and an idle worker receives for ever.
+                if result := await method(link, *arguments, **options):
+                    self.begun()
+                    self.taken(f"{name} {link._entity_name} {_ids(result)}".rstrip())
+                return result
+            self.begun()
+            try:
+                result = await method(link, *arguments, **options)
+            except BaseException:
+                self.failed()
+                raise
+            self.taken(f"{name} {link._entity_name} {_ids(next(iter(arguments), None))}".rstrip())
             return result
 
         return counted
 
 
 def kind_of(step: str) -> str:
-    """A step without the request it is for, and without the number of the poll: that depends on this machine."""
+    """The kind of a step: without the request, and without the number of the poll, which depends on the machine."""
     what, _, which = step.partition(" ")
     where, _, ids = which.partition(" ")
     return f"{what} {where} {re.sub(r':?p[0-9]+', '', ids.partition(' ')[0].partition(':')[2])}".strip()
@@ -119,8 +142,8 @@ def _ids(subject: object) -> str:
     return " ".join(str(message.message_id) for message in messages if isinstance(message, known))
 
 
-def give_back_once() -> None:
-    """Have each message abandoned in place of its first completion, as after a lock that ran out too early."""
+def abandon_once() -> None:
+    """Have each message abandoned in place of its first completion, as if its lock had expired too early."""
     complete = ServiceBusReceiver.complete_message
 
     async def complete_the_second_time(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
@@ -132,30 +155,30 @@ def give_back_once() -> None:
     setattr(ServiceBusReceiver, "complete_message", complete_the_second_time)  # noqa: B010 - see above: not ours
 
 
-def live(life: Life) -> None:
-    """Run the functions of the app until killed. In a process made for it: it changes the process's environment."""
-    log = os.open(life.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def run_worker(run: WorkerRun) -> None:
+    """Run the functions of the app until killed. It changes the environment of its process."""
+    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
     logging.getLogger("azure").setLevel(logging.WARNING)
     os.environ.clear()
-    os.environ.update(life.environment)
-    if life.twice:
-        give_back_once()
-    steps = Steps(life.steps, life.death)
+    os.environ.update(run.environment)
+    if run.twice:
+        abandon_once()
+    steps = Steps(run.steps, run.crash)
     steps.watch(ServiceBusSender)
     steps.watch(ServiceBusReceiver)
     steps.watch_requests()
-    asyncio.run(_run(life))
+    asyncio.run(_run(run))
 
 
-async def _run(life: Life) -> None:
+async def _run(run: WorkerRun) -> None:
     async with (
         FunctionsHost(load_app(APP), environment=os.environ, host_json=HOST_JSON) as host,
         asyncio.TaskGroup() as timers,
     ):
-        for _ in range(life.timers):
+        for _ in range(run.timers):
             timers.create_task(_fire(host))
 
 
@@ -165,7 +188,7 @@ async def _fire(host: FunctionsHost) -> None:
 
 
 def send(connection_string: str, queue: str, messages: Mapping[str, bytes]) -> None:
-    """Send messages by their ids, and end the process: closing links in order takes the SDK a second."""
+    """Send messages by id and exit at once, since the SDK takes a second to close its links."""
     asyncio.run(_send(connection_string, queue, messages))
 
 

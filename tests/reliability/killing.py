@@ -1,4 +1,4 @@
-"""Kill a worker after every step it takes, each time on an environment of its own, and see what comes of it."""
+"""Kill a worker after every step it takes, each time in an environment of its own, and check the results."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from pathlib import Path
 
 from tests.reliability.documentation import as_written, steps
 from tests.reliability.environment import Story, environment
-from tests.reliability.killable_worker import Death, kind_of
+from tests.reliability.killable_worker import CrashPoint, kind_of
 
 # Workers mostly wait, for links to open and for maintenance to end: many stories fit on one core.
-AT_ONCE = 10
-LAST_BREATH = 0.5
+CONCURRENCY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """Besides being killed: how many workers there are, how many timers each has, whether all is delivered twice, and
-    whether the heir comes to it after the maintenance that was begun has ended, as after a lock of five minutes."""
+    """Circumstances of a run besides being killed.
+
+    `workers`: how many there are. `timers`: how many each has. `twice`: every message is delivered twice. `late`: the
+    successor starts after the maintenance that was begun has ended, as after a lock of five minutes.
+    """
 
     workers: int = 1
     timers: int = 1
@@ -33,59 +35,60 @@ PLAIN = Circumstances()
 
 
 def kill_after_every_step(story: Story, folder: Path, circumstances: Circumstances = PLAIN) -> None:
-    """Enumerate the steps of a worker that is left alone, then kill one after each. Fails with the first story that
-    did not end as it should."""
-    deaths = list(_deaths(live_undisturbed(story, folder / "undisturbed", circumstances)))
+    """List the steps of a worker that is not killed, then kill one after each. Fails at the first unexpected result."""
+    crashes = list(_crash_points(run_undisturbed(story, folder / "undisturbed", circumstances)))
 
-    def die(number: int) -> bool:
-        return kill(deaths[number], story, folder / str(number), circumstances)
+    def kill_at(number: int) -> bool:
+        return kill(crashes[number], story, folder / str(number), circumstances)
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        died = [death for death, struck in zip(deaths, threads.map(die, range(len(deaths))), strict=True) if struck]
-    told = {as_written(death.kind) for death in deaths}
-    assert told <= steps(), f"not in docs/reliability.md: {told - steps()}"
-    missed = {death.kind for death in deaths} - {death.kind for death in died}
+    with ThreadPoolExecutor(CONCURRENCY) as threads:
+        killed = threads.map(kill_at, range(len(crashes)))
+        reached = [crash for crash, was_killed in zip(crashes, killed, strict=True) if was_killed]
+    written = {as_written(crash.kind) for crash in crashes}
+    assert written <= steps(), f"not in docs/reliability.md: {written - steps()}"
+    missed = {crash.kind for crash in crashes} - {crash.kind for crash in reached}
     # Of two workers either may do the work.
-    assert not missed or (died and circumstances.workers > 1), f"never killed after: {missed}"
+    assert not missed or (reached and circumstances.workers > 1), f"never killed after: {missed}"
 
 
-def live_undisturbed(story: Story, folder: Path, circumstances: Circumstances = PLAIN) -> list[str]:
-    """The steps of the first worker where nobody is killed."""
-    with environment(story, folder) as place, ExitStack() as lives:
+def run_undisturbed(story: Story, folder: Path, circumstances: Circumstances = PLAIN) -> list[str]:
+    """The steps of the first worker if nobody is killed."""
+    with environment(story, folder) as services, ExitStack() as runs:
         workers = [
-            lives.enter_context(place.worker(timers=circumstances.timers, twice=circumstances.twice))
+            runs.enter_context(services.worker(timers=circumstances.timers, twice=circumstances.twice))
             for _ in range(circumstances.workers)
         ]
-        place.ask()
-        assert place.finish(*workers), place.account()
-        place.check()
-        return place.steps()
+        services.send_requests()
+        assert services.finish(*workers), services.report()
+        services.wait_for_calls(workers[0])
+        services.check()
+        return services.steps()
 
 
-def kill(death: Death, story: Story, folder: Path, circumstances: Circumstances = PLAIN) -> bool:
-    """Let the first worker die, start another, let it finish. False if the first one never came to that step."""
+def kill(crash: CrashPoint, story: Story, folder: Path, circumstances: Circumstances = PLAIN) -> bool:
+    """Kill the first worker at a crash point, and have another finish. False if the first never reaches the point."""
     timers, twice = circumstances.timers, circumstances.twice
-    with environment(story, folder) as place, ExitStack() as lives:
-        first = lives.enter_context(place.worker(death=death, timers=timers, twice=twice))
+    with environment(story, folder) as services, ExitStack() as runs:
+        first = runs.enter_context(services.worker(crash=crash, timers=timers, twice=twice))
         others = [
-            lives.enter_context(place.worker(timers=timers, twice=twice)) for _ in range(circumstances.workers - 1)
+            runs.enter_context(services.worker(timers=timers, twice=twice)) for _ in range(circumstances.workers - 1)
         ]
-        place.ask()
-        if not place.finish(first):
+        services.send_requests()
+        if not services.finish(first):
             if circumstances.late:
-                place.rest()
-            place.bury()
-            heir = lives.enter_context(place.worker(timers=timers, twice=twice))
-            assert place.finish(heir, *others), place.account()
-        # What was its last step may have been the last of all: it then dies of it a moment later.
-        first.join(LAST_BREATH)
-        place.check()
-        return first.exitcode is not None
+                services.wait_for_maintenance()
+            services.expire_locks()
+            successor = runs.enter_context(services.worker(timers=timers, twice=twice))
+            assert services.finish(successor, *others), services.report()
+        # The last step of all may end after the message that it settles is gone.
+        reached = services.reaches(crash, first)
+        services.check()
+        return reached
 
 
-def _deaths(steps: list[str]) -> Iterator[Death]:
+def _crash_points(steps: list[str]) -> Iterator[CrashPoint]:
     taken: Counter[str] = Counter()
     for step in steps:
         kind = kind_of(step)
         taken[kind] += 1
-        yield Death(kind, taken[kind])
+        yield CrashPoint(kind, taken[kind])

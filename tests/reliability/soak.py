@@ -1,7 +1,7 @@
-"""`make soak`: two thousand requests, calls that fail at random, a worker killed every 30 s; then the reckoning.
+"""`make soak`: two thousand requests, calls that fail at random, a worker killed every 30 s; then an evaluation.
 
-Exits with 1 where a request did not end exactly once, an instance was maintained too often or not at all, or a
-message was left over.
+Exits with 1 if a request did not end exactly once, an instance was maintained too often or not at all, or a message is
+left.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from sandbox.cli.environment import worker_environment
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager
 from sandbox.servicebus import ServiceBus, Topology
-from tests.reliability.soak_plan import Asked, Plan, arm_faults, make_plan
-from tests.reliability.soak_reckoning import Tally, reckon
+from tests.reliability.soak_plan import Plan, PlannedRequest, arm_faults, make_plan
+from tests.reliability.soak_results import Tally, evaluate
 from tests.reliability.soak_workers import Workers
 from tests.support.environment import REQUESTS, TOPOLOGY
 
 ARM_FAILURES = 0.05
 BUS_FAILURES = 0.01
-# Requests come in the first part of the time, so that the last ones can end within it.
-ASKING = 0.9
+# Requests are sent in the first part of the time, so that the last ones can end within it.
+SENDING = 0.9
 GRACE = 600.0
-# What a killed worker held comes again within the life of the next; not in step with the deaths.
+# Messages locked by a killed worker are redelivered during the next run; not in step with the kills.
 LOCK = "PT13S"
 SETTINGS = {
     "POLL_SCHEDULE": "*/2 * * * * *",
@@ -46,7 +46,7 @@ SETTINGS = {
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the soak and return the exit code."""
     options = _options()
     plan = make_plan(
         requests=options.requests,
@@ -60,7 +60,7 @@ def main() -> int:
         f"{len(plan.requests)} requests over {len(plan.scale_sets)} scale sets in {len(plan.subscriptions)} "
         f"subscriptions, {options.minutes:g} minutes; {ARM_FAILURES:.0%} of ARM calls and {BUS_FAILURES:.0%} of "
         f"Service Bus calls fail; the worker is killed every {options.kill_every:g} s; seed {options.seed}; "
-        f"what the workers log: {log}",
+        f"log of the workers: {log}",
         flush=True,
     )
     with (
@@ -86,31 +86,31 @@ def main() -> int:
         }
         workers = Workers(environment, log)
         started = time.monotonic()
-        with _asking(plan, bus, over=seconds * ASKING):
-            _live_and_die(workers, bus, tally, options.seed, every=options.kill_every, until=started + seconds)
+        with _sending(plan, bus, over=seconds * SENDING):
+            _run_and_kill(workers, bus, tally, options.seed, every=options.kill_every, until=started + seconds)
         print(f"\nAfter {time.monotonic() - started:.0f} s:")
-        told, wrong = reckon(plan, tally, bus, arm, workers.lives)
-    print("\n".join(told))
-    print("\n".join(f"WRONG: {each}" for each in wrong) if wrong else "Everything holds.", flush=True)
-    return 1 if wrong else 0
+        report, errors = evaluate(plan, tally, bus, arm, workers.runs)
+    print("\n".join(report))
+    print("\n".join(f"ERROR: {each}" for each in errors) if errors else "All checks passed.", flush=True)
+    return 1 if errors else 0
 
 
-def _live_and_die(workers: Workers, bus: ServiceBus, tally: Tally, seed: int, *, every: float, until: float) -> None:
-    """Kill and restart the worker until everything has ended; give up GRACE seconds after the time is over."""
+def _run_and_kill(workers: Workers, bus: ServiceBus, tally: Tally, seed: int, *, every: float, until: float) -> None:
+    """Kill and restart the worker until every request has ended, or until GRACE seconds after the time is over."""
     while not tally.over(bus) and time.monotonic() < until + GRACE:
-        # In every other life the work is done and only the answer says otherwise.
-        bus.faults.fail_calls(BUS_FAILURES, seed=seed + len(workers.lives), after=len(workers.lives) % 2 == 1)
+        # In every other run a failed call has been carried out, and only its response is lost.
+        bus.faults.fail_calls(BUS_FAILURES, seed=seed + len(workers.runs), after=len(workers.runs) % 2 == 1)
         workers.start()
         tally.wait(bus, every)
         workers.kill()
-        print(f"  life {len(workers.lives)}: {workers.lives[-1].rss:.0f} MB; {tally}", flush=True)
+        print(f"  run {len(workers.runs)}: {workers.runs[-1].rss:.0f} MB; {tally}", flush=True)
 
 
 @contextmanager
-def _asking(plan: Plan, bus: ServiceBus, *, over: float) -> Iterator[None]:
-    """Requests are sent one after the other, evenly, while the block runs."""
+def _sending(plan: Plan, bus: ServiceBus, *, over: float) -> Iterator[None]:
+    """Send the requests evenly over the time, while the block runs."""
     stop = threading.Event()
-    thread = threading.Thread(target=_ask, args=(plan.requests, bus.connection_string, over, stop), daemon=True)
+    thread = threading.Thread(target=_send, args=(plan.requests, bus.connection_string, over, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -119,18 +119,18 @@ def _asking(plan: Plan, bus: ServiceBus, *, over: float) -> Iterator[None]:
         thread.join(60)
 
 
-def _ask(requests: list[Asked], connection_string: str, over: float, stop: threading.Event) -> None:
-    begun = time.monotonic()
+def _send(requests: list[PlannedRequest], connection_string: str, over: float, stop: threading.Event) -> None:
+    started = time.monotonic()
     with ServiceBusClient.from_connection_string(connection_string, retry_backoff_factor=0.05) as client:
         sender = client.get_queue_sender(REQUESTS)
-        for number, asked in enumerate(requests):
-            if stop.wait(max(begun + over * number / len(requests) - time.monotonic(), 0)):
+        for number, request in enumerate(requests):
+            if stop.wait(max(started + over * number / len(requests) - time.monotonic(), 0)):
                 return
-            _persist(sender, ServiceBusMessage(asked.body, message_id=asked.request_id))
+            _send_with_retries(sender, ServiceBusMessage(request.body, message_id=request.request_id))
 
 
-def _persist(sender: ServiceBusSender, message: ServiceBusMessage) -> None:
-    """Service Bus fails for those who ask, too; the message id makes it harmless to send again."""
+def _send_with_retries(sender: ServiceBusSender, message: ServiceBusMessage) -> None:
+    """Send a message although the sender's own calls fail too. A duplicate is dropped by its message id."""
     while True:
         try:
             sender.send_messages(message)
@@ -154,7 +154,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--subscriptions", type=int, default=20)
     parser.add_argument("--kill-every", type=float, default=30, metavar="SECONDS")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--log", type=Path, help="for what the workers log; a temporary file by default")
+    parser.add_argument("--log", type=Path, help="log of the workers; a temporary file by default")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What the soak asks for: an environment of many scale sets, and requests for all kinds of things, from one seed."""
+"""Plan of the soak, made from one seed: many scale sets, and requests of all kinds."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Target = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One message: what it asks for, of which instances (scale set, id); `bad`: it must be rejected."""
+class PlannedRequest:
+    """Request with its targets (scale set, instance id). `invalid`: it must be rejected."""
 
     request_id: str
     body: bytes
     subscription_id: str
     targets: tuple[Target, ...] = ()
-    bad: bool = False
+    invalid: bool = False
 
 
 @dataclass
 class Plan:
-    """All of it. `outcomes` of each instance's maintenance; `named`: how many requests name it."""
+    """Scale sets and requests. `outcomes`: the outcome of each instance's first maintenance; `named`: its requests."""
 
     scale_sets: list[ScaleSetSeed] = field(default_factory=list)
-    requests: list[Asked] = field(default_factory=list)
+    requests: list[PlannedRequest] = field(default_factory=list)
     outcomes: dict[Target, Outcome] = field(default_factory=dict)
     named: Counter[Target] = field(default_factory=Counter)
 
@@ -43,8 +43,11 @@ class Plan:
 
 
 def make_plan(*, requests: int, scale_sets: int, subscriptions: int, seed: int) -> Plan:
-    """Requests for two instances each, most of them named once; a tenth roll out one by one, one in twenty names
-    instances that another one names too, one in fifty is no good. One maintenance in twenty-five fails."""
+    """Make requests for two instances each, most of which are named once.
+
+    A tenth are rollouts of one instance per wave, one in twenty names instances of another request, and one in fifty is
+    invalid. One maintenance in twenty-five fails.
+    """
     chance = Random(seed)  # noqa: S311 - not for secrets
     plan = Plan()
     ids = [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(subscriptions)]
@@ -56,12 +59,12 @@ def make_plan(*, requests: int, scale_sets: int, subscriptions: int, seed: int) 
     order = [(pair, place) for pair in range(pairs) for place in range(scale_sets)][:requests]
     for number, (pair, place) in enumerate(order):
         plan.requests.append(_request(number, pair, plan.scale_sets[place], chance))
-    plan.named.update(target for asked in plan.requests for target in asked.targets)
+    plan.named.update(target for request in plan.requests for target in request.targets)
     return plan
 
 
 def arm_faults(share: float, seed: int) -> Iterator[Fault]:
-    """Calls to ARM failing at random, in every way that passes; together a `share` of all."""
+    """Faults that fail a `share` of the calls to ARM at random, with every transient error."""
     kinds: list[dict[str, Any]] = [
         {"status": 429, "headers": {"Retry-After": "1"}},
         {"status": 500},
@@ -91,7 +94,7 @@ def _first(instance: InstanceSeed) -> Outcome:
     return instance.outcome if isinstance(instance.outcome, str) else instance.outcome[0]
 
 
-def _request(number: int, pair: int, scale_set: ScaleSetSeed, chance: Random) -> Asked:
+def _request(number: int, pair: int, scale_set: ScaleSetSeed, chance: Random) -> PlannedRequest:
     request_id = f"soak-{number:05}"
     dice = chance.random()
     named = [str(2 * pair), str(2 * pair + 1)]
@@ -102,12 +105,12 @@ def _request(number: int, pair: int, scale_set: ScaleSetSeed, chance: Random) ->
         "instanceIds": named,
     }
     if dice < 0.02:
-        wrong = {**body, "instanceIdz": body.pop("instanceIds")}
-        return Asked(request_id, json.dumps(wrong).encode(), scale_set.subscription_id, bad=True)
+        misspelt = {**body, "instanceIdz": body.pop("instanceIds")}
+        return PlannedRequest(request_id, json.dumps(misspelt).encode(), scale_set.subscription_id, invalid=True)
     if dice < 0.07 and pair:
-        # Instances of the request before: maintained by then, under maintenance, or asked for at the same time.
+        # Instances of the previous request: maintained by then, under maintenance, or requested at the same time.
         body["instanceIds"] = named = [str(2 * pair - 1), str(2 * pair)]
     elif dice < 0.17:
         body["rollout"] = {"maxInstancesPerWave": 1}
     targets = tuple((scale_set.name, instance_id) for instance_id in named)
-    return Asked(request_id, json.dumps(body).encode(), scale_set.subscription_id, targets)
+    return PlannedRequest(request_id, json.dumps(body).encode(), scale_set.subscription_id, targets)

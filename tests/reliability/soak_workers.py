@@ -1,4 +1,4 @@
-"""The workers of the soak, one after the other: `python -m sandbox worker`, killed, its memory written down."""
+"""Workers of the soak, one after another: `python -m sandbox worker`, killed, with its memory measured."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """How long a worker lived, in seconds, and the memory it had at its end, in MB: as it was, and at the most."""
+class WorkerRun:
+    """Run of a worker: its duration in seconds, and its memory in MB at the end and at the peak."""
 
-    lasted: float
+    duration: float
     rss: float
     peak: float
 
 
 class Workers:
-    """One worker at a time."""
+    """Starts and kills one worker at a time."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        self.lives: list[Life] = []
+        self.runs: list[WorkerRun] = []
         self._environment = {"PATH": os.environ["PATH"], **environment}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self._born = 0.0
+        self._started = 0.0
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -42,19 +42,20 @@ class Workers:
                 stdout=log,
                 stderr=log,
             )
-        self._born = time.monotonic()
+        self._started = time.monotonic()
 
     def kill(self) -> None:
-        """SIGKILL. Raises RuntimeError where it had ended by itself."""
+        """Send SIGKILL. Raises RuntimeError if the worker has exited by itself."""
         process = self._process
         if process is None:
             return
         if process.poll() is not None:
-            raise RuntimeError(f"the worker ended by itself with {process.returncode}; see {self._log}")
+            raise RuntimeError(f"the worker exited by itself with {process.returncode}; see {self._log}")
         status = Path(f"/proc/{process.pid}/status").read_text()
         process.kill()
         process.wait()
-        self.lives.append(Life(time.monotonic() - self._born, _megabytes(status, "VmRSS"), _megabytes(status, "VmHWM")))
+        duration = time.monotonic() - self._started
+        self.runs.append(WorkerRun(duration, _megabytes(status, "VmRSS"), _megabytes(status, "VmHWM")))
         self._process = None
 
 

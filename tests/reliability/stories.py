@@ -1,4 +1,4 @@
-"""What is asked of the worker while it is killed."""
+"""Stories that a worker is killed in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sandbox.resource_manager import Fault, InstanceSeed
 from tests.reliability.environment import Story
 from tests.support.environment import request
 
-# Longer than it takes to open links, so that an operation is polled while it runs.
+# Longer than it takes to open links, so that the operation is polled while it runs.
 LASTING = timedelta(seconds=1)
 
 
@@ -20,7 +20,7 @@ TWO_INSTANCES = Story(
     instances=_instances(4),
     requests={"two": request(instanceIds=["0", "1"])},
     ends={"two": "Succeeded"},
-    tells=("accepted", "completed"),
+    publishes=("accepted", "completed"),
     maintained=frozenset("01"),
 )
 
@@ -28,7 +28,7 @@ THREE_WAVES = Story(
     instances=tuple(InstanceSeed(str(n), duration=timedelta(seconds=0.3)) for n in range(6)),
     requests={"waves": request(rollout={"maxInstancesPerWave": 2})},
     ends={"waves": "Succeeded"},
-    tells=("accepted", "progressed", "progressed", "completed"),
+    publishes=("accepted", "progressed", "progressed", "completed"),
     maintained=frozenset("012345"),
 )
 
@@ -36,7 +36,7 @@ REFUSED = Story(
     instances=_instances(2),
     requests={"refused": request(instanceIds=["0", "1"])},
     ends={"refused": "Failed"},
-    tells=("completed",),
+    publishes=("completed",),
     faults=(
         Fault(
             method="POST",
@@ -52,18 +52,18 @@ NOTHING_TO_DO = Story(
     instances=(InstanceSeed("0", state="completed"), InstanceSeed("1", state="not-planned")),
     requests={"idle": request()},
     ends={"idle": "NothingToDo"},
-    tells=("completed",),
+    publishes=("completed",),
 )
 
 BAD_INPUT = Story(
     instances=_instances(2),
     requests={
         "misspelt": request(instanceId=["0"]),
-        "torn": b'{"subscriptionId": "',
+        "cut-off": b'{"subscriptionId": "',
         "elsewhere": {**request(), "subscriptionId": "22222222-2222-4222-8222-222222222222"},
     },
-    ends={"misspelt": "Rejected", "torn": "Rejected", "elsewhere": "Rejected"},
-    tells=("rejected", "rejected", "rejected"),
+    ends={"misspelt": "Rejected", "cut-off": "Rejected", "elsewhere": "Rejected"},
+    publishes=("rejected", "rejected", "rejected"),
 )
 
 RETRY_LATER = Story(
@@ -72,7 +72,7 @@ RETRY_LATER = Story(
     ),
     requests={"retry": request(instanceIds=["0", "1"])},
     ends={"retry": "Failed"},
-    tells=("accepted", "completed"),
+    publishes=("accepted", "completed"),
     maintained=frozenset("01"),
 )
 
@@ -83,7 +83,7 @@ FAILED_WAVE = Story(
     ),
     requests={"stops": request(rollout={"maxInstancesPerWave": 2})},
     ends={"stops": "PartiallySucceeded"},
-    tells=("accepted", "progressed", "completed"),
+    publishes=("accepted", "progressed", "completed"),
     maintained=frozenset("0123"),
 )
 
@@ -94,7 +94,7 @@ FAILED_FIRST_WAVE = Story(
     ),
     requests={"stops": request(rollout={"maxInstancesPerWave": 2})},
     ends={"stops": "Failed"},
-    tells=("accepted", "completed"),
+    publishes=("accepted", "completed"),
     maintained=frozenset("01"),
 )
 
@@ -102,7 +102,7 @@ NOT_BEFORE = Story(
     instances=_instances(2),
     requests={"tonight": request(instanceIds=["0", "1"])},
     ends={"tonight": "Succeeded"},
-    tells=("accepted", "completed"),
+    publishes=("accepted", "completed"),
     maintained=frozenset("01"),
     not_before=timedelta(seconds=5),
 )
@@ -111,10 +111,10 @@ PAST_ITS_DEADLINE = Story(
     instances=(InstanceSeed("0", duration=timedelta(minutes=5)),),
     requests={"slow": request(instanceIds=["0"])},
     ends={"slow": "TimedOut"},
-    tells=("accepted", "completed"),
+    publishes=("accepted", "completed"),
     maintained=frozenset("0"),
-    # Long enough for a second worker to post it, on a busy machine too; polled a few times, not a hundred.
-    deadline=timedelta(seconds=15),
+    # Long enough for a second worker to post it on a busy machine, with few polls.
+    deadline=timedelta(seconds=30),
     settings={
         "MAINTENANCE_MIN_POLL_INTERVAL": "PT3S",
         "MAINTENANCE_DEFAULT_POLL_INTERVAL": "PT3S",
@@ -127,9 +127,9 @@ FLEXIBLE = Story(
     instances=tuple(InstanceSeed(f"web_{n}", duration=LASTING) for n in range(3)),
     requests={"flexible": request(instanceIds=["web_0", "web_1"])},
     ends={"flexible": "Succeeded"},
-    tells=("accepted", "completed"),
-    # A VM of two was started before the death: the other is another wave, if the first is still at it.
-    may_tell=frozenset({"progressed"}),
+    publishes=("accepted", "completed"),
+    # If one VM was posted before the worker was killed and is still under maintenance, the other is another wave.
+    may_publish=frozenset({"progressed"}),
     maintained=frozenset({"web_0", "web_1"}),
     orchestration="Flexible",
 )
@@ -138,5 +138,5 @@ REJECTED_BY_STATE = Story(
     instances=_instances(1, InstanceSeed("1", state="not-planned")),
     requests={"strict": request(instanceIds=["0", "1"], ineligible="reject")},
     ends={"strict": "Rejected"},
-    tells=("rejected",),
+    publishes=("rejected",),
 )

@@ -1,4 +1,4 @@
-"""docs/reliability.md names tests that exist."""
+"""The stories and tests named in docs/reliability.md exist, and every story is named."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.reliability.environment import Story
 STORIES = {name for name, value in vars(stories).items() if isinstance(value, Story)}
 
 
-def test_every_row_names_a_story_that_is_told() -> None:
+def test_every_row_names_an_existing_story() -> None:
     assert len(rows()) > 15
     for cells in rows():
         named = set(quoted(cells[-1]))
@@ -17,11 +17,11 @@ def test_every_row_names_a_story_that_is_told() -> None:
         assert named or cells[-1] in ("every story", "every message delivered twice"), cells
 
 
-def test_every_story_is_named() -> None:
+def test_every_story_is_named_in_a_row() -> None:
     assert {name for cells in rows() for name in quoted(cells[-1])} == STORIES
 
 
-def test_the_tests_named_exist() -> None:
+def test_named_tests_exist() -> None:
     named = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", chapter())
     assert len(named) > 2
     for path, test in named:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import azure.functions as func
-from azure.servicebus import ServiceBusMessage
-from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from maintenance.domain.coordination import Lease
 from maintenance.domain.resources import ScaleSet
@@ -38,6 +40,8 @@ SUBSCRIPTION = "all-events"
 ENTITIES = (REQUESTS, OPERATIONS, f"{TOPIC}/Subscriptions/{SUBSCRIPTION}")
 
 DURATION = timedelta(seconds=0.3)
+# Seconds. Tests wait for events; the limit only ends a test that would wait for ever.
+LIMIT = 100.0
 
 # The product's pauses are seconds to minutes; tests wait for events, not for pauses.
 QUICK = {
@@ -87,7 +91,11 @@ class Event:
 
 @dataclass
 class Environment:
-    """Azure services, the events read from the topic so far, and the number of requests in progress."""
+    """Azure services, the events read from the topic so far, and the progress of requests.
+
+    `handling`: the requests that the worker is handling. `unsettled`: the deliveries of requests whose settlement
+    failed, by sequence number and delivery count; they stay locked until the clock is moved.
+    """
 
     bus: ServiceBus
     arm: ResourceManager
@@ -96,6 +104,7 @@ class Environment:
     worker_options: dict[str, Any] = field(default_factory=dict)
     last_event_read: int = 0
     handling: int = 0
+    unsettled: set[tuple[int | None, int | None]] = field(default_factory=set)
 
     def app_settings(self, **settings: str) -> dict[str, str]:
         """App settings of a worker in this environment."""
@@ -133,6 +142,14 @@ class Environment:
 
     def posts(self) -> list[Any]:
         return [call for call in self.arm.calls if call.method == "POST"]
+
+    @property
+    def handles_requests(self) -> bool:
+        """Whether a request that is due is still to be delivered, handled or settled."""
+        if self.bus.counts(REQUESTS).active or self.handling:
+            return True
+        locked = [message for message in self.bus.peek(REQUESTS, 10_000) if message.state == "locked"]
+        return any((message.sequence_number, message.delivery_count) not in self.unsettled for message in locked)
 
 
 @contextmanager
@@ -206,39 +223,37 @@ class Running:
             )
             await self._receiver.complete_message(message)
 
-    async def finish(self, *request_ids: str, within: float = 30.0) -> dict[str, Event]:
+    async def finish(self, *request_ids: str) -> dict[str, Event]:
         """Fire the timer until each of the requests has ended, and return their last events."""
-        give_up = time.monotonic() + within
+        give_up = time.monotonic() + LIMIT
         while True:
             ended = {event.data["requestId"]: event for event in self.environment.events if event.ends}
             if all(request_id in ended for request_id in request_ids):
                 return ended
             if time.monotonic() > give_up:
                 read = [(event.message_id, event.status) for event in self.environment.events]
-                raise AssertionError(f"{request_ids} did not end within {within} s; events: {read}")
+                raise AssertionError(f"{request_ids} did not end; events: {read}")
             await self.worker.poll()
             await self.read_events()
 
-    async def until(self, holds: Callable[[], bool], *, within: float = 20.0) -> None:
+    async def until(self, holds: Callable[[], bool]) -> None:
         """Fire the timer and read events until the condition holds."""
-        give_up = time.monotonic() + within
+        give_up = time.monotonic() + LIMIT
         while not holds():
             if time.monotonic() > give_up:
-                raise AssertionError(f"the condition did not hold within {within} s")
+                raise AssertionError("the condition did not become true")
             await self.worker.poll()
             await self.read_events()
 
-    async def leave_lease(self, scale_set: str, *, lasts: timedelta) -> None:
+    async def leave_lease(self, scale_set: ScaleSet, *, until: datetime) -> None:
         """Leave the lease of a worker that crashed and whose records are lost."""
-        key = ScaleSet(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, scale_set).key
-        now = self.environment.worker_options["now"]
-        queue = CoordinationQueue(self.client, COORDINATION, now=now)
-        await queue.put(Lease(run_id="0" * 32, request_id="dead", scale_set=key, until=now() + lasts))
+        queue = CoordinationQueue(self.client, COORDINATION, now=self.environment.worker_options["now"])
+        await queue.put(Lease(run_id="0" * 32, request_id="crashed", scale_set=scale_set.key, until=until))
         await queue.close()
 
-    async def drain(self, *, within: float = 10.0) -> None:
+    async def drain(self) -> None:
         """Fire the timer until the queues are empty."""
-        give_up = time.monotonic() + within
+        give_up = time.monotonic() + LIMIT
         while self.environment.left_over():
             if time.monotonic() > give_up:
                 raise AssertionError(f"the queues are not empty: {self.environment.left_over()}")
@@ -276,13 +291,37 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
             environment.handling -= 1
 
     client = ServiceBusClient.from_connection_string(environment.bus.connection_string, retry_backoff_factor=0.05)
-    async with client, FunctionsHost(app, environment=environment.app_settings()):
-        job = Running(environment, worker, client)
-        await job.open()
-        try:
-            yield job
-        finally:
-            await job.close()
+    with _settlements_watched(environment):
+        async with client, FunctionsHost(app, environment=environment.app_settings()):
+            job = Running(environment, worker, client)
+            await job.open()
+            try:
+                yield job
+            finally:
+                await job.close()
+
+
+@contextmanager
+def _settlements_watched(environment: Environment) -> Iterator[None]:
+    """Note the deliveries of requests whose settlement fails, at the SDK's receivers."""
+
+    def watched(settle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        @functools.wraps(settle)
+        async def settle_and_note(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
+            try:
+                await settle(receiver, message)
+            except BaseException:
+                if receiver._entity_name == REQUESTS:
+                    environment.unsettled.add((message.sequence_number, message.delivery_count))
+                raise
+
+        return settle_and_note
+
+    with (
+        patch.object(ServiceBusReceiver, "complete_message", watched(ServiceBusReceiver.complete_message)),
+        patch.object(ServiceBusReceiver, "abandon_message", watched(ServiceBusReceiver.abandon_message)),
+    ):
+        yield
 
 
 def request(scale_set: str = "web", **fields: Any) -> dict[str, Any]:

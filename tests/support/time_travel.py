@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.resource_manager import Call
 from sandbox.servicebus import HandMovedClock
-from tests.support.environment import OPERATIONS, REQUESTS, Environment, Event, Running, environment, running
+from tests.support.environment import LIMIT, OPERATIONS, REQUESTS, Environment, Event, Running, environment, running
 
 # The SDK compares locks with the machine's time, so this time has to be ahead of it.
 START = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
@@ -31,8 +31,6 @@ REAL_TIME = {
 TICK = timedelta(minutes=1)
 # A message that was not settled is redelivered after this (infra/topology.json).
 LOCK = timedelta(minutes=5)
-# Seconds of real time.
-PATIENCE = 2.0
 
 
 def due(job: Running) -> list[datetime]:
@@ -44,29 +42,24 @@ def due(job: Running) -> list[datetime]:
 async def tick(job: Running) -> None:
     """Fire the timer until the requests that are due have been handled, and read the events.
 
-    A request whose settling failed stays locked until the clock is moved, so it is not waited for.
+    A request whose settlement failed stays locked until the clock is moved, so it is not waited for.
     """
-    quiet_since: float | None = None
+    give_up = time.monotonic() + LIMIT
     while True:
         await job.worker.poll()
         job.environment.read_events()
-        counts = job.environment.bus.counts(REQUESTS)
-        if counts.active or job.environment.handling:
-            quiet_since = None
-        elif not counts.locked:
+        if not job.environment.handles_requests:
             return
-        else:
-            quiet_since = quiet_since or time.monotonic()
-            if time.monotonic() - quiet_since > PATIENCE:
-                return
+        if time.monotonic() > give_up:
+            raise AssertionError(f"requests are still being handled: {job.environment.bus.counts(REQUESTS)}")
 
 
 async def travel(
-    job: Running, clock: HandMovedClock, *request_ids: str, step: timedelta = TICK, within: float = 60
+    job: Running, clock: HandMovedClock, *request_ids: str, step: timedelta = TICK, limit: float = LIMIT
 ) -> dict[str, Event]:
     """Fire the timer and move the clock from one thing due to the next until the requests have ended and the queues
     are empty; returns their last events. Whatever falls due within `step` of the first is done in one tick."""
-    give_up = time.monotonic() + within
+    give_up = time.monotonic() + limit
     while True:
         await tick(job)
         ended = {event.data["requestId"]: event for event in job.environment.events if event.ends}
@@ -74,7 +67,7 @@ async def travel(
             return ended
         if time.monotonic() > give_up:
             missing = [request_id for request_id in request_ids if request_id not in ended]
-            raise AssertionError(f"not ended within {within} s: {missing}; left over: {job.environment.left_over()}")
+            raise AssertionError(f"requests did not end: {missing}; left over: {job.environment.left_over()}")
         if times := due(job):
             clock.advance(max(times[0] - clock(), timedelta(0)) + step)
         elif any(job.environment.bus.counts(queue).locked for queue in (REQUESTS, OPERATIONS)):
@@ -92,9 +85,9 @@ class Journey:
     def environment(self) -> Environment:
         return self.job.environment
 
-    async def finish(self, *request_ids: str, step: timedelta = TICK) -> dict[str, Event]:
-        """See `travel`."""
-        return await travel(self.job, self.clock, *request_ids, step=step)
+    async def finish(self, *request_ids: str, step: timedelta = TICK, limit: float = LIMIT) -> dict[str, Event]:
+        """Run requests to their end; see `travel`. `limit`: seconds of real time."""
+        return await travel(self.job, self.clock, *request_ids, step=step, limit=limit)
 
     async def send(self, subscription_id: str, request_id: str, **fields: Any) -> None:
         """Send a request for the scale set `shop/web` of a subscription."""

@@ -220,9 +220,19 @@ def test_lease_is_released_at_the_latest_when_it_runs_out() -> None:
     assert isinstance(deliver(rest, rest.deadline + LEASE_OUTLASTS_DEADLINE - timedelta(seconds=1)), Read)
 
 
-def test_without_views_rest_cannot_be_seen_and_the_lease_is_released() -> None:
+def test_without_views_the_lease_is_kept_until_it_runs_out() -> None:
     rest = rest_record()
-    assert deliver(rest, rules=WITHOUT_VIEWS) == ReleaseLease(rest)
+    action = deliver(rest, rules=WITHOUT_VIEWS)
+    assert (following(action).phase, due(action)) == (Phase.REST, NOW + RULES.timing.slice)
+    assert deliver(rest, rest.deadline + LEASE_OUTLASTS_DEADLINE, rules=WITHOUT_VIEWS) == ReleaseLease(rest)
+
+
+def test_run_that_ends_before_its_last_wave_has_recovered_keeps_its_lease_until_then() -> None:
+    rest = rest_record("0", recovering_since=NOW, outcomes={"0": COMPLETED})
+    ill = replace(completed("0", NOW), healthy=False)
+    assert following(look(rest, [ill])).phase is Phase.REST
+    assert look(rest, [replace(ill, healthy=True)]) == ReleaseLease(rest)
+    assert look(rest, [ill], NOW + rest.rollout.health_timeout) == ReleaseLease(rest)
 
 
 @pytest.mark.parametrize("operation", [end_record(), rest_record("0")])

@@ -8,7 +8,7 @@ import pytest
 
 from maintenance.domain.instances import Instance, MaintenanceStatus
 from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
-from maintenance.lifecycle.planning import plan
+from maintenance.lifecycle.planning import split_targets
 from maintenance.operations.records import MAX_RECORD, read_record, write_record
 from tests.support.samples import NOW, new_operation
 
@@ -18,12 +18,24 @@ LONG_URL = "https://management.azure.com/subscriptions/" + "x" * 3_700
 def at_its_largest(count: int, length: int) -> Operation:
     """A whole Flexible set amid its last wave: all else settled, every VM of the wave followed by its URL."""
     names = [f"{number:04d}".ljust(length, "n") for number in range(count)]
-    views = [Instance(name, maintenance=MaintenanceStatus(True)) for name in names]
-    planned = plan(new_operation(targets=None, flexible=True), views, may_have_started=False).operation
+    views = [
+        Instance(name, maintenance=MaintenanceStatus(True, window=("w", "", "", "")), changed_at=NOW) for name in names
+    ]
+    planned, _ = split_targets(new_operation(targets=None, flexible=True), views)
     *earlier, last = planned.waves
     outcomes = {name: Outcome(Result.COMPLETED, "x" * 300, 9) for wave in earlier for name in wave}
     calls = tuple(Call((name,), LONG_URL) for name in last)
-    return replace(planned, phase=Phase.TRACKING, wave=len(earlier), calls=calls, outcomes=outcomes, posted_at=NOW)
+    baseline = {view.instance_id: view.baseline for view in views if view.instance_id in last}
+    return replace(
+        planned,
+        phase=Phase.TRACK,
+        wave=len(earlier),
+        batch=last,
+        calls=calls,
+        baseline=baseline,
+        outcomes=outcomes,
+        posted_at=NOW,
+    )
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 64), (30, 64), (300, 15), (1000, 15), (1000, 64)])

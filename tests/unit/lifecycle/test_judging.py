@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from maintenance.domain.instances import Instance, MaintenanceStatus
-from maintenance.domain.operation import Call, Operation, Owed, Phase
+from maintenance.domain.operation import Call, Operation, Owed, Phase, Result
 from maintenance.lifecycle.actions import Denied, Read
 from maintenance.lifecycle.machine import next_action
 from tests.support.machine import (
@@ -69,7 +69,9 @@ def test_no_change_in_any_plans_again() -> None:
 
 
 def test_instance_that_is_gone_did_not_change_on_account_of_the_post() -> None:
-    assert following(look(JUDGE, REST, SETTLED)).phase is Phase.PLAN
+    again = following(look(JUDGE, REST, SETTLED))
+    assert (again.phase, again.left_of_wave()) == (Phase.PLAN, ("1", "2"))
+    assert again.outcomes["0"].result is Result.NOT_FOUND
     tracked = following(look(JUDGE, [in_progress("1"), eligible("2")], SETTLED))
     assert (tracked.phase, tracked.batch) == (Phase.TRACK, ("1", "2"))
 

@@ -1,16 +1,15 @@
-"""Any answer of ARM's, in any order, at any time: what holds of the lifecycle all the same."""
+"""Any observation, in any order, at any time: what holds of the state machine all the same."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from maintenance.operations.outbox import dispatch
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from maintenance.domain.coordination import CancellationMarker, Entry, Lease
+from maintenance.domain.coordination import CancellationMarker, Entry, Lease, leases_of
 from maintenance.domain.instances import Instance, InstanceState
 from maintenance.domain.observations import (
     Accepted,
@@ -25,10 +24,33 @@ from maintenance.domain.observations import (
     Unreported,
 )
 from maintenance.domain.operation import Operation, Phase, Result, Rollout, Status
-from maintenance.lifecycle.actions import Action, End, PollOperation, Post, ReadViews, Rules, TakeLease, Wait
-from maintenance.lifecycle.events import ended
+from maintenance.lifecycle.actions import (
+    Action,
+    Continue,
+    Delivered,
+    Denied,
+    Done,
+    LeaseReleased,
+    LeaseTaken,
+    LeaveToJudge,
+    Looked,
+    NotTheOne,
+    Observation,
+    OperationRead,
+    Poll,
+    Read,
+    ReleaseLease,
+    Rules,
+    Submit,
+    Submitted,
+    TakeLease,
+    Unavailable,
+    Untrusted,
+)
+from maintenance.lifecycle.events import ended, owed_events
+from maintenance.lifecycle.machine import next_action
 from maintenance.operations.records import read_record, write_record
-from tests.support.machine import EVERYWHERE, Machine
+from tests.support.machine import EVERYWHERE, lease, marker, others_lease
 from tests.support.samples import (
     LONG_AGO,
     NOW,
@@ -44,9 +66,9 @@ from tests.support.samples import (
 )
 
 IDS = ("0", "1", "2", "3", "4")
-MOST_STEPS = 20
+MOST_ACTIONS = 8
 WRONG = ErrorDetail("Wrong", "Something went wrong.")
-SPANS = st.one_of(st.none(), st.sampled_from([0, 1, 17, 60, 1200, 86_400]).map(seconds))
+SPANS = st.sampled_from([None, 0, 1, 17, 60, 1200, 86_400]).map(lambda span: None if span is None else seconds(span))
 SUBMISSIONS = st.one_of(
     st.builds(Accepted, st.sampled_from([OPERATION_URL, None]), retry_after=SPANS),
     st.just(Succeeded()),
@@ -54,6 +76,7 @@ SUBMISSIONS = st.one_of(
     st.builds(Throttled, st.just(WRONG), SPANS),
     st.builds(Refused, st.just(WRONG), st.sampled_from([307, 400, 401, 403, 404, 409])),
     st.builds(Ambiguous, st.just(WRONG), SPANS),
+    st.none(),
 )
 READINGS = st.one_of(
     st.builds(Running, st.just("inprogress"), SPANS, st.sampled_from([None, OPERATION_URL + "&moved=1"])),
@@ -61,9 +84,10 @@ READINGS = st.one_of(
     st.builds(Failed, st.just(WRONG), st.booleans()),
     st.builds(Throttled, st.just(WRONG), SPANS),
     st.builds(Unreadable, st.just(WRONG), SPANS),
-    st.just(Unreported(WRONG)),
+    st.builds(Unreported, st.just(WRONG), st.booleans()),
 )
-KIND_READINGS = st.sampled_from([Succeeded(), Failed(WRONG), Running("inprogress")])
+KIND_READINGS = st.sampled_from([Succeeded(), Succeeded(), Running("inprogress")])
+UNTOUCHED, DONE = 0, 6
 
 
 def views_of(instance_id: str, now: datetime) -> list[Instance]:
@@ -73,6 +97,7 @@ def views_of(instance_id: str, now: datetime) -> list[Instance]:
         eligible(instance_id, update_domain=number % 2),
         eligible(instance_id, changed_at=now),
         eligible(instance_id, changed_at=None),
+        eligible(instance_id, provisioning="failed"),
         in_progress(instance_id, now),
         completed(instance_id, LONG_AGO),
         completed(instance_id, now),
@@ -81,216 +106,232 @@ def views_of(instance_id: str, now: datetime) -> list[Instance]:
         aborted(instance_id, LONG_AGO),
         aborted(instance_id, now),
         without_maintenance(instance_id),
+        eligible(instance_id, reported=False),
     ]
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the queue holds, and what the story so far tells about it. A run that dies loses what it added."""
-
-    record: bytes
-    due: datetime
-    ids: frozenset[str] = frozenset()
-    planned: frozenset[str] | None = None
-    arm_failed: bool = False
-    in_flight: frozenset[str] = field(default=frozenset())
-
-
-class AnyAnswerAtAnyTime(RuleBasedStateMachine):
-    """One operation, from its first look to its end."""
+class AnyObservationAtAnyTime(RuleBasedStateMachine):
+    """One run; each rule is one delivery of its current record."""
 
     @initialize(
-        named=st.one_of(st.none(), st.lists(st.sampled_from(IDS), min_size=1, unique=True).map(tuple)),
-        size=st.sampled_from([None, 1, 2, "50%"]),
-        by_domain=st.booleans(),
-        pause=st.sampled_from([0, 300]),
-        may_fail=st.integers(0, 2),
-        strict=st.booleans(),
-        dry_run=st.sampled_from([False, False, False, True]),
+        named=st.none() | st.lists(st.sampled_from([*IDS, "9"]), min_size=1, unique=True).map(tuple),
+        rollout=st.builds(
+            Rollout,
+            max_instances_per_wave=st.sampled_from([None, 1, 2, "50%"]),
+            by_update_domain=st.booleans(),
+            pause_between_waves=st.sampled_from([0, 300, 3000]).map(seconds),
+            max_failed_instances=st.sampled_from([0, 0, 2]),
+        ),
+        kindly=st.booleans(),
         views=st.sampled_from([True, True, True, False]),
-        queue=st.booleans(),
-        minutes=st.sampled_from([1, 10, 360]),
+        flexible=st.sampled_from([False, False, True]),
+        odd=st.sampled_from(["", "", "", "", "dry run", "reject", "later", "no waiting"]),
+        hours=st.sampled_from([1, 6]),
     )
     def begin(
         self,
         *,
         named: tuple[str, ...] | None,
-        size: int | str | None,
-        by_domain: bool,
-        pause: int,
-        may_fail: int,
-        strict: bool,
-        dry_run: bool,
+        rollout: Rollout,
+        kindly: bool,
         views: bool,
-        queue: bool,
-        minutes: int,
+        flexible: bool,
+        odd: str,
+        hours: int,
     ) -> None:
-        self.lifecycle = Machine(Rules(allowed_scopes=EVERYWHERE, views=views, queue_rollouts=queue))
-        rollout = Rollout(
-            max_instances_per_wave=size,
-            by_update_domain=by_domain,
-            pause_between_waves=seconds(pause),
-            max_failed_instances=may_fail,
-        )
-        operation = new_operation(
-            targets=named,
-            rollout=rollout if views else Rollout(max_failed_instances=may_fail),
-            reject_ineligible=strict,
-            dry_run=dry_run,
-            deadline=NOW + timedelta(minutes=minutes),
-        )
+        if not views:
+            rollout = Rollout()
+        self.rules = Rules(allowed_scopes=EVERYWHERE, views=views, wait_for_lease=odd != "no waiting")
+        self.kindly, self.flexible = kindly, flexible and views
         self.targets = named
-        self.deadline = operation.deadline
         self.now = NOW
-        self.known = self.before = Known(write_record(operation), NOW, frozenset({operation.message_id}))
+        self.operation = new_operation(
+            targets=named,
+            rollout=rollout,
+            dry_run=odd == "dry run",
+            reject_ineligible=odd == "reject",
+            resume_at=NOW + seconds(1500) if odd == "later" else None,
+            deadline=NOW + timedelta(hours=hours),
+        )
+        self.seen: Looked | None = None
+        self.leased = False
         self.end: bytes | None = None
+        self.over = False
 
-    @precondition(lambda self: self.end is None)
-    @rule(
-        data=st.data(),
-        late=st.sampled_from([0, 0, 1, 40, 400, 30_000]),
-        again=st.sampled_from([False, False, True]),
-        kindly=st.booleans(),
-    )
-    def runs(self, data: st.DataObject, late: int, *, again: bool, kindly: bool) -> None:
-        """The record is delivered, or delivered again after a run that died before it could settle it.
-
-        `kindly`: the answers lead on, far into the story; others find its corners.
-        """
-        self.kindly = kindly
-        if again:
-            self.known = self.before
-        self.now = max(self.now, self.known.due) + seconds(late)
-        self.before = self.known
-        self.may_have_started = again
-        self.seen: dict[str, Instance] = {}
-        operation = read_record(self.known.record)
-        step = self.lifecycle.resume(operation, self.now, may_have_started=again)
-        for _ in range(MOST_STEPS):
-            assert read_record(write_record(step.operation)) == step.operation
-            if isinstance(step, Wait):
-                self.waits(step)
-                return
-            if isinstance(step, End):
-                self.ends(step)
-                return
-            step = self.answer(step, data)
-        raise AssertionError(f"a run without an end: {step}")
-
-    @precondition(lambda self: self.end is not None)
-    @rule(late=st.sampled_from([0, 60, 30_000]))
-    def is_told_again(self, late: int) -> None:
-        """The record of an end is delivered after all: it says the same, and nothing else is done."""
-        step = self.lifecycle.resume(read_record(self.known.record), self.now + seconds(late), may_have_started=True)
-        assert isinstance(step, End)
-        assert step.events[-1].to_json() == self.end
-        assert dispatch(step, self.now).persist is None
-
-    def answer(self, step: ReadViews | TakeLease | PollOperation | Post, data: st.DataObject) -> Action:
-        match step:
-            case ReadViews(operation=operation):
-                return self.look(operation, data)
-            case TakeLease(operation=operation):
-                notices = [self.notice("req-1", 2), *([self.notice("other", 1)] if data.draw(st.booleans()) else [])]
-                if len(notices) > 1:
-                    self.known = replace(self.known, planned=None)
-                return self.lifecycle.lease_taken(step, notices, self.now, may_have_started=self.may_have_started)
-            case PollOperation(operation=operation, calls=calls):
-                assert all(call.url for call in calls)
-                readings = [(call, data.draw(KIND_READINGS if self.kindly else READINGS)) for call in calls]
-                for call, reading in readings:
-                    if isinstance(reading, Failed):
-                        self.known = replace(self.known, arm_failed=True)
-                    if isinstance(reading, (Succeeded, Failed, Unreported)):
-                        self.known = replace(self.known, in_flight=self.known.in_flight - set(call.instance_ids))
-                return self.lifecycle.polled(operation, readings, self.now)
-            case Post(operation=operation, instance_ids=ids):
-                self.may_be_posted(operation, ids)
-                submission = Accepted(OPERATION_URL) if self.kindly else data.draw(SUBMISSIONS)
-                if isinstance(submission, Failed):
-                    self.known = replace(self.known, arm_failed=True)
-                if isinstance(submission, Accepted) and submission.url:
-                    self.known = replace(self.known, in_flight=self.known.in_flight | set(ids or ()))
-                return self.lifecycle.submitted(operation, [(ids, submission)], self.now)
-
-    def look(self, operation: Operation, data: st.DataObject) -> Action:
-        transient_error = data.draw(st.sampled_from([*[""] * 8, "unseen", "denied"]))
-        if transient_error == "unseen" and not self.kindly:
-            return self.lifecycle.unavailable(operation, WRONG, self.now, retry_after=data.draw(SPANS))
-        if transient_error == "denied" and not self.kindly:
-            return self.lifecycle.denied(operation, WRONG, self.now)
-        kinds = range(-1, len(views_of("0", self.now)))
-        alike = data.draw(st.one_of(st.none(), st.sampled_from([0, 3, 5, *kinds])))
-        if self.kindly:
-            alike = 5 if operation.phase is Phase.TRACKING else 0
-        instances = []
-        for i in IDS:
-            kind = data.draw(st.sampled_from(kinds)) if alike is None else alike
-            if kind >= 0:
-                instances.append(views_of(i, self.now)[kind])
-        self.seen = {instance.instance_id: instance for instance in instances}
-        notices: list[Entry] = []
-        if operation.phase is not Phase.TRACKING and not self.kindly:
-            what = data.draw(st.sampled_from([*[""] * 8, "canceled", "held"]))
-            if what == "canceled":
-                notices = [CancellationMarker("req-1", SCALE_SET.key, self.deadline, 3)]
-            elif what == "held":
-                notices = [self.notice("other", 1)]
-        step = self.lifecycle.views_read(
-            operation, instances, self.now, may_have_started=self.may_have_started, entries=notices
-        )
-        if (
-            operation.phase is Phase.PLANNING
-            and step.operation.targets is None
-            and (step.operation.waves or step.operation.outcomes)
-        ):
-            self.known = replace(self.known, planned=frozenset(self.targets or self.seen))
-        return step
-
-    def notice(self, request_id: str, number: int) -> Lease:
-        return Lease(request_id, SCALE_SET.key, self.deadline, number)
-
-    def may_be_posted(self, operation: Operation, ids: tuple[str, ...] | None) -> None:
-        assert not operation.dry_run
-        assert operation.phase is Phase.POSTING
-        assert self.now < self.deadline
-        if not self.lifecycle.rules.views:
-            assert ids == self.targets
+    @rule(late=st.sampled_from([0, 0, 1, 90, 4000]), data=st.data())
+    def record_is_delivered(self, late: int, data: st.DataObject) -> None:
+        self.now += seconds(0 if self.kindly else late)
+        if self.over:
+            self.next(self.operation, Delivered(redelivered=True))
             return
-        assert ids, "no names would mean all"
-        assert set(ids) <= set(operation.current_wave)
-        assert len(set(ids)) == len(ids)
-        assert not set(ids) & set(operation.outcomes), "posted once settled"
-        assert not set(ids) & self.known.in_flight, "posted while ARM works on it"
-        assert {self.seen[i].state for i in ids} == {InstanceState.ELIGIBLE}
-        size = operation.rollout.max_instances_per_wave
-        if isinstance(size, int):
-            assert len(operation.current_wave) <= size
+        if self.operation.phase is Phase.END:
+            told = ended(self.operation).to_json()
+            assert self.end in (None, told), "an end says the same each time"
+            self.end = told
+        elif data.draw(st.integers(0, 3)):
+            # Its events could be published.
+            owed_events(self.operation)
+            self.operation = replace(self.operation, owed=())
+        redelivered = not self.kindly and data.draw(st.integers(0, 5)) == 0
+        action = self.next(self.operation, Delivered(redelivered))
+        for _ in range(MOST_ACTIONS):
+            match action:
+                case Continue():
+                    self.goes_on(action, self.operation.number + 1)
+                    return
+                case Done():
+                    assert self.operation.phase in (Phase.END, Phase.REST)
+                    self.over = True
+                    return
+                case LeaveToJudge():
+                    raise AssertionError("there is no JUDGE without a Submit")
+                case Submit():
+                    assert not redelivered
+                    self.submits(action, data)
+                    return
+            action = self.next(action.operation, self.observation(action, data))
+        raise AssertionError(f"no end of actions: {action}")
 
-    def waits(self, step: Wait) -> None:
-        operation = step.operation
-        assert operation.status is None
-        assert self.now <= step.due <= max(self.now, self.deadline)
-        assert operation.message_id not in self.known.ids, "duplicate detection would drop it"
-        self.known = replace(
-            self.known,
-            record=write_record(replace(operation, outbox=())),
-            due=step.due,
-            ids=self.known.ids | {operation.message_id},
+    def next(self, operation: Operation, observation: Observation) -> Action:
+        action = next_action(self.rules, operation, observation, self.now)
+        assert action.operation.run_id == self.operation.run_id
+        if self.operation.phase in (Phase.END, Phase.REST):
+            assert not isinstance(action, (Submit, TakeLease, Poll)), "nothing is started after the end"
+            assert action.operation.phase in (Phase.END, Phase.REST)
+            assert action.operation.outcomes == self.operation.outcomes
+        return action
+
+    def observation(self, action: Read | TakeLease | Poll | ReleaseLease, data: st.DataObject) -> Observation:
+        trouble = "" if self.kindly else data.draw(st.sampled_from([*[""] * 12, "unavailable", "unauthorized"]))
+        if trouble:
+            return Unavailable(WRONG, data.draw(SPANS), 401 if trouble == "unauthorized" else None)
+        match action:
+            case Read():
+                assert self.rules.views or not action.views
+                if action.views and not self.kindly and data.draw(st.integers(0, 20)) == 0:
+                    return Denied(WRONG)
+                return self.look(action, data)
+            case TakeLease():
+                assert not action.operation.dry_run
+                self.leased = True
+                self.seen = replace(action.looked, entries=self.entries(data))
+                return LeaseTaken(self.seen)
+            case Poll():
+                assert action.calls
+                assert all(call.url and call.ended is None for call in action.calls)
+                if not self.kindly and data.draw(st.integers(0, 20)) == 0:
+                    return Untrusted(WRONG)
+                return OperationRead([(call, data.draw(self.readings)) for call in action.calls])
+            case ReleaseLease():
+                return LeaseReleased(data.draw(st.booleans()))
+
+    @property
+    def readings(self) -> st.SearchStrategy[Succeeded | Running | Failed | Throttled | Unreadable | Unreported]:
+        return KIND_READINGS if self.kindly else READINGS
+
+    def entries(self, data: st.DataObject) -> list[Entry]:
+        if self.kindly:
+            return [lease(number=2)] if self.leased else []
+        own = [lease(number=2)] if self.leased and data.draw(st.integers(0, 8)) else []
+        strangers = st.sampled_from([*[None] * 6, others_lease(1), others_lease(3), marker(), lease("e" * 32, 1)])
+        other = data.draw(strangers)
+        return [*own, *([other] if other else [])]
+
+    def look(self, action: Read, data: st.DataObject) -> Looked:
+        instances: list[Instance] | None = None
+        if action.views:
+            kinds = range(-1, len(views_of("0", self.now)))
+            alike = data.draw(st.none() | st.sampled_from([UNTOUCHED, UNTOUCHED, DONE, *kinds]))
+            if self.kindly:
+                alike = DONE if self.operation.phase in (Phase.TRACK, Phase.REST) else None
+            instances = []
+            for instance_id in IDS:
+                kind = alike
+                if self.kindly and alike is None:
+                    outcome = self.operation.outcomes.get(instance_id)
+                    kind = DONE if outcome is not None and outcome.result is Result.COMPLETED else UNTOUCHED
+                elif kind is None:
+                    kind = data.draw(st.sampled_from(kinds))
+                if kind >= 0:
+                    instances.append(views_of(instance_id, self.now)[kind])
+        entries = self.entries(data) if action.coordination else []
+        self.seen = Looked(entries, instances, self.flexible, self.now, self.now if action.views else None)
+        return self.seen
+
+    def submits(self, action: Submit, data: st.DataObject) -> None:
+        self.may_be_posted(action)
+        judge, record = action.judge, self.operation
+        assert (judge.phase, judge.number, action.due) == (
+            Phase.JUDGE,
+            record.number + 1,
+            self.now + self.rules.timing.settle,
         )
+        if not self.kindly and data.draw(st.integers(0, 6)) == 0:
+            conclusion = self.next(action.operation, NotTheOne())
+        else:
+            answers = st.just(Accepted(OPERATION_URL)) if self.kindly else SUBMISSIONS
+            posted = [(group, data.draw(answers)) for group in action.groups]
+            untrusted = not self.kindly and data.draw(st.integers(0, 20)) == 0
+            conclusion = self.next(action.operation, Untrusted(WRONG) if untrusted else Submitted(posted, self.now))
+        match conclusion:
+            case Continue():
+                self.goes_on(conclusion, record.number + 2)
+            case LeaveToJudge():
+                self.operation, self.now = read_record(write_record(judge)), action.due
+            case _:
+                raise AssertionError(f"{conclusion} after a POST")
 
-    def ends(self, step: End) -> None:
-        operation = step.operation
+    def may_be_posted(self, action: Submit) -> None:
+        operation, seen = action.operation, self.seen
+        assert operation.phase is Phase.POST
+        assert not operation.dry_run
+        assert self.end is None
+        assert self.now < operation.deadline
+        assert seen is not None
+        assert not any(isinstance(each, CancellationMarker) for each in seen.entries)
+        held = leases_of(seen.entries, SCALE_SET.key)
+        assert held, "without a lease"
+        assert held[0].run_id == operation.run_id, "not the first"
+        if not self.rules.views:
+            assert action.groups == (self.targets,)
+            return
+        ids = [instance_id for group in action.groups for instance_id in group or ()]
+        assert ids, "no names would mean all"
+        assert len(set(ids)) == len(ids)
+        assert tuple(ids) == operation.batch
+        assert self.targets is None or set(ids) <= set(self.targets), "not asked for"
+        assert set(ids) <= set(operation.current_wave)
+        assert not set(ids) & set(operation.outcomes), "posted once settled"
+        by_id = {instance.instance_id: instance for instance in seen.instances or ()}
+        assert {by_id[i].state for i in ids} == {InstanceState.ELIGIBLE}
+        assert all(by_id[i].baseline == operation.baseline[i] for i in ids), "changed since it was planned"
+        limit = operation.rollout.max_instances_per_wave
+        if isinstance(limit, int):
+            down = {i for i, instance in by_id.items() if instance.is_down}
+            assert len(down | set(ids)) <= limit
+        if operation.flexible:
+            assert all(len(group or ()) == 1 for group in action.groups)
+        event("posted")
+
+    def goes_on(self, action: Continue, number: int) -> None:
+        operation = action.operation
+        assert operation.number == number
+        assert self.now <= action.due <= self.now + self.rules.timing.slice
+        again = read_record(write_record(operation))
+        assert again == operation
+        if operation.phase is Phase.END and self.operation.phase is not Phase.END:
+            self.ends(operation)
+        self.operation, self.now = again, action.due
+
+    def ends(self, operation: Operation) -> None:
         results = {i: outcome.result for i, outcome in operation.outcomes.items()}
         counted = set(results.values())
         bad = counted & {Result.FAILED, Result.UNKNOWN, Result.NOT_ATTEMPTED}
-        assert operation.message_id not in self.known.ids, "duplicate detection would drop it"
-        assert operation.phase is Phase.FINISHED
+        event(f"ended: {operation.status}")
         assert (operation.error is None) == (operation.status in (Status.SUCCEEDED, Status.NOTHING_TO_DO))
         match operation.status:
             case Status.SUCCEEDED:
                 assert not bad
-                assert not self.known.arm_failed, "ARM said that it failed"
             case Status.NOTHING_TO_DO:
                 assert Result.COMPLETED not in counted
                 assert operation.dry_run or not bad
@@ -299,29 +340,29 @@ class AnyAnswerAtAnyTime(RuleBasedStateMachine):
             case Status.FAILED:
                 assert Result.COMPLETED not in counted
             case Status.TIMED_OUT:
-                assert self.now >= self.deadline
-            case Status.REJECTED:
-                assert Result.COMPLETED not in counted or self.may_have_started
+                assert self.now >= operation.deadline
+            case Status.REJECTED | Status.DUPLICATE:
+                assert Result.COMPLETED not in counted
+                assert operation.started_at is None
+                return
         assert operation.dry_run or Result.WOULD_MAINTAIN not in counted
-        if self.targets is not None:
+        if self.targets is not None and not (operation.dry_run and not self.rules.views):
             assert set(results) == set(self.targets)
-        elif self.known.planned is not None and self.lifecycle.rules.views:
-            assert set(results) == set(self.known.planned)
-        else:
-            assert results == {}
-        told = [event.event_id for event in step.events]
-        assert told.count("req-1:ended") == 1
-        assert told[-1] == "req-1:ended"
-        assert ended(operation).to_json() == step.events[-1].to_json()
-        self.end = step.events[-1].to_json()
-        self.known = replace(self.known, record=write_record(operation), due=self.now)
+        assert {i for wave in operation.waves for i in wave} <= set(results) or not self.rules.views
+        if Result.COMPLETED in counted:
+            assert operation.started_at is not None
 
 
-TestAnyAnswerAtAnyTime = AnyAnswerAtAnyTime.TestCase
-TestAnyAnswerAtAnyTime.settings = settings(
+def test_lease_of_the_sample_run_is_its_own() -> None:
+    assert isinstance(lease(), Lease)
+    assert lease().run_id == new_operation().run_id
+
+
+TestAnyObservationAtAnyTime = AnyObservationAtAnyTime.TestCase
+TestAnyObservationAtAnyTime.settings = settings(
     derandomize=True,
-    max_examples=200,
-    stateful_step_count=15,
+    max_examples=250,
+    stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -475,11 +475,6 @@ def test_without_views_dry_run_posts_nothing_and_is_no_failure() -> None:
     assert ended(look(new_operation(dry_run=True), None, entries=(), rules=WITHOUT_VIEWS)) == ("NothingToDo", None)
 
 
-def test_without_views_what_was_refused_for_good_is_not_posted_again() -> None:
-    refused = new_operation(targets=("0",), outcomes={"0": Outcome(Result.FAILED, wave=0)})
-    assert following(look(refused, None, rules=WITHOUT_VIEWS)).phase is Phase.END
-
-
 def test_earlier_campaign_completed_but_allowed_again_is_eligible() -> None:
     again = Instance("0", maintenance=MaintenanceStatus(True, "maintenancecompleted"))
     assert following(look(new_operation(targets=("0",)), [again])).batch == ("0",)

@@ -191,7 +191,10 @@ def test_completion_not_confirmed_is_left_to_judge() -> None:
 def test_accepted_post_is_tracked_under_the_number_after_judge_and_owes_accepted() -> None:
     action = submitted(POST, (POST.batch, Accepted(OPERATION_URL, retry_after=seconds(17))))
     operation = following(action)
-    assert (operation.phase, operation.number, due(action)) == (Phase.TRACK, POST.number + 2, LATER + seconds(17))
+    assert (operation.phase, operation.number) == (Phase.TRACK, POST.number + 2)
+    # Due at once, so that `accepted` is published; polled when ARM asks for it.
+    assert (due(action), operation.resume_at) == (LATER, LATER + seconds(17))
+    assert due(deliver(operation, LATER)) == LATER + seconds(17)
     assert operation.calls == (Call(("0", "1", "2"), OPERATION_URL),)
     assert (operation.batch, operation.baseline, operation.posted_at) == (POST.batch, POST.baseline, NOW)
     assert (operation.owed, operation.started_at) == ((Owed("accepted", LATER),), LATER)
@@ -200,8 +203,9 @@ def test_accepted_post_is_tracked_under_the_number_after_judge_and_owes_accepted
 
 def test_accepted_is_owed_once_in_a_run() -> None:
     again = replace(POST, started_at=LONG_AGO)
-    operation = following(submitted(again, (POST.batch, TAKEN)))
-    assert (operation.owed, operation.started_at) == ((), LONG_AGO)
+    action = submitted(again, (POST.batch, TAKEN))
+    operation = following(action)
+    assert (operation.owed, operation.started_at, due(action)) == ((), LONG_AGO, LATER + seconds(60))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +241,7 @@ def test_refused_post_is_planned_again_and_nothing_is_owed(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 409])
 def test_refused_twice_with_the_same_batch_goes_one_by_one_and_then_fails_alone(status: int) -> None:
-    operation = POST
+    operation = replace(POST, rollout=Rollout(max_failed_instances=3))
     for _ in range(2):
         operation = following(submitted(operation, (operation.batch, Refused(BROKEN, status))))
         again = following(look(operation, now=LATER))
@@ -249,6 +253,14 @@ def test_refused_twice_with_the_same_batch_goes_one_by_one_and_then_fails_alone(
     assert operation.outcomes["0"].message == "HostBroken: The host broke."
     # The rest of the wave does not fail with it.
     assert following(look(operation, now=LATER)).batch == ("1",)
+
+
+def test_instance_that_failed_alone_stops_the_rollout_where_none_may_fail() -> None:
+    alone = posting("0", one_by_one=True, refused=("0", "1", "2"), waves=(("0", "1", "2"),))
+    planned = following(submitted(alone, (("0",), NO)))
+    action = look(planned, now=LATER)
+    assert ended(action)[0] == "Failed"
+    assert outcomes(action) == {"0": "Failed", "1": "NotAttempted", "2": "NotAttempted"}
 
 
 def test_batch_that_got_smaller_and_was_refused_again_goes_one_by_one_too() -> None:
@@ -347,6 +359,13 @@ def test_without_views_unreported_outcome_is_unknown_and_no_success() -> None:
     action = submitted(POST, (POST.batch, Accepted(None)), rules=WITHOUT_VIEWS)
     assert ended(action) == ("Failed", "OutcomeUnknown")
     assert set(outcomes(action).values()) == {"Unknown"}
+
+
+def test_without_views_refusal_ends_the_run() -> None:
+    action = submitted(POST, (POST.batch, NO), rules=WITHOUT_VIEWS)
+    assert ended(action) == ("Failed", "HostBroken")
+    assert set(outcomes(action).values()) == {"Failed"}
+    assert not following(action).at_work
 
 
 def test_without_views_success_at_once_ends_the_run() -> None:

@@ -112,6 +112,17 @@ def test_final_status_is_followed_by_views_asked_for_after_it(reading: Reading, 
     assert (call.ended, call.url, action.operation.final_at) == (status, None, NOW)
 
 
+def test_retry_after_beyond_a_slice_is_waited_for_without_polls() -> None:
+    action = polled(RUNNING, Throttled(BUSY, seconds(1500)))
+    operation, now = following(action), due(action)
+    assert now == NOW + RULES.timing.slice
+    while now < NOW + seconds(1500):
+        action = deliver(operation, now)
+        operation, now = following(action), due(action)
+    assert isinstance(deliver(operation, now), Poll)
+    assert now - NOW < seconds(1700)
+
+
 def test_one_call_of_many_that_still_runs_is_polled_alone_again() -> None:
     calls = (Call(("a",), OPERATION_URL), Call(("b",), OPERATION_URL + "2"))
     operation = following(polled(tracking("a", "b", calls=calls), Succeeded(), Running("inprogress")))

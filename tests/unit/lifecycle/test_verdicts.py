@@ -227,18 +227,24 @@ def test_change_without_baseline_is_not_known() -> None:
     assert is_changed(UNTOUCHED, None) is None
 
 
+def up(**changes: Any) -> Instance:
+    return replace(MAINTAINED, **changes)
+
+
 @pytest.mark.parametrize(
     ("instance", "baseline", "recovered"),
     [
-        (eligible("0", healthy=True), FRESH, True),
-        (eligible("0", healthy=False), FRESH, False),
-        (eligible("0", healthy=True, power="stopped"), FRESH, True),
-        (eligible("0", power="running"), FRESH, True),
-        (eligible("0", power="starting"), FRESH, False),
-        (eligible("0"), FRESH, True),
-        (eligible("0", power="stopped"), replace(FRESH, power="stopped"), True),
-        (eligible("0", healthy=False), replace(FRESH, power="stopped"), False),
-        (eligible("0", power="starting"), None, False),
+        (up(healthy=True), FRESH, True),
+        (up(healthy=False), FRESH, False),
+        (up(healthy=True, power="stopped"), FRESH, True),
+        (up(power="running"), FRESH, True),
+        (up(power="starting"), FRESH, False),
+        (up(), FRESH, True),
+        (up(power="stopped"), replace(FRESH, power="stopped"), True),
+        (up(healthy=False), replace(FRESH, power="stopped"), False),
+        (up(power="starting"), None, False),
+        # A view from before the maintenance says nothing.
+        (eligible("0", healthy=True), FRESH, False),
     ],
 )
 def test_recovery_is_health_where_told_and_else_power(

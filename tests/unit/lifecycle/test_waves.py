@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from maintenance.domain.instances import Instance
 from maintenance.domain.operation import Rollout
-from maintenance.lifecycle.planning import split
-from tests.support.samples import eligible
+from maintenance.lifecycle.waves import most_down, split, within
+from tests.support.machine import planned
+from tests.support.samples import eligible, in_progress
 
 INSTANCES = st.lists(st.one_of(st.none(), st.integers(0, 4)), max_size=40).map(
     lambda domains: [eligible(str(n), update_domain=domain) for n, domain in enumerate(domains)]
@@ -85,7 +86,7 @@ def test_the_order_is_stable(instances: list[Instance], rollout: Rollout) -> Non
         (Rollout(by_update_domain=True, max_instances_per_wave=2), [2, 1, 2, 1]),
     ],
 )
-def test_the_options_of_the_request_make_waves_of_these_sizes(rollout: Rollout, waves: list[int]) -> None:
+def test_rollout_options_make_waves_of_these_sizes(rollout: Rollout, waves: list[int]) -> None:
     instances = [eligible(str(n), update_domain=domain) for n, domain in enumerate([0, 1, 0, 1, 0, None])]
     assert [len(wave) for wave in split(instances, rollout)] == waves
 
@@ -93,3 +94,50 @@ def test_the_options_of_the_request_make_waves_of_these_sizes(rollout: Rollout, 
 def test_nothing_to_maintain_makes_no_wave() -> None:
     assert split([], Rollout()) == ()
     assert split([], Rollout(max_instances_per_wave="20%", by_update_domain=True)) == ()
+
+
+SETS = st.lists(st.booleans(), min_size=1, max_size=30).map(
+    lambda downs: {str(n): eligible(str(n), power="stopped" if down else "running") for n, down in enumerate(downs)}
+)
+
+
+@settings(derandomize=True, max_examples=400, deadline=None)
+@given(SETS, st.integers(1, 10), st.data())
+def test_within_never_exceeds_the_limit_together_with_what_is_down(
+    instances: dict[str, Instance], most: int, data: st.DataObject
+) -> None:
+    wave = tuple(data.draw(st.lists(st.sampled_from(sorted(instances)), unique=True)))
+    chosen = within(most, wave, instances)
+    down = {i for i, instance in instances.items() if instance.is_down}
+    assert set(chosen) <= set(wave)
+    assert [i for i in wave if i in chosen] == list(chosen), "the order is kept"
+    if chosen:
+        assert len(down | set(chosen)) <= most
+    # As many as fit: with one more of the wave it would be too many.
+    for more in set(wave) - set(chosen):
+        assert len(down | {*chosen, more}) > most or len(chosen) == most
+
+
+def test_within_without_limit_is_all() -> None:
+    assert within(None, ("0", "1"), {"0": in_progress("0"), "1": eligible("1")}) == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("rollout", "present", "most"),
+    [
+        (Rollout(), 10, None),
+        (Rollout(max_instances_per_wave=3), 10, 3),
+        (Rollout(max_instances_per_wave=3), 1, 3),
+        (Rollout(max_instances_per_wave="50%"), 10, 5),
+        (Rollout(max_instances_per_wave="50%"), 6, 3),
+        (Rollout(max_instances_per_wave="50%"), 1, 1),
+        (Rollout(by_update_domain=True), 10, 6),
+        (Rollout(by_update_domain=True, max_instances_per_wave="20%"), 10, 2),
+    ],
+)
+def test_most_that_may_be_down_follows_from_rollout_and_what_is_still_there(
+    rollout: Rollout, present: int, most: int | None
+) -> None:
+    ids = tuple(str(number) for number in range(10))
+    operation = planned(ids[:6], ids[6:], rollout=rollout)
+    assert most_down(operation, {i: eligible(i) for i in ids[:present]}) == most

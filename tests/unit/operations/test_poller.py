@@ -1,309 +1,249 @@
-"""The timer fires: what is due is read, kept for later or told, and only then settled."""
+"""The timer's use case on fake queues: publish, run, send the successor, complete."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from maintenance.domain.coordination import Lease
-from maintenance.domain.errors import RefusedError, TransientError, UntrustedUrl
-from maintenance.domain.observations import ErrorDetail, Failed, Reading, Throttled
-from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
-from maintenance.domain.resources import ScaleSet
-from maintenance.operations.records import read_record, to_record
-from tests.support.fakes import Message, all_eligible
-from tests.support.samples import NOW, OTHER_SUBSCRIPTION, SUBSCRIPTION, new_operation, request_body, seconds
+from maintenance.domain.errors import MessageTooLarge
+from maintenance.domain.messages import Delivery, Record
+from maintenance.domain.observations import ErrorDetail
+from maintenance.domain.operation import Call, Operation, Owed, Phase, Status
+from maintenance.lifecycle.events import ended
+from maintenance.operations.records import to_record
+from maintenance.operations.unreadable import LATER
+from tests.support.fakes import FakeBus
+from tests.support.samples import NOW, OPERATION_URL, new_operation, seconds
 from tests.support.unit_environment import UnitEnvironment
 
-BUSY = ErrorDetail("TooManyRequests", "Later, please.")
-BROKEN = ErrorDetail("HostBroken", "The host broke.")
+RUNS = [f"{number:032x}" for number in range(8)]
 
 
-async def started(environment: UnitEnvironment | None = None) -> UnitEnvironment:
-    """A request that was taken by ARM, with its first poll due."""
-    environment = environment or UnitEnvironment()
-    environment.send()
-    await environment.deliver()
-    environment.clock.time = NOW + seconds(60)
+def tracked(number: int = 0, **changes: object) -> Operation:
+    """A run whose operation ARM works on."""
+    operation = new_operation(
+        run_id=RUNS[number],
+        request_id=f"req-{number}",
+        number=4,
+        phase=Phase.TRACK,
+        planned=True,
+        waves=(("0", "1", "2"),),
+        batch=("0", "1", "2"),
+        calls=(Call(("0", "1", "2"), OPERATION_URL),),
+        started_at=NOW,
+        posted_at=NOW,
+    )
+    return replace(operation, **changes)  # type: ignore[arg-type] # any field
+
+
+def over(number: int = 0) -> Operation:
+    return tracked(
+        number, phase=Phase.END, status=Status.FAILED, ended_at=NOW, error=ErrorDetail("Broken", "It broke.")
+    )
+
+
+async def put(environment: UnitEnvironment, *operations: Operation) -> None:
+    await environment.bus.send([to_record(operation, NOW) for operation in operations])
     environment.bus.log.clear()
-    return environment
 
 
-def keep(environment: UnitEnvironment, operation: Operation) -> None:
-    record = to_record(operation, environment.clock())
-    environment.bus.operations.send(Message(record.body, record.message_id, record.due))
+def waiting(environment: UnitEnvironment) -> list[str]:
+    return sorted(message.message_id for message in environment.bus.operations_queue.messages)
 
 
-def following(request_id: str, subscription: str = SUBSCRIPTION) -> Operation:
-    call = Call(("0",), f"https://management.azure.com/{request_id}")
-    return new_operation(
-        request_id=request_id,
-        scale_set=ScaleSet(subscription, "web-rg", "web"),
-        targets=None,
-        phase=Phase.TRACKING,
-        waves=(("0",),),
-        calls=(call,),
-        revision=0,
-        started_at=NOW,
-        accepted_published=True,
-    )
-
-
-async def test_a_running_operation_is_kept_for_its_next_poll_and_then_settled() -> None:
-    environment = await started()
+async def test_record_is_completed_after_its_successor_was_sent() -> None:
+    environment = UnitEnvironment()
+    await put(environment, tracked())
     tick = await environment.tick()
-    assert (tick.taken, tick.persisted, tick.ended) == (1, 1, 0)
-    assert environment.bus.log == ["persist req-1:w0:p1", "settle req-1:w0:p0"]
-    assert [message.due for message in environment.bus.operations.messages] == [NOW + seconds(120)]
+    assert environment.bus.log == [f"send {RUNS[0]}:s5", f"complete {RUNS[0]}:s4"]
+    assert (tick.taken, tick.persisted, tick.failed) == (1, 1, 0)
 
 
-async def test_an_ended_operation_is_told_and_then_settled() -> None:
-    environment = await started()
-    environment.clock.time += seconds(60)
-    tick = await environment.tick()
-    assert (tick.taken, tick.persisted, tick.ended) == (1, 0, 1)
-    assert environment.bus.log == ["publish req-1:ended", "settle req-1:w0:p0"]
-    assert environment.end["status"] == "Succeeded"
-    assert environment.outcomes == {"0": "Completed", "1": "Completed", "2": "Completed"}
-
-
-async def test_an_end_takes_down_every_notice_of_its_request_even_one_its_record_knows_nothing_of() -> None:
-    environment = await started()
-    own, others = (
-        Lease(request_id, new_operation().scale_set.key, NOW + timedelta(hours=7)) for request_id in ("req-1", "req-2")
-    )
-    # As a second planner's that was late: its record was dropped as a duplicate.
-    await environment.coordination.put(own)
-    await environment.coordination.put(others)
-    environment.clock.time += seconds(60)
-    assert (await environment.tick()).ended == 1
-    assert [entry.request_id for entry in environment.coordination.entries] == ["req-2"]
-
-
-async def test_nothing_is_taken_before_it_is_due() -> None:
-    environment = await started()
-    environment.clock.time -= seconds(1)
-    assert (await environment.tick()).taken == 0
-    assert environment.arm.polls == 0
-
-
-async def test_a_failed_operation_is_kept_before_it_is_told_and_counted_once() -> None:
-    environment = await started()
-    environment.arm.poll_responses = [Failed(BROKEN)]
-    environment.arm.view_responses = [all_eligible(3)]
-    tick = await environment.tick()
-    assert environment.bus.log == [
-        "persist req-1:w0:p1",
-        "settle req-1:w0:p0",
-        "publish req-1:ended",
-        "settle req-1:w0:p1",
-    ]
-    assert (environment.end["status"], environment.end["error"]["code"]) == ("Failed", "HostBroken")
-    assert tick.ended == 1
-
-
-async def test_an_operation_url_that_must_not_be_followed_ends_the_request() -> None:
-    environment = await started()
-    environment.arm.poll_responses = [UntrustedUrl("evil.example", "it answered with a redirect, HTTP 307")]
+async def test_owed_events_are_published_before_anything_else() -> None:
+    environment = UnitEnvironment()
+    await put(environment, tracked(owed=(Owed("accepted", NOW),)))
     await environment.tick()
-    assert (environment.end["status"], environment.end["error"]["code"]) == ("Failed", "UntrustedUrl")
-    assert set(environment.outcomes.values()) == {"Unknown"}
+    assert environment.bus.log[0] == f"publish {RUNS[0]}:accepted"
+    await environment.tick()
+    assert [event.event_id for event in environment.bus.published] == [f"{RUNS[0]}:accepted"]
 
 
-GARBAGE = {
-    "garbage": (b"\x00\xff", "NotJson"),
-    "a newer version": (b'{"schemaVersion": 2}', "UnknownSchemaVersion"),
-    "half a record": (b'{"schemaVersion": 1}', "InvalidRecord"),
-}
+async def test_event_that_cannot_be_published_is_owed_by_the_successor_and_says_the_same() -> None:
+    environment = UnitEnvironment()
+    await put(environment, tracked(owed=(Owed("accepted", NOW),)))
+    environment.bus.down.add("events")
+    await environment.tick()
+    assert waiting(environment) == [f"{RUNS[0]}:s5"]
+    environment.bus.down.clear()
+    environment.clock.time += timedelta(minutes=5)
+    await environment.tick()
+    assert environment.bus.published[0].event_id == f"{RUNS[0]}:accepted"
+    assert environment.bus.published[0].time == NOW
 
 
-@pytest.mark.parametrize(("body", "reason"), GARBAGE.values(), ids=GARBAGE.keys())
-async def test_a_record_that_cannot_be_read_is_dead_lettered_and_harms_no_other(
-    body: bytes, reason: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    environment = await started()
-    environment.bus.operations.send(Message(body, "poison", environment.clock()))
+async def test_end_that_cannot_be_published_releases_nothing_and_is_sent_again_later() -> None:
+    environment = UnitEnvironment()
+    await put(environment, over())
+    environment.bus.down.add("events")
+    await environment.tick()
+    assert waiting(environment) == [f"{RUNS[0]}:s5"]
+    environment.bus.down.clear()
+    environment.clock.time += timedelta(minutes=2)
+    await environment.tick()
+    assert [event.to_json() for event in environment.bus.published] == [ended(over()).to_json()]
+
+
+async def test_failing_send_leaves_the_messages_to_their_lock() -> None:
+    environment = UnitEnvironment()
+    await put(environment, tracked(0), tracked(1))
+    environment.bus.down.add("operations")
+    await environment.tick()
+    assert waiting(environment) == [f"{RUNS[0]}:s4", f"{RUNS[1]}:s4"]
+    environment.bus.down.clear()
+    environment.clock.time += timedelta(minutes=5)
+    await environment.tick()
+    assert waiting(environment) == [f"{RUNS[0]}:s5", f"{RUNS[1]}:s5"]
+
+
+async def test_successor_that_is_too_large_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    environment = UnitEnvironment()
+    await put(environment, tracked(0), tracked(1))
+    send = environment.bus.send
+
+    async def picky(records: Sequence[Record]) -> None:
+        if any(record.message_id.startswith(RUNS[0]) for record in records):
+            raise MessageTooLarge("a message is larger than Service Bus takes")
+        await send(records)
+
+    environment.bus.send = picky  # type: ignore[method-assign] # of a fake
     tick = await environment.tick()
-    assert [why for why, _ in environment.bus.operations.dead] == [reason]
-    assert (tick.unreadable, tick.persisted) == (1, 1)
-    assert "poison" in caplog.text
+    assert waiting(environment) == [f"{RUNS[0]}:s4", f"{RUNS[1]}:s5"]
+    assert tick.failed == 1
+    assert f"{RUNS[0]}:s4 is left to its lock" in caplog.text
 
 
-async def test_what_is_unforeseen_leaves_its_operation_to_come_again_and_harms_no_other(
+async def test_unexpected_error_leaves_its_message_for_redelivery_and_names_no_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     environment = UnitEnvironment()
-    keep(environment, following("a"))
-    keep(environment, following("b"))
-    environment.arm.poll_responses = [RuntimeError("token eyJsecret")]
+    await put(environment, tracked(0), tracked(1))
+    environment.arm.poll_answers = [RuntimeError("a secret")]
+    await environment.tick()
+    assert len([each for each in waiting(environment) if each.endswith(":s4")]) == 1
+    assert "failed unexpectedly: RuntimeError at " in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_each_record_is_settled_when_it_is_done_though_another_hangs() -> None:
+    environment = UnitEnvironment()
+    await put(environment, tracked(0), tracked(1))
+    hangs, go_on = asyncio.Event(), asyncio.Event()
+    read = environment.arm.read_operation
+
+    async def read_operation(scale_set: object, call: Call) -> object:
+        if not hangs.is_set():
+            hangs.set()
+            await go_on.wait()
+        return await read(scale_set, call)  # type: ignore[arg-type] # passed on
+
+    environment.arm.read_operation = read_operation  # type: ignore[method-assign,assignment] # of a fake
+    ticking = asyncio.create_task(environment.tick())
+    await hangs.wait()
+    while len([each for each in waiting(environment) if each.endswith(":s5")]) < 1:
+        await asyncio.sleep(0)
+    assert len([each for each in waiting(environment) if each.endswith(":s4")]) == 1
+    go_on.set()
+    await ticking
+    assert waiting(environment) == [f"{RUNS[0]}:s5", f"{RUNS[1]}:s5"]
+
+
+async def test_record_of_a_newer_version_is_passed_on_unread_and_ended_at_its_deadline() -> None:
+    environment = UnitEnvironment()
+    record = to_record(tracked(), NOW)
+    await environment.bus.send([replace(record, body=b'{"schemaVersion":3}')])
     tick = await environment.tick()
-    assert (tick.taken, tick.failed) == (2, 1)
-    assert [message.message_id for message in environment.bus.operations.messages if message.deliveries] == ["a:w0:p0"]
-    assert "a:w0:p0 failed unexpectedly: " in caplog.text
-    assert "eyJsecret" not in caplog.text
-
-
-async def test_after_a_throttling_its_subscription_is_left_alone_and_others_go_on() -> None:
-    environment = UnitEnvironment()
-    for request_id in ("a", "b", "c"):
-        keep(environment, following(request_id))
-    keep(environment, following("d", OTHER_SUBSCRIPTION))
-    answers: list[Reading | Exception] = [Throttled(BUSY, seconds(1200))]
-    environment.arm.poll_responses = answers
-    await environment.tick()
-    assert environment.arm.polls == 2
-    dues = {message.message_id: message.due for message in environment.bus.operations.messages}
-    for request_id in ("a", "b", "c"):
-        assert dues[f"{request_id}:w0:p1"] >= NOW + seconds(1200)
-    assert set(dues) == {"a:w0:p1", "b:w0:p1", "c:w0:p1", "d:w0:p1"}
-
-
-async def test_operations_of_one_scale_set_that_end_together_share_one_look() -> None:
-    environment = UnitEnvironment()
-    for n in range(5):
-        keep(environment, following(f"r{n}"))
-    environment.arm.poll_responses = [Failed(BROKEN) for _ in range(5)]
-    await environment.tick()
-    assert (environment.arm.polls, environment.arm.view_reads) == (5, 1)
-
-
-async def test_views_that_cannot_be_read_are_read_later() -> None:
-    environment = await started()
-    environment.clock.time += seconds(60)
-    environment.arm.view_responses = [TransientError("list", BUSY, status=503)]
-    await environment.tick()
-    assert environment.bus.published[-1].event_id == "req-1:accepted"
-    await environment.run()
-    assert environment.end["status"] == "Succeeded"
-
-
-async def test_a_tick_takes_nothing_more_when_its_time_is_used_up() -> None:
-    environment = UnitEnvironment(tick_budget=timedelta(0))
-    keep(environment, following("a"))
-    assert (await environment.tick()).taken == 0
-    assert len(environment.bus.operations.messages) == 1
-
-
-async def test_more_than_a_batch_is_worked_off_in_one_tick() -> None:
-    environment = UnitEnvironment()
-    for n in range(250):
-        keep(environment, following(f"r{n}"))
-    tick = await environment.tick()
-    assert tick.taken == 250
-    assert tick.receivers > 1
-    assert environment.bus.operations.next_at is not None
-    assert environment.bus.operations.next_at > NOW
-
-
-# ---- Service Bus failing
-
-
-async def test_while_the_topic_is_down_events_stay_with_the_operation_and_come_in_order() -> None:
-    environment = UnitEnvironment(all_eligible(2))
-    environment.send(request_body(instanceIds=["0", "1"], rollout={"maxInstancesPerWave": 1}))
-    environment.bus.down = {"events"}
-    for _ in range(8):
-        await environment.deliver()
+    assert tick.unreadable == 1
+    (message,) = environment.bus.operations_queue.messages
+    assert (message.message_id, message.body, message.due) == (f"{RUNS[0]}:s5", b'{"schemaVersion":3}', NOW + LATER)
+    while environment.clock() < tracked().deadline + LATER:
+        environment.clock.time += LATER
         await environment.tick()
-        upcoming = environment.bus.operations.next_at
-        assert upcoming is not None
-        environment.clock.time = max(upcoming, environment.clock.time)
-    environment.bus.down = set()
-    await environment.run()
-    assert list(environment.bus.events) == ["req-1:accepted", "req-1:progressed:w0", "req-1:ended"]
-    assert environment.end["status"] == "Succeeded"
+    (event,) = environment.bus.ends
+    assert event.data["requestId"] == "req-0"
+    assert event.data["error"]["code"] == "UnreadableRecord"
 
 
-async def test_an_end_whose_events_do_not_fit_its_record_is_still_told_once_the_topic_is_back() -> None:
-    environment = await started()
-    environment.clock.time += seconds(60)
-    (message,) = environment.bus.operations.messages
-    document = json.loads(message.body)
-    document["outbox"] = [_enormous(read_record(message.body))]
-    message.body = json.dumps(document).encode()
-    environment.bus.down = {"events"}
-    await environment.tick()
-    environment.bus.down = set()
-    await environment.run()
-    assert environment.end["status"] == "Succeeded"
-
-
-def _enormous(operation: Operation) -> dict[str, object]:
-    return {
-        "type": "vmss.maintenance.accepted.v1",
-        "event_id": "req-1:accepted",
-        "source": operation.scale_set.resource_id,
-        "subject": "req-1",
-        "time": NOW.isoformat(),
-        "data": {"status": "Accepted", "reason": "x" * 250_000},
-        "properties": {},
-    }
-
-
-async def test_when_records_cannot_be_kept_nothing_is_settled_and_all_comes_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    environment = await started()
-    environment.bus.down = {"operations"}
-    await environment.tick()
-    assert "The tick ends early" in caplog.text
-    assert [message.message_id for message in environment.bus.operations.messages] == ["req-1:w0:p0"]
-    environment.bus.down = set()
-    await environment.run()
-    assert environment.end["status"] == "Succeeded"
-    assert environment.arm.maintained == {"0": 1, "1": 1, "2": 1}
-
-
-async def test_the_log_tells_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    environment = await started()
-    await environment.run()
-    assert "ended as Succeeded" in caplog.text
-    assert "s=secret" not in caplog.text
-    assert "s=secret" not in str([event.to_json() for event in environment.bus.published])
-
-
-async def test_a_redelivered_record_posts_nothing_that_its_first_delivery_may_have_posted() -> None:
-    environment = UnitEnvironment(all_eligible(2))
-    posting = new_operation(
-        targets=None,
-        phase=Phase.POSTING,
-        waves=(("0",), ("1",)),
-        wave=1,
-        revision=0,
-        outcomes={"0": Outcome(Result.COMPLETED, wave=0)},
-        started_at=NOW,
-        accepted_published=True,
-    )
-    keep(environment, posting)
-    environment.bus.operations.messages[0].deliveries = 1
-    await environment.tick()
-    assert environment.arm.posted == []
-    assert [message.due for message in environment.bus.operations.messages] == [NOW + seconds(30)]
-    await environment.run()
-    assert environment.arm.posted == [("1",)]
-
-
-async def test_a_whole_batch_is_handled_with_no_more_calls_at_once_than_are_allowed() -> None:
-    environment = UnitEnvironment(poll_concurrency=7)
-    environment.arm.slow = True
-    for number in range(100):
-        keep(environment, following(f"r{number}"))
-    tick = await environment.tick()
-    assert (tick.taken, tick.persisted, tick.failed) == (100, 100, 0)
-    assert environment.arm.polls == 100
-    assert environment.arm.most_polls_at_once == 7
-
-
-async def test_what_a_flexible_set_answers_to_the_listing_of_uniform_ones_is_not_taken_for_its_other_listing() -> None:
-    refused = RefusedError("list", ErrorDetail("BadRequest", "not allowed on a Flexible set"), status=400)
+async def test_message_that_no_run_owns_is_dropped_with_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     environment = UnitEnvironment()
-    environment.arm.view_responses = [refused, all_eligible(2)]
-    views = environment.views()
-    with pytest.raises(RefusedError):
-        await views.of(ScaleSet(SUBSCRIPTION, "web-rg", "web"))
-    listing = await views.of(ScaleSet(SUBSCRIPTION, "web-rg", "web"), flexible=True)
-    assert [instance.instance_id for instance in listing.instances] == ["0", "1"]
+    await environment.bus.send([Record("whatever", b"garbage", NOW, "track")])
+    await environment.tick()
+    assert waiting(environment) == []
+    assert "Dropped message whatever" in caplog.text
+
+
+async def test_message_with_a_subject_of_the_intake_goes_there_and_nowhere_else() -> None:
+    environment = UnitEnvironment()
+    seen: list[Delivery] = []
+
+    async def intake(delivery: Delivery) -> None:
+        seen.append(delivery)
+
+    environment.poller._intake = {"request": intake}
+    await environment.bus.send([Record("alert-1", b"{}", None, "request")])
+    await environment.tick()
+    assert [delivery.message_id for delivery in seen] == ["alert-1"]
+    assert waiting(environment) == []
+
+
+async def test_tick_takes_nothing_before_it_is_due() -> None:
+    environment = UnitEnvironment()
+    await environment.bus.send([to_record(tracked(), NOW + seconds(1))])
+    assert (await environment.tick()).taken == 0
+
+
+async def test_tick_takes_no_more_when_its_time_is_over() -> None:
+    environment = UnitEnvironment(tick_budget=timedelta(0))
+    await put(environment, tracked())
+    assert (await environment.tick()).taken == 0
+
+
+async def test_runs_of_one_scale_set_that_end_together_share_one_listing() -> None:
+    environment = UnitEnvironment()
+    done = [
+        tracked(n, calls=(Call(("0",), ended="succeeded"),), batch=("0",), final_at=NOW - seconds(1)) for n in range(3)
+    ]
+    await put(environment, *done)
+    await environment.tick()
+    assert environment.arm.looks == 1
+
+
+async def test_handlers_of_one_process_share_one_working_off() -> None:
+    environment = UnitEnvironment()
+    opened = 0
+    operations = environment.bus.operations
+
+    def counted(self: FakeBus = environment.bus) -> object:
+        nonlocal opened
+        opened += 1
+        return operations()
+
+    environment.bus.operations = counted  # type: ignore[method-assign,assignment] # of a fake
+    await asyncio.gather(*(environment.poller.work_off() for _ in range(16)))
+    assert opened == 2  # one at work, and once more for all who came meanwhile
+
+
+async def test_tick_says_in_one_line_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
+    environment = UnitEnvironment()
+    await put(environment, tracked())
+    with caplog.at_level(logging.INFO):
+        await environment.tick()
+        await environment.tick()
+    lines = [record.getMessage() for record in caplog.records if "Tick ended" in record.getMessage()]
+    assert lines == [
+        "Tick ended: 1 taken, 1 persisted for later, 0 ended, 0 unreadable, 0 left to their lock",
+    ]

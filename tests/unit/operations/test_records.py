@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from maintenance.arm.responses import ArmResponse, read_error
 from maintenance.arm.views import read_instance
 from maintenance.domain.errors import UnreadableRecord
+from maintenance.domain.instances import Baseline
 from maintenance.domain.observations import ErrorDetail
-from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result, Rollout, Status
-from maintenance.lifecycle.events import accepted
+from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Rollout, Status
 from maintenance.operations.records import MAX_RECORD, read_record, to_record, write_record
-from tests.support.samples import NOW, OPERATION_URL, SCALE_SET, new_operation
+from tests.support.samples import NOW, OPERATION_URL, RUN, SCALE_SET, eligible, new_operation
 
 NAMES = st.text("0123456789_ab", min_size=1, max_size=6)
 TEXTS = st.one_of(st.text(max_size=12), st.text(st.characters(categories=["Cc"]), max_size=3))
@@ -35,15 +35,16 @@ CALLS = st.builds(
     st.lists(NAMES, max_size=3).map(tuple),
     st.sampled_from([None, OPERATION_URL]),
     st.sampled_from(["async-operation", "location"]),
-    st.sampled_from([None, "succeeded", "failed", "canceled", "refused", "unknown", "foreign"]),
+    st.sampled_from([None, "succeeded", "failed", "canceled", "unknown", "unreported", "gone"]),
     st.none() | ERRORS,
 )
 OPERATIONS = st.builds(
     Operation,
+    run_id=st.just(RUN),
     request_id=NAMES,
     scale_set=st.just(SCALE_SET),
-    requested_at=TIMES,
-    deadline=TIMES,
+    requested_at=st.just(NOW),
+    deadline=st.timedeltas(timedelta(0), timedelta(days=35)).map(lambda ahead: NOW + ahead),
     targets=st.none() | st.lists(NAMES, max_size=3).map(tuple),
     rollout=st.builds(
         Rollout,
@@ -58,18 +59,24 @@ OPERATIONS = st.builds(
     correlation_id=st.none() | NAMES,
     trace=st.dictionaries(st.sampled_from(["traceparent", "tracestate"]), NAMES),
     phase=st.sampled_from(Phase),
-    waves=st.lists(st.lists(NAMES, max_size=3).map(tuple), max_size=3).map(tuple),
+    owed=st.lists(
+        st.builds(Owed, st.sampled_from(["accepted", "progressed"]), TIMES, st.integers(0, 3)), max_size=2
+    ).map(tuple),
+    waves=st.lists(st.lists(NAMES, max_size=3).map(tuple), min_size=3, max_size=3).map(tuple),
     wave=st.integers(0, 3),
-    revision=st.integers(-1, 9),
+    batch=st.lists(NAMES, max_size=3).map(tuple),
+    baseline=st.dictionaries(NAMES, st.builds(Baseline, st.booleans(), st.booleans(), changed_at=st.none() | TIMES)),
+    number=st.integers(0, 9),
     calls=st.lists(CALLS, max_size=2).map(tuple),
     outcomes=st.dictionaries(
         NAMES, st.builds(Outcome, st.sampled_from(Result), st.none() | TEXTS, st.none() | st.integers(0, 3)), max_size=3
     ),
     started_at=st.none() | TIMES,
     posted_at=st.none() | TIMES,
-    confirming_since=st.none() | TIMES,
+    final_at=st.none() | TIMES,
+    resume_at=st.none() | TIMES,
     failures=st.integers(0, 9),
-    accepted_published=st.booleans(),
+    at_work=st.booleans(),
     error=st.none() | ERRORS,
     transient_error=st.none() | ERRORS,
     status=st.none() | st.sampled_from(Status),
@@ -80,8 +87,7 @@ OPERATIONS = st.builds(
 @settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS)
 def test_an_operation_comes_back_from_the_queue_as_it_went(operation: Operation) -> None:
-    told = replace(operation, outbox=(accepted(operation, NOW),))
-    assert read_record(write_record(told)) == told
+    assert read_record(write_record(operation)) == operation
 
 
 def test_half_a_surrogate_pair_in_arms_words_does_not_make_a_record_unreadable() -> None:
@@ -102,12 +108,12 @@ def test_a_fresh_operation_writes_little_and_a_signed_url_stays_as_it_is() -> No
     body = write_record(operation)
     assert len(body) < 1_000
     assert OPERATION_URL.encode() in body
-    assert json.loads(body)["schemaVersion"] == 1
+    assert json.loads(body)["schemaVersion"] == 2
 
 
 def test_a_record_is_delivered_when_due_under_an_id_that_says_which_it_is() -> None:
-    record = to_record(new_operation(wave=1, revision=7, phase=Phase.TRACKING), NOW)
-    assert (record.message_id, record.due, record.phase) == ("req-1:w1:p7", NOW, "tracking")
+    record = to_record(new_operation(number=7, phase=Phase.TRACK), NOW)
+    assert (record.message_id, record.due, record.subject) == (f"{RUN}:s7", NOW, "track")
     assert record.correlation_id == "req-1"
     assert to_record(new_operation(correlation_id="c"), NOW).correlation_id == "c"
 
@@ -118,12 +124,12 @@ BAD_RECORDS: dict[str, tuple[bytes, str]] = {
     "nested deeply": (b"[" * 50_000, "NotJson"),
     "a list": (b"[]", "NotARecord"),
     "no version": (b"{}", "UnknownSchemaVersion"),
-    "a newer version": (b'{"schemaVersion": 2}', "UnknownSchemaVersion"),
-    "an older version": (b'{"schemaVersion": 0}', "UnknownSchemaVersion"),
+    "a newer version": (b'{"schemaVersion": 3}', "UnknownSchemaVersion"),
+    "an older version": (b'{"schemaVersion": 1}', "UnknownSchemaVersion"),
     "true for a version": (b'{"schemaVersion": true}', "UnknownSchemaVersion"),
     "a version as text": (b'{"schemaVersion": "1"}', "UnknownSchemaVersion"),
     "a long version": (b'{"schemaVersion": "' + b"9" * 5_000 + b'"}', "UnknownSchemaVersion"),
-    "a version and nothing else": (b'{"schemaVersion": 1}', "InvalidRecord"),
+    "a version and nothing else": (b'{"schemaVersion": 2}', "InvalidRecord"),
 }
 
 
@@ -137,7 +143,7 @@ def test_what_cannot_be_read_says_why_for_the_dead_letter_queue(body: bytes, rea
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("phase", "dreaming"), ("waves", "0"), ("requested_at", "yesterday"), ("revision", "x"), ("calls", [{"url": 1}])],
+    [("phase", "dreaming"), ("waves", "0"), ("requested_at", "yesterday"), ("number", "x"), ("calls", [{"url": 1}])],
 )
 def test_a_wrong_field_is_named(field: str, value: object) -> None:
     document = {**json.loads(write_record(new_operation())), field: value}
@@ -148,13 +154,13 @@ def test_a_wrong_field_is_named(field: str, value: object) -> None:
 @settings(derandomize=True, max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
-        st.sampled_from(sorted(json.loads(write_record(new_operation(revision=3, failures=1))))),
+        st.sampled_from(sorted(json.loads(write_record(new_operation(number=3, failures=1))))),
         st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=4),
         max_size=3,
     )
 )
 def test_any_record_is_read_or_refused_with_a_reason(changes: dict[str, Any]) -> None:
-    document = {**json.loads(write_record(new_operation(revision=3, failures=1))), **changes}
+    document = {**json.loads(write_record(new_operation(number=3, failures=1))), **changes}
     try:
         operation = read_record(json.dumps(document).encode())
     except UnreadableRecord as unreadable:
@@ -169,15 +175,13 @@ def test_fields_of_a_newer_version_are_carried_through_unharmed() -> None:
     newer = {**json.loads(write_record(new_operation())), "healthTimeout": {"at": [1, 2]}, "lane": "fast"}
     operation = read_record(json.dumps(newer).encode())
     assert operation.extra == {"healthTimeout": {"at": [1, 2]}, "lane": "fast"}
-    again = json.loads(write_record(replace(operation, revision=4)))
+    again = json.loads(write_record(replace(operation, number=4)))
     assert (again["healthTimeout"], again["lane"]) == ({"at": [1, 2]}, "fast")
 
 
 def test_no_field_of_a_newer_version_overrides_one_that_is_known() -> None:
-    assert (
-        json.loads(write_record(new_operation(extra={"schemaVersion": 2, "revision": 5}, revision=1)))["revision"] == 1
-    )
-    assert json.loads(write_record(new_operation(extra={"schemaVersion": 2})))["schemaVersion"] == 1
+    assert json.loads(write_record(new_operation(extra={"schemaVersion": 3, "number": 5}, number=1)))["number"] == 1
+    assert json.loads(write_record(new_operation(extra={"schemaVersion": 3})))["schemaVersion"] == 2
 
 
 def uniform(count: int) -> tuple[str, ...]:
@@ -198,7 +202,7 @@ def test_a_thousand_instances_with_much_to_say_fit_without_what_they_say() -> No
 def test_errors_of_every_kind_at_their_longest_fit_too() -> None:
     ids = uniform(1_000)
     worst = ErrorDetail("字" * 200, "字" * 2_000, "字" * 200, (ErrorDetail("字" * 200, "字" * 500, "字" * 200),) * 20)
-    calls = (Call(ids[:500], ended="foreign", error=worst), Call(ids[500:], "https://x/" + "y" * 4_000, error=worst))
+    calls = (Call(ids[:500], ended="unknown", error=worst), Call(ids[500:], OPERATION_URL + "y" * 3_000, error=worst))
     outcomes = {i: Outcome(Result.FAILED, "字" * 2_200, 0) for i in ids}
     operation = new_operation(
         targets=None,
@@ -219,7 +223,7 @@ def test_errors_of_every_kind_at_their_longest_fit_too() -> None:
 
 def test_a_record_that_cannot_fit_is_told_and_not_cut_in_half() -> None:
     ids = tuple(f"{n:0>80}" for n in range(3_000))
-    with pytest.raises(ValueError, match=r"req-1:w0:p-1 has .* bytes; at most 200,000 fit"):
+    with pytest.raises(ValueError, match=r":s0 has .* bytes; at most 200,000 fit"):
         write_record(new_operation(waves=(ids,)))
 
 
@@ -229,40 +233,78 @@ def test_the_next_poll_of_an_operation_that_nothing_happened_to_is_written_as_it
     operation: Operation, extra: dict[str, Any]
 ) -> None:
     body = write_record(replace(operation, extra=extra))
-    following = read_record(body).with_next_revision()
-    assert read_record(write_record(following)) == replace(operation, extra=extra, revision=operation.revision + 1)
-    assert write_record(following).rpartition(b'"revision"')[0] == body.rpartition(b'"revision"')[0]
+    following = read_record(body).with_next_number()
+    assert read_record(write_record(following)) == replace(operation, extra=extra, number=operation.number + 1)
+    assert write_record(following).rpartition(b'"number"')[0] == body.rpartition(b'"number"')[0]
 
 
 @settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS, OPERATIONS)
 def test_of_an_operation_that_changed_nothing_is_written_as_it_came(before: Operation, after: Operation) -> None:
-    changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "revision"}
+    changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "number"}
     changed = replace(read_record(write_record(before)), **changes)
-    assert read_record(write_record(changed.with_next_revision())) == replace(after, revision=before.revision + 1)
+    assert read_record(write_record(changed.with_next_number())) == replace(after, number=before.number + 1)
 
 
 def test_fields_that_a_newer_version_put_into_a_call_are_still_there_after_a_poll() -> None:
-    newer = json.loads(write_record(new_operation(revision=0, calls=(Call(("0",), OPERATION_URL),))))
+    newer = json.loads(write_record(new_operation(number=0, calls=(Call(("0",), OPERATION_URL),))))
     newer["calls"][0]["priority"] = "low"
     body = json.dumps(newer, separators=(",", ":")).encode()
-    assert json.loads(write_record(read_record(body).with_next_revision())) == {**newer, "revision": 1}
+    assert json.loads(write_record(read_record(body).with_next_number())) == {**newer, "number": 1}
 
 
 def test_a_record_that_numbers_its_poll_twice_is_followed_by_a_higher_number() -> None:
-    first, last = (write_record(new_operation(revision=number)) for number in (3, 9))
+    first, last = (write_record(new_operation(number=number)) for number in (3, 9))
     twice = first[:-1] + last[last.rindex(b",") :]
-    assert twice.endswith(b',"revision":3,"revision":9}')
-    assert read_record(write_record(read_record(twice).with_next_revision())).revision == 10
+    assert twice.endswith(b',"number":3,"number":9}')
+    assert read_record(write_record(read_record(twice).with_next_number())).number == 10
 
 
 @pytest.mark.parametrize(
     "ending",
-    [b',"revision":3 }', b',"revision":3}\n', b',"revision": 3}', b',"revision":-1}', b',"revision":3,"lane":1}'],
+    [b',"number":3 }', b',"number":3}\n', b',"number": 3}', b',"number":3,"lane":1}'],
 )
 def test_a_record_that_others_wrote_is_followed_by_one_that_says_the_same(ending: bytes) -> None:
-    body = write_record(new_operation(revision=3, failures=2)).removesuffix(b',"revision":3}') + ending
+    body = write_record(new_operation(number=3, failures=2)).removesuffix(b',"number":3}') + ending
     operation = read_record(body)
-    assert read_record(write_record(operation.with_next_revision())) == replace(
-        operation, revision=operation.revision + 1
+    assert read_record(write_record(operation.with_next_number())) == replace(operation, number=operation.number + 1)
+
+
+def test_posting_a_whole_scale_set_of_a_thousand_fits() -> None:
+    ids = uniform(1_000)
+    baseline = eligible("0", changed_at=NOW + timedelta(microseconds=123_456)).baseline
+    operation = new_operation(
+        targets=ids,
+        planned=True,
+        waves=(ids,),
+        batch=ids,
+        baseline=dict.fromkeys(ids, replace(baseline, window="01234567", last_result="maintenancecompleted")),
+        calls=(Call(ids, OPERATION_URL + "y" * 4_000),),
+        outcomes={i: Outcome(Result.COMPLETED, None, 0) for i in ids},
     )
+    assert len(write_record(operation)) <= MAX_RECORD
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    "another subscription": {"scale_set": replace(SCALE_SET, subscription_id="../11111111")},
+    "another action": {"waves": (("web_0/runCommand?api-version=2024-07-01&x=",),)},
+    "dots in a group": {"scale_set": replace(SCALE_SET, resource_group_name="shop/../other")},
+    "encoded dots": {"scale_set": replace(SCALE_SET, name="web%2f..%2fother")},
+    "a fragment": {"batch": ("0#",)},
+    "a line break": {"outcomes": {"0\n": Outcome(Result.COMPLETED)}},
+    "a target with a slash": {"targets": ("0/1",)},
+    "an id in a call": {"calls": (Call(("a b",), OPERATION_URL),)},
+    "no run id": {"run_id": "mine"},
+    "no request id": {"request_id": "a b"},
+    "a deadline in 2100": {"deadline": datetime(2100, 1, 1, tzinfo=UTC)},
+    "a time without offset": {"requested_at": datetime(2026, 1, 31)},  # noqa: DTZ001 - meant
+    "a wave that is not there": {"wave": 7},
+    "a negative number": {"number": -1},
+}
+
+
+@pytest.mark.parametrize("changes", FORGED.values(), ids=FORGED.keys())
+def test_record_that_this_app_could_not_have_written_is_unreadable(changes: dict[str, Any]) -> None:
+    with pytest.raises(UnreadableRecord) as unreadable:
+        read_record(write_record(new_operation(**changes)))
+    assert unreadable.value.reason == "InvalidRecord"

@@ -1,0 +1,84 @@
+"""Entries of the coordination queue: written, read back with suspicion, and what they mean for a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from maintenance.domain.coordination import (
+    FURTHEST,
+    MARKER_LASTS,
+    Entry,
+    cancellation,
+    leases_of,
+    own_leases,
+    read_entry,
+    write_entry,
+)
+from tests.support.machine import OTHER_RUN, lease, marker, others_lease
+from tests.support.samples import NOW, RUN, SCALE_SET
+
+
+@pytest.mark.parametrize("entry", [lease(content="c"), marker(reason="why"), marker()])
+def test_entry_is_read_as_it_was_written(entry: Entry) -> None:
+    assert read_entry(write_entry(entry), number=entry.number, until=entry.until, now=NOW) == entry
+
+
+def test_number_and_time_are_those_of_service_bus() -> None:
+    later = NOW + timedelta(days=1)
+    read = read_entry(write_entry(lease(number=5)), number=9, until=later, now=NOW)
+    assert read == lease(number=9, until=later)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "other"},
+        {"runId": "x"},
+        {"runId": 1},
+        {"requestId": "with space"},
+        {"requestId": None},
+        {"scaleSet": ...},
+        {"enqueuedAt": "yesterday"},
+    ],
+)
+def test_entry_this_app_cannot_have_written_is_passed_over(change: dict[str, Any]) -> None:
+    document = {**json.loads(write_entry(marker())), **change}
+    body = json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
+    assert read_entry(body, number=1, until=NOW + timedelta(days=1), now=NOW) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"1", b"[" * 100_000])
+def test_garbage_is_passed_over(body: bytes) -> None:
+    assert read_entry(body, number=1, until=NOW + timedelta(days=1), now=NOW) is None
+
+
+def test_entry_further_ahead_than_any_of_this_app_is_passed_over() -> None:
+    body = write_entry(lease())
+    assert read_entry(body, number=1, until=NOW + MARKER_LASTS, now=NOW) is not None
+    assert read_entry(body, number=1, until=NOW + FURTHEST, now=NOW) is None
+    assert read_entry(body, number=1, until=NOW - FURTHEST, now=NOW) is None
+
+
+def test_lease_holder_is_the_lowest_number_of_its_scale_set() -> None:
+    entries: list[Entry] = [others_lease(7), marker(), lease(number=3), lease(number=1, scale_set="/another")]
+    assert [each.number for each in leases_of(entries, SCALE_SET.key)] == [3, 7]
+    assert [each.number for each in own_leases(leases_of(entries, SCALE_SET.key), RUN)] == [3]
+
+
+def test_marker_cancels_only_its_request_of_its_scale_set_enqueued_before_it() -> None:
+    entries: list[Entry] = [lease(OTHER_RUN, 1), marker()]
+    assert cancellation(entries, SCALE_SET.key, "req-1", NOW) == marker()
+    assert cancellation(entries, SCALE_SET.key, "req-1", NOW + timedelta(minutes=2)) == marker()
+    assert cancellation(entries, SCALE_SET.key, "req-1", NOW + timedelta(minutes=2, seconds=1)) is None
+    assert cancellation(entries, SCALE_SET.key, "req-2", NOW) is None
+    assert cancellation(entries, "/another", "req-1", NOW) is None
+
+
+def test_ids_are_made_of_the_run_alone() -> None:
+    assert lease().message_id == f"lease:{RUN}"
+    assert replace(marker(), request_id="other").message_id == marker().message_id == f"cancel:{OTHER_RUN}"
