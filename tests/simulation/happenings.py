@@ -1,10 +1,11 @@
-"""What happens in a world beside messages and faults, and what the product itself reports as an error."""
+"""What happens in a world beside messages and faults, and what is told of views and of the product's own errors."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
+from maintenance.domain.instances import Instance
 from tests.simulation.plans import Happening, MachinePlan
 
 if TYPE_CHECKING:
@@ -57,3 +58,15 @@ class Errors(logging.Handler):
             self._world.note("late planner gave up")
         elif "unexpectedly" in str(record.msg):
             self._world.promises.break_("unexpected", record.getMessage())
+
+
+class Shown:
+    """Instance views in a few words."""
+
+    def __init__(self, views: list[Instance]) -> None:
+        self._views = views
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{each.instance_id} {each.state.value}{' (down)' if each.is_down else ''}" for each in self._views
+        )

@@ -84,8 +84,6 @@ NO_LOOK: tuple[Patch, ...] = (
     (posting, "leases_of", always([Anything])),
 )
 MUTATIONS = (
-    Mutation("nothing", (), harmless=True),
-    Mutation("JUDGE is not canceled", ((Bus, "cancel", nothing),), harmless=True),
     Mutation("the POST comes without a confirmed completion", ((Runner, "_submit", without_confirmation),)),
     Mutation("the POST comes before the completion", ((Runner, "_submit", act_then_complete),)),
     Mutation("a redelivered POST acts", ((posting, "deliver", keyword(redelivered=False)),)),
@@ -143,6 +141,8 @@ MUTATIONS = (
         ),
     ),
     Mutation("dead letters are ignored", ((DeadLetterReader, "read", nothing),)),
+    Mutation("JUDGE is not canceled", ((Bus, "cancel", nothing),), harmless=True),
+    Mutation("nothing", (), harmless=True),
 )
 
 

@@ -46,11 +46,8 @@ def test_a_seed_replays_exactly(seed: int) -> None:
 def test_a_broken_rule_is_found_and_its_story_is_shrunk() -> None:
     rule = next(each for each in MUTATIONS if each.name == "JUDGE plans again without looking")
     with mutated(rule):
-        plan, promise = next(
-            (plan, outcome.broken[0].promise)
-            for plan in map(draw_plan, range(20, 60))
-            if (outcome := play(plan)).broken
-        )
+        plan = next(plan for plan in map(draw_plan, SEEDS) if play(plan).broken)
+        promise = play(plan).broken[0].promise
         smaller = shrink(plan, promise, most_trials=60)
         assert [each.promise for each in play(smaller).broken][:1] == [promise]
     assert len(smaller.faults) <= len(plan.faults)

@@ -16,7 +16,7 @@ from maintenance.domain.messages import MaintenanceEvent, Record
 from maintenance.domain.resources import ScaleSet
 from tests.simulation.clock import EPOCH, moment_of, seconds_of
 from tests.simulation.faults import Fault, Faults
-from tests.simulation.happenings import Errors, happen
+from tests.simulation.happenings import Errors, Shown, happen
 from tests.simulation.loop import Loop
 from tests.simulation.plans import DAY, MessagePlan, Plan
 from tests.simulation.process import Process
@@ -260,18 +260,6 @@ class World:
         run = self.promises.runs.get(RUN_ID(message.number, moment_of(message.enqueued_at)))
         if run is not None:
             run.buried = True
-
-
-class Shown:
-    """Instance views in a few words."""
-
-    def __init__(self, views: list[Instance]) -> None:
-        self._views = views
-
-    def __str__(self) -> str:
-        return ", ".join(
-            f"{each.instance_id} {each.state.value}{' (down)' if each.is_down else ''}" for each in self._views
-        )
 
 
 class _Watch:
