@@ -28,6 +28,17 @@ class Life:
         self.frozen_until = 0.0
 
 
+class Numbered(asyncio.Task[Any]):
+    """A task whose place in a set does not follow from its address: the product waits for sets of them."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], number: int, *, loop: Loop, context: Context | None) -> None:
+        self.number = number
+        super().__init__(coro, loop=loop, name="", context=context)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 LIFE: ContextVar[Life | None] = ContextVar("LIFE", default=None)
 
 
@@ -75,7 +86,7 @@ class Loop(asyncio.BaseEventLoop):
         self, coro: Coroutine[Any, Any, T], *, name: object = None, context: Context | None = None
     ) -> asyncio.Task[T]:
         # Held, since a pending task that nobody holds would be collected at some time, and run its `finally` then.
-        task = asyncio.Task(coro, loop=self, name="", context=context)
+        task = Numbered(coro, len(self._tasks), loop=self, context=context)
         self._tasks.append(task)
         return task
 
