@@ -27,7 +27,9 @@ from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
 from tests.support.samples import ENDPOINT, LONG_AGO, NOW, SUBSCRIPTION, completed, eligible, in_progress
 
+# ARM took it, and its answer was lost; it never reached ARM.
 LOST = Ambiguous(ErrorDetail("ReadTimeout", "No answer from ARM."))
+UNSENT = Ambiguous(ErrorDetail("WriteTimeout", "The request may not have reached ARM."))
 
 
 class Killed(BaseException):
@@ -49,22 +51,27 @@ class HandClock:
 
 @dataclass
 class CrashPoint:
-    """Counts the awaited steps, and strikes at one of them. `steps` holds every step by name."""
+    """Counts the awaited steps, and strikes at one of them. `steps` holds every step by name. `dead`: the process is
+    no more, so that none of its tasks takes a further step."""
 
     die_at: int | None = None
     then_at: int | None = None
     steps: list[str] = field(default_factory=list)
+    dead: bool = False
 
     def step(self, name: str) -> None:
+        if self.dead:
+            raise Killed(name)
         self.steps.append(name)
         if len(self.steps) == self.die_at:
             self.die_at, self.then_at = self.then_at, None
+            self.dead = True
             raise Killed(name)
 
 
 class FakeArm:
     """One scale set. By default each POST is taken and done after `duration`; answers put into `post_answers`,
-    `poll_answers` and `view_answers` are given first."""
+    `poll_answers` and `view_answers` are given first. `lag`: how old is what the views show."""
 
     def __init__(
         self, clock: HandClock, crash_point: CrashPoint, instances: Sequence[Instance], *, duration: float = 90
@@ -72,10 +79,12 @@ class FakeArm:
         self._clock = clock
         self._crash_point = crash_point
         self._views = {instance.instance_id: instance for instance in instances}
+        self._history: list[tuple[datetime, Instance]] = []
+        self.lag = timedelta(0)
         self.duration = timedelta(seconds=duration)
         self._busy: dict[str, datetime] = {}
         self._operations: dict[str, datetime] = {}
-        self.post_answers: list[Submission | Exception] = []
+        self.post_answers: list[Submission | Exception | None] = []
         self.poll_answers: list[Reading | Exception] = []
         self.view_answers: list[ArmError | list[Instance]] = []
         self.flexible = False
@@ -142,7 +151,11 @@ class FakeArm:
                 raise answer
             return answer
         self._mature()
-        return list(self._views.values())
+        seen = dict(self._views)
+        for changed_at, before in reversed(self._history):
+            if changed_at > self._clock() - self.lag:
+                seen[before.instance_id] = before
+        return list(seen.values())
 
     def _begin(self, ids: list[str]) -> str:
         now = self._clock()
@@ -151,7 +164,7 @@ class FakeArm:
             if status is None or not status.allowed:
                 self.wrongly_posted.append(instance_id)
             self.maintained[instance_id] += 1
-            self._views[instance_id] = in_progress(instance_id, now)
+            self._show(in_progress(instance_id, now), now)
             self._busy[instance_id] = now + self.duration
         self.most_down = max(self.most_down, len(self._busy))
         number = len(self._operations) + 1
@@ -163,8 +176,12 @@ class FakeArm:
         now = self._clock()
         for instance_id, ends in list(self._busy.items()):
             if ends <= now:
-                self._views[instance_id] = completed(instance_id, ends)
+                self._show(completed(instance_id, ends), ends)
                 del self._busy[instance_id]
+
+    def _show(self, instance: Instance, at: datetime) -> None:
+        self._history.append((at, self._views[instance.instance_id]))
+        self._views[instance.instance_id] = instance
 
 
 @dataclass
@@ -313,7 +330,7 @@ class FakeBus:
         self._check("events", "publish " + ", ".join(event.event_id for event in events))
         for event in events:
             self.published.append(event)
-            self._crash_point.step("event is published")
+            self._crash_point.step(f"{event.event_id} is published")
 
     @asynccontextmanager
     async def operations(self) -> AsyncIterator[FakeDeliveries]:

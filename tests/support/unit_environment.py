@@ -51,6 +51,7 @@ class UnitEnvironment:
 
     def restart(self) -> None:
         """A new process: nothing in memory is left."""
+        self.crash_point.dead = False
         rules = Rules(
             allowed_scopes=self.settings.allowed_scopes,
             timing=self.settings.timing,
@@ -99,6 +100,9 @@ class UnitEnvironment:
                 await self.tick()
                 await self.dead_letters.read()
             except (Killed, BaseExceptionGroup):
+                if not self.crash_point.dead:
+                    raise
+            if self.crash_point.dead:
                 self.restart()
             queues = (self.bus.requests, self.bus.operations_queue)
             upcoming = [at for queue in queues if (at := queue.next_at) is not None]

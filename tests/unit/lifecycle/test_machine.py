@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
@@ -141,7 +142,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
     ) -> None:
         if not views:
             rollout = Rollout()
-        self.rules = Rules(allowed_scopes=EVERYWHERE, views=views, wait_for_lease=odd != "no waiting")
+        self.app = Rules(allowed_scopes=EVERYWHERE, views=views, wait_for_lease=odd != "no waiting")
         self.kindly, self.flexible = kindly, flexible and views
         self.targets = named
         self.now = NOW
@@ -193,7 +194,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
         raise AssertionError(f"no end of actions: {action}")
 
     def next(self, operation: Operation, observation: Observation) -> Action:
-        action = next_action(self.rules, operation, observation, self.now)
+        action = next_action(self.app, operation, observation, self.now)
         assert action.operation.run_id == self.operation.run_id
         if self.operation.phase in (Phase.END, Phase.REST):
             assert not isinstance(action, (Submit, TakeLease, Poll)), "nothing is started after the end"
@@ -207,7 +208,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
             return Unavailable(WRONG, data.draw(SPANS), 401 if trouble == "unauthorized" else None)
         match action:
             case Read():
-                assert self.rules.views or not action.views
+                assert self.app.views or not action.views
                 if action.views and not self.kindly and data.draw(st.integers(0, 20)) == 0:
                     return Denied(WRONG)
                 return self.look(action, data)
@@ -226,7 +227,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
                 return LeaseReleased(data.draw(st.booleans()))
 
     @property
-    def readings(self) -> st.SearchStrategy[Succeeded | Running | Failed | Throttled | Unreadable | Unreported]:
+    def readings(self) -> st.SearchStrategy[Any]:
         return KIND_READINGS if self.kindly else READINGS
 
     def entries(self, data: st.DataObject) -> list[Entry]:
@@ -264,7 +265,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
         assert (judge.phase, judge.number, action.due) == (
             Phase.JUDGE,
             record.number + 1,
-            self.now + self.rules.timing.settle,
+            self.now + self.app.timing.settle,
         )
         if not self.kindly and data.draw(st.integers(0, 6)) == 0:
             conclusion = self.next(action.operation, NotTheOne())
@@ -292,7 +293,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
         held = leases_of(seen.entries, SCALE_SET.key)
         assert held, "without a lease"
         assert held[0].run_id == operation.run_id, "not the first"
-        if not self.rules.views:
+        if not self.app.views:
             assert action.groups == (self.targets,)
             return
         ids = [instance_id for group in action.groups for instance_id in group or ()]
@@ -316,7 +317,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
     def goes_on(self, action: Continue, number: int) -> None:
         operation = action.operation
         assert operation.number == number
-        assert self.now <= action.due <= self.now + self.rules.timing.slice
+        assert self.now <= action.due <= self.now + self.app.timing.slice
         again = read_record(write_record(operation))
         assert again == operation
         if operation.phase is Phase.END and self.operation.phase is not Phase.END:
@@ -346,9 +347,9 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
                 assert operation.started_at is None
                 return
         assert operation.dry_run or Result.WOULD_MAINTAIN not in counted
-        if self.targets is not None and not (operation.dry_run and not self.rules.views):
+        if self.targets is not None and not (operation.dry_run and not self.app.views):
             assert set(results) == set(self.targets)
-        assert {i for wave in operation.waves for i in wave} <= set(results) or not self.rules.views
+        assert {i for wave in operation.waves for i in wave} <= set(results) or not self.app.views
         if Result.COMPLETED in counted:
             assert operation.started_at is not None
 

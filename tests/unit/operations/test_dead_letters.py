@@ -1,100 +1,171 @@
-"""A dead letter is one more delivery, and ends as an event."""
+"""A dead letter is one more delivery: what follows it is sent, and it ends in an event like any other."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from maintenance.domain.operation import Operation, Phase, Status
-from maintenance.operations.records import read_record, to_record
-from tests.support.fakes import Message
-from tests.support.samples import NOW, new_operation, request_body
+from maintenance.domain.messages import Record
+from maintenance.domain.operation import Operation, Phase, Reply, Status
+from maintenance.operations.records import read_record, read_reply, to_record, to_reply_record
+from tests.support.fakes import FakeQueue, Message
+from tests.support.machine import judging, planned, posting, tracking
+from tests.support.samples import NOW, RUN, request_body
 from tests.support.unit_environment import UnitEnvironment
 
+END = planned(("0",), phase=Phase.END, status=Status.FAILED, ended_at=NOW)
 
-def dead(environment: UnitEnvironment, operation: Operation) -> None:
-    record = to_record(operation, NOW)
-    message = Message(record.body, record.message_id, NOW, record.properties, record.correlation_id, record.subject)
+
+def kill(environment: UnitEnvironment, record: Record | Operation) -> None:
+    """A record in the dead-letter queue of the operations queue."""
+    sent = to_record(record, None) if isinstance(record, Operation) else record
+    message = environment.bus._message(sent)
     message.reason = "MaxDeliveryCountExceeded"
     environment.bus.operations_queue.dead.append(message)
 
 
-async def struck(environment: UnitEnvironment, operation: Operation) -> Operation:
-    dead(environment, operation)
-    assert await environment.dead_letters.read() == 1
-    assert environment.bus.operations_queue.dead == []
-    (message,) = environment.bus.operations_queue.messages
-    environment.bus.operations_queue.messages.clear()
-    return read_record(message.body)
-
-
-async def test_dead_request_ends_as_rejected_with_the_reason() -> None:
-    environment = UnitEnvironment()
-    environment.send(request_body(requestId="change-7"))
-    (message,) = environment.bus.requests.take(1)
+def dead_request(environment: UnitEnvironment, body: object = None, **options: str) -> Message:
+    environment.send(body, **options)
+    (message,) = environment.bus.requests.messages
     environment.bus.requests.messages.clear()
     message.reason = "MaxDeliveryCountExceeded"
     environment.bus.requests.dead.append(message)
+    return message
+
+
+async def read(environment: UnitEnvironment) -> list[Message]:
+    """What follows the dead letters, in the operations queue."""
     await environment.dead_letters.read()
+    return environment.bus.operations_queue.messages
+
+
+@pytest.mark.parametrize("operation", [planned(("0",)), judging("0"), tracking("0")])
+async def test_record_goes_on_with_a_strike(operation: Operation) -> None:
+    environment = UnitEnvironment()
+    kill(environment, operation)
+    (message,) = await read(environment)
+    struck = read_record(message.body)
+    assert (struck.phase, struck.number, struck.strikes) == (operation.phase, operation.number + 1, 1)
+    assert message.message_id == f"{RUN}:s{operation.number + 1}"
+    assert environment.bus.operations_queue.dead == []
+
+
+async def test_post_goes_back_to_plan() -> None:
+    environment = UnitEnvironment()
+    kill(environment, posting("0"))
+    (message,) = await read(environment)
+    assert read_record(message.body).phase is Phase.PLAN
+
+
+async def test_third_strike_ends_the_run_and_names_the_reason() -> None:
+    environment = UnitEnvironment()
+    kill(environment, replace(tracking("0"), strikes=2))
+    (message,) = await read(environment)
+    end = read_record(message.body)
+    assert (end.phase, end.status) == (Phase.END, Status.FAILED)
     await environment.tick()
-    assert environment.end["status"] == "Rejected"
-    assert environment.end["requestId"] == "change-7"
-    assert "MaxDeliveryCountExceeded" in environment.end["problems"][0]["message"]
+    assert environment.end["error"]["code"] == "DeadLettered"
+    assert "MaxDeliveryCountExceeded" in environment.end["error"]["message"]
 
 
-async def test_dead_request_whose_run_had_begun_changes_nothing() -> None:
+async def test_end_has_no_limit_of_strikes() -> None:
+    environment = UnitEnvironment()
+    kill(environment, replace(END, strikes=50))
+    (message,) = await read(environment)
+    again = read_record(message.body)
+    assert (again.phase, again.status, again.error) == (Phase.END, END.status, END.error)
+
+
+async def test_reply_goes_on() -> None:
+    environment = UnitEnvironment()
+    reply = Reply(run_id=RUN, request_id="r", at=NOW, source="/q", number=4)
+    kill(environment, to_reply_record(reply, None))
+    (message,) = await read(environment)
+    assert (message.message_id, message.subject) == (f"{RUN}:s5", "reply")
+    assert read_reply(message.body) == replace(reply, number=5)
+
+
+async def test_request_is_rejected_under_its_run_with_its_own_id() -> None:
+    environment = UnitEnvironment()
+    message = dead_request(environment, request_body(requestId="mine"))
+    await environment.run()
+    (end,) = environment.bus.ends
+    assert (end.data["status"], end.data["requestId"]) == ("Rejected", "mine")
+    assert "MaxDeliveryCountExceeded" in end.data["problems"][0]["message"]
+    assert end.event_id == f"{end.data['runId']}:ended"
+    assert message not in environment.bus.requests.dead
+
+
+async def test_request_whose_run_had_begun_is_rejected_no_more() -> None:
     environment = UnitEnvironment()
     environment.send()
-    (message,) = environment.bus.requests.take(1)
-    message.locked_until = NOW
+    (message,) = environment.bus.requests.messages
     await environment.deliver()
     message.reason = "MaxDeliveryCountExceeded"
     environment.bus.requests.dead.append(message)
     await environment.run()
     assert environment.end["status"] == "Succeeded"
+    assert environment.bus.requests.dead == []
 
 
-@pytest.mark.parametrize(
-    ("phase", "next_phase"), [("plan", "plan"), ("post", "plan"), ("judge", "judge"), ("track", "track")]
-)
-async def test_dead_record_goes_on_with_a_strike(phase: str, next_phase: str) -> None:
-    after = await struck(UnitEnvironment(), new_operation(number=3, phase=Phase(phase), batch=("0",)))
-    assert (after.number, after.strikes, after.phase.value) == (4, 1, next_phase)
-
-
-async def test_third_strike_ends_the_run_with_what_is_known() -> None:
-    after = await struck(UnitEnvironment(), new_operation(number=3, phase=Phase.PLAN, strikes=2))
-    assert (after.phase, after.status) == (Phase.END, Status.FAILED)
-    assert after.error is not None
-    assert after.error.code == "DeadLettered"
-
-
-async def test_wave_at_work_keeps_its_lease_after_the_third_strike() -> None:
-    operation = new_operation(number=3, phase=Phase.TRACK, strikes=2, waves=(("0",),), batch=("0",), planned=True)
-    assert (await struck(UnitEnvironment(), operation)).at_work
-
-
-async def test_end_has_no_limit_of_strikes() -> None:
-    over = new_operation(number=9, phase=Phase.END, status=Status.FAILED, ended_at=NOW, strikes=40)
-    after = await struck(UnitEnvironment(), over)
-    assert (after.phase, after.number, after.strikes) == (Phase.END, 10, 41)
-
-
-async def test_dead_record_that_cannot_be_read_is_passed_on() -> None:
+async def test_garbage_is_rejected_by_its_message_id() -> None:
     environment = UnitEnvironment()
-    dead(environment, new_operation(number=3))
-    letter = environment.bus.operations_queue.dead[0]
-    environment.bus.operations_queue.dead[0] = replace(letter, body=b"{}")
-    await environment.dead_letters.read()
-    (message,) = environment.bus.operations_queue.messages
-    assert message.message_id.endswith(":s4")
-    assert message.body == b"{}"
+    dead_request(environment, b"\xff\x00", message_id="odd")
+    await environment.run()
+    assert (environment.end["status"], environment.end["requestId"]) == ("Rejected", "odd")
 
 
-async def test_letter_stays_where_its_successor_cannot_be_sent() -> None:
+async def test_message_that_an_alert_led_to_is_rejected_too() -> None:
     environment = UnitEnvironment()
-    dead(environment, new_operation(number=3))
-    environment.bus.down.add("operations")
+    kill(environment, Record("alert-1", b'{"requestId": "alert-1"}', None, "request"))
+    (message,) = await read(environment)
+    assert message.subject == "reply"
+    await environment.tick()
+    assert (environment.end["status"], environment.end["requestId"]) == ("Rejected", "alert-1")
+
+
+async def test_unreadable_record_is_passed_on_and_one_that_no_run_owns_is_completed() -> None:
+    environment = UnitEnvironment()
+    kill(environment, replace(to_record(tracking("0"), None), body=b"{}"))
+    kill(environment, Record("poison", b"{}", None, "track"))
+    (message,) = await read(environment)
+    assert (message.message_id, message.body) == (f"{RUN}:s{tracking('0').number + 1}", b"{}")
+    assert environment.bus.operations_queue.dead == []
+
+
+async def test_what_cannot_be_sent_stays_a_dead_letter() -> None:
+    environment = UnitEnvironment()
+    dead_request(environment)
+    kill(environment, tracking("0"))
+    environment.bus.down = {"operations"}
+    assert await read(environment) == []
+    assert (len(environment.bus.requests.dead), len(environment.bus.operations_queue.dead)) == (1, 1)
+    environment.bus.down = set()
     await environment.dead_letters.read()
-    assert len(environment.bus.operations_queue.dead) == 1
+    assert (environment.bus.requests.dead, environment.bus.operations_queue.dead) == ([], [])
+
+
+async def test_dead_letter_read_twice_leads_to_one_successor() -> None:
+    environment = UnitEnvironment()
+    for _ in range(2):
+        kill(environment, tracking("0"))
+    assert len(await read(environment)) == 1
+
+
+async def test_more_than_a_batch_is_read_at_once() -> None:
+    environment = UnitEnvironment()
+    for number in range(45):
+        kill(environment, replace(tracking("0"), run_id=f"{number:032x}"))
+    assert len(await read(environment)) == 45
+
+
+def test_fake_queue_gives_up_after_its_deliveries() -> None:
+    environment = UnitEnvironment()
+    queue: FakeQueue = environment.bus.requests
+    environment.send()
+    for _ in range(11):
+        queue.take(1)
+        environment.clock.time += timedelta(minutes=5)
+    assert [message.reason for message in queue.dead] == ["MaxDeliveryCountExceeded"]

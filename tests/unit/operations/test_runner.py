@@ -1,169 +1,284 @@
-"""The order of a POST: intent, complete, act."""
+"""Intent, complete, act: no POST without a confirmed completion, none with a stale look, JUDGE for the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from maintenance.domain.coordination import Lease
-from maintenance.domain.observations import Refused, Throttled
-from maintenance.domain.operation import Operation, Phase
-from maintenance.lifecycle.actions import Continue, LeaveToJudge
-from maintenance.operations.records import read_record
-from tests.support.fakes import LOST, all_eligible
-from tests.support.samples import NOW, SCALE_SET, eligible, new_operation, seconds
+from maintenance.domain.errors import BusUnavailable, RefusedError, ThrottledError, UntrustedUrl
+from maintenance.domain.instances import Instance
+from maintenance.domain.messages import Record
+from maintenance.domain.observations import ErrorDetail, Refused
+from maintenance.domain.operation import Operation, Phase, Status
+from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
+from maintenance.operations.records import read_record, to_record
+from tests.support.fakes import LOST
+from tests.support.machine import RULES, planned, posting
+from tests.support.samples import NOW, RUN, SCALE_SET, eligible, new_operation, seconds
 from tests.support.unit_environment import UnitEnvironment
 
-
-async def ready(environment: UnitEnvironment, **changes: object) -> Operation:
-    """A POST record for all instances, with its lease up."""
-    operation = new_operation(
-        number=1,
-        phase=Phase.POST,
-        planned=True,
-        flexible=False,
-        waves=(("0", "1", "2"),),
-        batch=("0", "1", "2"),
-        baseline={each.instance_id: each.baseline for each in all_eligible(3)},
-        leased_at=NOW,
-    )
-    await environment.coordination.put(
-        Lease(run_id=operation.run_id, request_id="req-1", scale_set=SCALE_SET.key, until=NOW + timedelta(hours=12))
-    )
-    return replace(operation, **changes)  # type: ignore[arg-type] # any field
+POST = posting("0", "1", "2")
+BROKEN = ErrorDetail("HostBroken", "The host broke.")
 
 
-async def run(
-    environment: UnitEnvironment,
-    operation: Operation,
-    *,
-    confirmed: bool = True,
-    then: Callable[[], None] | None = None,
-) -> tuple[object, list[str]]:
-    """Deliver the record; the result, and what happened in order."""
-    steps = environment.crash_point.steps
-    steps.clear()
+class Stage(UnitEnvironment):
+    """One delivery at a time, of a record that is in no queue; `confirms` is what its completion comes to."""
+
+    def __init__(self, instances: Sequence[Instance] | None = None, **settings: Any) -> None:
+        super().__init__(instances, **settings)
+        self.confirms = True
+        self.settled: list[int] = []
+
+    async def holds_lease(self) -> Stage:
+        until = NOW + timedelta(hours=12)
+        await self.coordination.put(Lease(run_id=RUN, request_id="req-1", scale_set=SCALE_SET.key, until=until))
+        return self
+
+    async def deliver_record(self, operation: Operation, **options: Any) -> Continue | Done | LeaveToJudge:
+        async def settle() -> bool:
+            self.settled.append(len(self.arm.posted))
+            return self.confirms
+
+        views = options.pop("views", None) or self.views()
+        return await self.runner.run(operation, redelivered=False, settle=settle, views=views, **options)
+
+    @property
+    def records(self) -> list[Operation]:
+        return [read_record(message.body) for message in self.bus.operations_queue.messages]
+
+
+async def test_post_is_sent_after_judge_was_scheduled_and_the_record_completed() -> None:
+    stage = await Stage().holds_lease()
+    assert isinstance(await stage.deliver_record(POST), LeaveToJudge)
+    assert stage.arm.posted == [("0", "1", "2")]
+    assert stage.settled == [0]
+    order = [stage.crash_point.steps.index(step) for step in ("JUDGE is scheduled", "POST is sent", "record is sent")]
+    assert order == sorted(order)
+
+
+async def test_answer_is_sent_and_judge_canceled_after_it() -> None:
+    stage = await Stage().holds_lease()
+    await stage.deliver_record(POST)
+    assert [(record.phase, record.number) for record in stage.records] == [(Phase.TRACK, POST.number + 2)]
+    assert stage.bus.log == [f"schedule {RUN}:s4", f"send {RUN}:s5", "cancel"]
+
+
+async def test_completion_that_is_not_confirmed_posts_nothing_and_leaves_judge() -> None:
+    stage = await Stage().holds_lease()
+    stage.confirms = False
+    assert isinstance(await stage.deliver_record(POST), LeaveToJudge)
+    assert stage.arm.posted == []
+    (judge,) = stage.records
+    assert (judge.phase, judge.number) == (Phase.JUDGE, POST.number + 1)
+    (message,) = stage.bus.operations_queue.messages
+    assert message.due == NOW + RULES.timing.settle
+
+
+async def test_completion_that_raises_posts_nothing() -> None:
+    stage = await Stage().holds_lease()
 
     async def settle() -> bool:
-        steps.append("settled" if confirmed else "not settled")
-        if then is not None:
-            then()
-        return confirmed
+        raise BusUnavailable("away")
 
-    result = await environment.runner.run(operation, redelivered=False, settle=settle, views=environment.runner.views())
-    return result, steps
+    with pytest.raises(BusUnavailable):
+        await stage.runner.run(POST, redelivered=False, settle=settle, views=stage.views())
+    assert stage.arm.posted == []
 
 
-def successors(environment: UnitEnvironment) -> dict[int, Operation]:
-    messages = environment.bus.operations_queue.messages
-    return {operation.number: operation for operation in (read_record(each.body) for each in messages)}
+async def test_judge_that_cannot_be_sent_posts_nothing_and_completes_nothing() -> None:
+    stage = await Stage().holds_lease()
+    stage.bus.down = {"operations"}
+    with pytest.raises(BusUnavailable):
+        await stage.deliver_record(POST)
+    assert (stage.arm.posted, stage.settled) == ([], [])
 
 
-async def test_post_comes_after_judge_was_scheduled_and_the_record_completed() -> None:
-    environment = UnitEnvironment()
-    result, steps = await run(environment, await ready(environment))
-    order = ["JUDGE is scheduled", "settled", "POST is sent", "record is sent", "JUDGE is canceled"]
-    assert [step for step in steps if step in order] == order
-    assert isinstance(result, LeaveToJudge)
-    assert {number: each.phase for number, each in successors(environment).items()} == {3: Phase.TRACK}
+async def test_ambiguous_answer_leaves_judge_alone() -> None:
+    stage = await Stage().holds_lease()
+    stage.arm.post_answers = [LOST]
+    await stage.deliver_record(POST)
+    assert [record.phase for record in stage.records] == [Phase.JUDGE]
 
 
-async def test_nothing_is_posted_without_confirmation_that_the_record_was_completed() -> None:
-    environment = UnitEnvironment()
-    await run(environment, await ready(environment), confirmed=False)
-    assert environment.arm.posted == []
-    assert {number: each.phase for number, each in successors(environment).items()} == {2: Phase.JUDGE}
+async def test_unexpected_error_of_a_post_leaves_judge_alone() -> None:
+    stage = await Stage().holds_lease()
+    stage.arm.post_answers = [RuntimeError("unexpected")]
+    with pytest.raises(ExceptionGroup):
+        await stage.deliver_record(POST)
+    assert [record.phase for record in stage.records] == [Phase.JUDGE]
 
 
-async def test_lost_response_is_left_to_judge() -> None:
-    environment = UnitEnvironment()
-    environment.arm.post_answers = [LOST]
-    await run(environment, await ready(environment))
-    assert {number: each.phase for number, each in successors(environment).items()} == {2: Phase.JUDGE}
+async def test_answer_that_cannot_be_sent_leaves_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = await Stage().holds_lease()
+
+    async def refuse(records: Sequence[Record]) -> None:
+        raise BusUnavailable("away")
+
+    monkeypatch.setattr(stage.bus, "send", refuse)
+    assert isinstance(await stage.deliver_record(POST), LeaveToJudge)
+    assert stage.arm.posted == [("0", "1", "2")]
+    assert [record.phase for record in stage.records] == [Phase.JUDGE]
 
 
-async def test_judge_is_due_after_the_settle_time() -> None:
-    environment = UnitEnvironment()
-    environment.arm.post_answers = [LOST]
-    await run(environment, await ready(environment))
-    (message,) = environment.bus.operations_queue.messages
-    assert message.due == NOW + environment.settings.timing.settle
+async def test_untrusted_answer_ends_the_run_in_doubt() -> None:
+    stage = await Stage().holds_lease()
+    stage.arm.post_answers = [UntrustedUrl("evil.example", "not trusted")]
+    await stage.deliver_record(POST)
+    (end,) = stage.records
+    assert (end.phase, end.number, end.status, end.at_work) == (Phase.END, POST.number + 2, Status.FAILED, True)
+    assert end.error is not None
+    assert (end.error.code, end.error.target) == ("UntrustedUrl", "evil.example")
 
 
-@pytest.mark.parametrize("late", [seconds(61), timedelta(minutes=3), timedelta(hours=1)])
-async def test_process_that_froze_posts_nothing_when_it_thaws(late: timedelta) -> None:
-    """What was read is a minute old by then, or the stopwatch has run out."""
-    environment = UnitEnvironment()
-
-    def freeze() -> None:
-        environment.clock.time += late
-
-    await run(environment, await ready(environment), then=freeze)
-    assert environment.arm.posted == []
-    assert {number: each.phase for number, each in successors(environment).items()} == {3: Phase.PLAN}
+async def test_refused_post_is_planned_again() -> None:
+    stage = await Stage().holds_lease()
+    stage.arm.post_answers = [Refused(BROKEN, 409)]
+    await stage.deliver_record(POST)
+    assert [(record.phase, record.number) for record in stage.records] == [(Phase.PLAN, POST.number + 2)]
 
 
-async def test_each_vm_of_a_flexible_set_is_asked_for_by_itself() -> None:
-    environment = UnitEnvironment()
-    environment.arm.flexible = True
-    await run(environment, await ready(environment, flexible=True))
-    assert sorted(environment.arm.posted, key=str) == [("0",), ("1",), ("2",)]
+# ---- the stopwatch and the age of the look
 
 
-async def test_refused_batch_is_planned_again() -> None:
-    environment = UnitEnvironment()
-    environment.arm.post_answers = [Refused(LOST.error, 409)]
-    await run(environment, await ready(environment))
-    (again,) = successors(environment).values()
-    assert (again.phase, again.number, again.refused) == (Phase.PLAN, 3, ("0", "1", "2"))
+@pytest.mark.parametrize(("took", "posted"), [(59, True), (60, False), (300, False)])
+async def test_completion_that_takes_longer_than_the_look_may_age_posts_nothing(
+    monkeypatch: pytest.MonkeyPatch, took: float, *, posted: bool
+) -> None:
+    stage = await Stage().holds_lease()
+
+    async def settle() -> bool:
+        stage.clock.time += seconds(took)
+        return True
+
+    await stage.runner.run(POST, redelivered=False, settle=settle, views=stage.views())
+    assert bool(stage.arm.posted) is posted
+    (record,) = stage.records
+    assert record.phase is (Phase.TRACK if posted else Phase.PLAN)
 
 
-async def test_throttled_post_waits_for_retry_after() -> None:
-    environment = UnitEnvironment()
-    environment.arm.post_answers = [Throttled(LOST.error, timedelta(minutes=20))]
-    await run(environment, await ready(environment))
-    (again,) = successors(environment).values()
-    assert again.phase is Phase.PLAN
-    assert again.resume_at is not None
-    assert again.resume_at >= NOW + timedelta(minutes=20)
+async def test_listing_shared_from_earlier_in_the_tick_counts_by_its_own_age() -> None:
+    stage = await Stage().holds_lease()
+    views = stage.views()
+    await views.of(SCALE_SET)
+    stage.clock.time += seconds(50)
+
+    async def settle() -> bool:
+        stage.clock.time += seconds(11)
+        return True
+
+    await stage.runner.run(POST, redelivered=False, settle=settle, views=views)
+    assert (stage.arm.looks, stage.arm.posted) == (1, [])
 
 
-async def test_instance_that_changed_since_it_was_planned_is_planned_again() -> None:
-    environment = UnitEnvironment()
-    operation = await ready(environment)
-    environment.arm.view_answers = [[eligible("0", changed_at=NOW), eligible("1"), eligible("2")]]
-    result, _ = await run(environment, operation)
+async def test_stopwatch_bounds_calls_even_where_the_look_may_be_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    timing = replace(RULES.timing, look=timedelta(hours=1), stopwatch=seconds(30))
+    stage = await Stage(timing=timing).holds_lease()
+    schedule = stage.bus.schedule
+
+    async def slow(record: Record) -> int:
+        number = await schedule(record)
+        stage.clock.time += seconds(31)
+        return number
+
+    monkeypatch.setattr(stage.bus, "schedule", slow)
+    await stage.deliver_record(POST)
+    assert stage.arm.posted == []
+
+
+async def test_stopwatch_is_asked_before_each_call_of_a_flexible_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = await Stage([eligible(name) for name in "abc"]).holds_lease()
+    stage.arm.flexible = True
+    post = stage.arm.perform_maintenance
+
+    async def slow(scale_set: Any, ids: Sequence[str] | None) -> Any:
+        answer = await post(scale_set, ids)
+        stage.clock.time += seconds(35)
+        return answer
+
+    monkeypatch.setattr(stage.arm, "perform_maintenance", slow)
+    await stage.deliver_record(posting("a", "b", "c", flexible=True))
+    assert stage.arm.posted == [("a",), ("b",)]
+    (record,) = stage.records
+    assert (record.phase, record.batch, record.left_of_wave()) == (Phase.TRACK, ("a", "b"), ("a", "b", "c"))
+
+
+async def test_views_are_read_anew_after_a_post() -> None:
+    stage = await Stage().holds_lease()
+    views = stage.views()
+    await stage.deliver_record(POST, views=views)
+    await views.of(SCALE_SET)
+    assert stage.arm.looks == 2
+
+
+# ---- the other actions
+
+
+async def test_lease_is_taken_and_the_queue_read_after_it() -> None:
+    stage = Stage()
+    result = await stage.deliver_record(new_operation())
+    assert isinstance(result, Continue)
+    assert result.operation.phase is Phase.POST
+    (lease,) = stage.coordination.entries
+    assert (lease.run_id, lease.until) == (RUN, new_operation().deadline + timedelta(hours=6))
+    steps = stage.crash_point.steps
+    assert steps[steps.index("entry is put") :] == ["entry is put", "coordination queue is read"]
+
+
+async def test_lease_whose_id_was_used_up_leads_to_no_post_and_no_error() -> None:
+    stage = Stage()
+    await stage.coordination.use_up(f"lease:{RUN}")
+    result = await stage.deliver_record(new_operation())
     assert isinstance(result, Continue)
     assert result.operation.phase is Phase.PLAN
-    assert environment.arm.posted == []
 
 
-async def test_coordination_queue_that_cannot_be_read_whole_counts_against_starting() -> None:
-    environment = UnitEnvironment()
-    operation = await ready(environment)
-    environment.coordination.down = True
-    result, _ = await run(environment, operation)
+async def test_release_cancels_the_own_lease_or_uses_up_its_id() -> None:
+    stage = await Stage().holds_lease()
+    end = planned(("0",), phase=Phase.END, status=Status.SUCCEEDED, ended_at=NOW)
+    assert isinstance(await stage.deliver_record(end), Done)
+    assert stage.coordination.entries == []
+    late = Stage()
+    assert isinstance(await late.deliver_record(end), Continue)
+    await late.holds_lease()
+    assert late.coordination.entries == [], "a planner that is late puts up nothing"
+
+
+async def test_coordination_queue_that_is_away_is_waited_for() -> None:
+    stage = Stage()
+    stage.coordination.down = True
+    result = await stage.deliver_record(new_operation())
     assert isinstance(result, Continue)
-    assert result.operation.phase is Phase.PLAN
-    assert environment.arm.posted == []
+    assert (result.operation.phase, result.operation.transient_error is not None) == (Phase.PLAN, True)
+    assert stage.arm.posted == []
 
 
-async def test_worker_whose_clock_is_behind_counts_service_bus_time() -> None:
-    environment = UnitEnvironment()
-    operation = await ready(environment, phase=Phase.PLAN, resume_at=NOW + timedelta(minutes=5))
-    result = await environment.runner.run(
-        operation,
-        redelivered=False,
-        settle=_settled,
-        views=environment.runner.views(),
-        enqueued_at=NOW + timedelta(minutes=4),
-    )
+async def test_denied_views_end_the_run_and_throttled_ones_wait() -> None:
+    stage = Stage()
+    stage.arm.view_answers = [RefusedError("list", BROKEN, status=403)]
+    denied = await stage.deliver_record(new_operation())
+    assert (denied.operation.phase, denied.operation.status) == (Phase.END, Status.FAILED)
+    stage.arm.view_answers = [ThrottledError("list", BROKEN, retry_after=seconds(400))]
+    throttled = await stage.deliver_record(new_operation())
+    assert isinstance(throttled, Continue)
+    assert throttled.operation.phase is Phase.PLAN
+    assert throttled.due >= NOW + seconds(400)
+
+
+async def test_worker_whose_clock_is_behind_goes_by_the_time_of_service_bus() -> None:
+    stage = Stage()
+    waiting = new_operation(resume_at=NOW + seconds(60))
+    result = await stage.deliver_record(waiting, enqueued_at=NOW + seconds(60))
     assert isinstance(result, Continue)
-    assert result.due == NOW + timedelta(minutes=5)
+    assert result.operation.phase is Phase.POST
 
 
-async def _settled() -> bool:
-    return True
+async def test_record_for_the_queue_has_the_due_time_of_its_wait() -> None:
+    stage = Stage()
+    result = await stage.deliver_record(new_operation(resume_at=NOW + seconds(60)))
+    assert isinstance(result, Continue)
+    assert to_record(result.operation, result.due).due == NOW + seconds(60)
