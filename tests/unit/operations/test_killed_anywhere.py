@@ -1,4 +1,4 @@
-"""The process dies at every step of a story in turn, and another takes over: nothing is done twice, and one end comes."""
+"""The process dies at every step of a story in turn, and another takes over: nothing is done twice."""
 
 from __future__ import annotations
 
