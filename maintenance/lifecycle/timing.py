@@ -19,9 +19,10 @@ class Timing:
     may be. `settle`: how long after a POST record was begun its outcome can be judged by the views. Its default is
     2 x lock (5 min; a lock can be lost early without being counted) + stopwatch (2 min) + a call's time-out (45 s)
     + view lag (2 min) + clocks (5 min). `stopwatch`: how long after its successor was sent a POST may be made.
-    `look`: how old may be what was read before a POST. `slice`: the longest wait of any record but JUDGE. `lease_wait`:
-    how long a lease must have been up before it counts against those behind it. `release_look`: when the coordination
-    queue is read again after the end for a lease that came late. `foreign`: how long others' updates are waited for.
+    `fresh`: how long after it was enqueued a POST record may act: a lock, and a minute. `look`: how old may be what was
+    read before a POST. `slice`: the longest wait of any record but JUDGE. `lease_wait`: how long a lease must have been
+    up before it counts against those behind it. `release_look`: when the coordination queue is read again after the end
+    for a lease that came late. `foreign`: how long others' updates are waited for.
     """
 
     min_poll: timedelta = timedelta(seconds=10)
@@ -31,6 +32,7 @@ class Timing:
     view_lag: timedelta = timedelta(minutes=2)
     settle: timedelta = timedelta(minutes=20)
     stopwatch: timedelta = timedelta(minutes=2)
+    fresh: timedelta = timedelta(minutes=6)
     look: timedelta = timedelta(minutes=1)
     slice: timedelta = timedelta(minutes=10)
     lease_wait: timedelta = timedelta(minutes=10)

@@ -136,7 +136,10 @@ class Runner:
 
         Raises BusUnavailable where a record could not be sent: the message is then left to its lock.
         """
-        observation: Observation = Delivered(redelivered)
+        # A record that lay for long may have been delivered before, its lock lost without being counted: were it to
+        # act, the JUDGE of that delivery could be due by then.
+        stale = enqueued_at is not None and self._now() - enqueued_at > self._rules.timing.fresh
+        observation: Observation = Delivered(redelivered or stale)
         current = operation
         for _ in range(MAX_ACTIONS):
             now = self._now() if enqueued_at is None else max(self._now(), enqueued_at)

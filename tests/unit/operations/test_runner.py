@@ -282,3 +282,11 @@ async def test_record_for_the_queue_has_the_due_time_of_its_wait() -> None:
     result = await stage.deliver_record(new_operation(resume_at=NOW + seconds(60)))
     assert isinstance(result, Continue)
     assert to_record(result.operation, result.due).due == NOW + seconds(60)
+
+
+async def test_post_record_that_lay_for_longer_than_a_lock_is_planned_again_not_posted() -> None:
+    """It may have been delivered before, its lock lost without being counted: the JUDGE of then could be due."""
+    stage = await Stage().holds_lease()
+    result = await stage.deliver_record(POST, enqueued_at=NOW - RULES.timing.fresh - timedelta(seconds=1))
+    assert isinstance(result, Continue) and result.operation.phase is Phase.PLAN
+    assert stage.arm.posted == []
