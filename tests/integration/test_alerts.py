@@ -134,7 +134,7 @@ def maintained(job: Running) -> dict[str, int]:
 async def test_alert_without_function_key_returns_401(app: App, headers: dict[str, str], query: str) -> None:
     response = await app.http.post(f"/api/alerts{query}", json=health(trackingId="KEY"), headers=headers)
     assert response.status_code == 401
-    assert app.job.environment.left_over() == {}
+    assert app.job.environment.left_over() == []
 
 
 async def test_function_key_in_query_is_accepted(app: App) -> None:
@@ -232,10 +232,9 @@ async def test_alert_from_queue_reads_pages_and_retries_after_throttling(app: Ap
 async def test_hostile_next_link_ends_discovery(app: App) -> None:
     evil = {"value": [], "nextLink": "https://evil.example/subscriptions/x?$skiptoken=1"}
     app.job.environment.arm.faults.add(Fault(path="*/virtualMachineScaleSets", status=200, json=evil))
-    response = await app.post(health(trackingId="EVIL-1"))
-    (discovery_id,) = response.json()["requestIds"]
-    events = await app.job.finish(discovery_id)
-    (problem,) = events[discovery_id].data["problems"]
+    await app.post(health(trackingId="EVIL-1"))
+    await app.job.until(ended(app.job, "?"))
+    (problem,) = ends(app.job)["?"].data["problems"]
     assert "evil.example" in problem["message"]
 
 

@@ -17,9 +17,9 @@ import pytest_asyncio
 
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport, Headers
-from sandbox.resource_manager import Call, Fault, InstanceSeed, ResourceManager, ScaleSetSeed
+from sandbox.resource_manager import ArmEvent, Call, CallReceived, Fault, InstanceSeed, ResourceManager, ScaleSetSeed
 from tests.integration.arm_errors import ERROR_CASES
-from tests.support.environment import LIMIT, OPERATIONS, Event
+from tests.support.environment import LIMIT, Event
 from tests.support.time_travel import START, Journey, journey
 
 # The fixture runs all requests to their end.
@@ -101,6 +101,18 @@ class Results:
         return [call for call in self._calls(SUBSCRIPTIONS[name]) if call.path.endswith("/virtualMachines")]
 
 
+def add_faults_at_post(azure: Journey, name: str) -> None:
+    """Add the faults of a case once its POST is called."""
+    arm, subscription = azure.environment.arm, SUBSCRIPTIONS[name]
+
+    def observe(event: ArmEvent) -> None:
+        if isinstance(event, CallReceived) and event.call.method == "POST" and subscription in event.call.path:
+            for fault in ERROR_CASES[name].ordered(subscription):
+                arm.faults.add(fault)
+
+    arm.observers.append(observe)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def results() -> AsyncIterator[Results]:
     """A request for every error case, all run to their end."""
@@ -112,7 +124,9 @@ async def results() -> AsyncIterator[Results]:
         for name, case in ERROR_CASES.items():
             seeds = [InstanceSeed(number, outcome=case.seeded, duration=case.lasts) for number in ("0", "1")]
             azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTIONS[name], "shop", "web", instances=tuple(seeds)))
-            for fault in case.ordered(SUBSCRIPTIONS[name]):
+            if case.afterwards:
+                add_faults_at_post(azure, name)
+            for fault in () if case.afterwards else case.ordered(SUBSCRIPTIONS[name]):
                 azure.environment.arm.faults.add(fault)
                 if fault.delay or fault.delay_response:
                     transport.delays.append(fault)
@@ -128,7 +142,7 @@ async def test_request_ends_with_expected_status_and_error(results: Results, nam
     case, event = ERROR_CASES[name], results.ended[name]
     assert event.kind == "completed"
     assert event.status == case.status
-    assert event.outcomes == {"0": case.outcome, "1": case.outcome}
+    assert event.outcomes == {"0": case.outcome, "1": case.second or case.outcome}
     error = json.dumps(event.data["error"])
     for part in case.error:
         assert part in error
@@ -142,7 +156,7 @@ async def test_arm_receives_expected_calls_and_maintains_no_instance_twice(resul
     posts, polls, views = results.posts(name), results.polls(name), results.views(name)
     assert len(posts) == case.posts
     assert case.polls is None or len(polls) == case.polls
-    assert case.views is None or len(views) == case.views
+    assert case.views is None or 0 <= len(views) - case.views <= len(posts)
     reports = results.environment.arm.instances(SUBSCRIPTIONS[name], "shop", "web")
     assert [report.maintenance_count for report in reports] == [case.maintained] * 2
     if case.at_least:
@@ -161,8 +175,7 @@ async def test_repeated_failure_is_retried_with_growing_pauses(results: Results,
 async def test_every_request_ends_once_and_no_message_is_left(results: Results) -> None:
     endings = [event.data["requestId"] for event in results.environment.events if event.ends]
     assert sorted(endings) == sorted(ERROR_CASES)
-    assert results.environment.left_over() == {}
-    assert results.environment.bus.counts(OPERATIONS).empty
+    assert results.environment.left_over() == []
 
 
 async def test_every_error_case_is_in_the_documentation() -> None:

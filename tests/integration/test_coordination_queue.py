@@ -1,52 +1,110 @@
-"""Coordination queue over the real SDK, for longer than one link lasts."""
+"""The coordination queue over the real SDK: every entry is seen, for longer than links last."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
-from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus import ServiceBusMessage
 
-from maintenance.domain.coordination import Lease
+from maintenance.domain.coordination import Lease, write_entry
+from maintenance.domain.errors import BusUnavailable
+from maintenance.servicebus import coordination_queue
+from maintenance.servicebus.connection import connect
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from sandbox.servicebus import ServiceBus, Topology
-from tests.support.environment import LIMIT
+from tests.support.environment import COORDINATION, TOPOLOGY
 
-QUEUE = "maintenance-coordination"
-TOPOLOGY = Topology.read(Path(__file__).parent.parent.parent / "infra" / "topology.json")
-# Responses that the SDK gives a management link credit for.
+# What the SDK gives a link of management answers.
 CREDIT = 10_000
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @asynccontextmanager
-async def client() -> AsyncIterator[ServiceBusClient]:
-    with ServiceBus(TOPOLOGY) as bus:
-        async with ServiceBusClient.from_connection_string(bus.connection_string) as client:
-            yield client
+async def coordination(
+    *, peek_limit: int | None = None, **options: Any
+) -> AsyncIterator[tuple[CoordinationQueue, ServiceBus]]:
+    with ServiceBus(Topology.read(TOPOLOGY), peek_limit=peek_limit) as bus:
+        async with connect(connection_string=bus.connection_string) as client:
+            queue = CoordinationQueue(client, COORDINATION, now=utc_now, call_timeout=20, patience=0, **options)
+            yield queue, bus
+            await queue.close()
 
 
-def lease(request_id: str) -> Lease:
-    return Lease(request_id, "a/scale/set", datetime.now(UTC) + timedelta(hours=1))
+def lease(number: int) -> Lease:
+    until = utc_now() + timedelta(hours=1)
+    return Lease(run_id=f"{number:032x}", request_id=f"r{number}", scale_set="a/scale/set", until=until)
 
 
-@pytest.mark.timeout(600)
 async def test_entries_are_read_more_often_than_link_has_credit() -> None:
-    async with client() as sdk_client:
-        queue = CoordinationQueue(sdk_client, QUEUE, call_timeout=LIMIT)
-        await queue.put(lease("r1"))
-        for _ in range(CREDIT + 50):
+    async with coordination(peek_limit=250) as (queue, _):
+        await queue.put(lease(1))
+        # Each reading peeks twice: the last page is the empty one.
+        for _ in range(CREDIT // 2 + 50):
             assert [each.request_id for each in await queue.read()] == ["r1"]
-        await queue.close()
 
 
 async def test_new_links_read_the_same_entries() -> None:
-    async with client() as sdk_client:
-        queue = CoordinationQueue(sdk_client, QUEUE, calls_of_a_link=2)
+    async with coordination(calls_of_a_link=2) as (queue, _):
         for number in range(5):
-            await queue.put(lease(f"r{number}"))
-        await queue.release(["r1", "r3"])
+            await queue.put(lease(number))
+        for entry in await queue.read():
+            if entry.request_id in ("r1", "r3"):
+                await queue.cancel(entry.number)
         assert [each.request_id for each in await queue.read()] == ["r0", "r2", "r4"]
-        await queue.close()
+
+
+async def test_short_pages_hide_no_entry() -> None:
+    async with coordination(peek_limit=1) as (queue, _):
+        for number in range(5):
+            await queue.put(lease(number))
+        assert [each.request_id for each in await queue.read()] == ["r0", "r1", "r2", "r3", "r4"]
+
+
+async def test_used_up_lease_id_drops_a_lease_that_comes_late() -> None:
+    async with coordination() as (queue, bus):
+        await queue.use_up(lease(1).message_id)
+        await queue.put(lease(1))
+        assert await queue.read() == []
+        assert [message.state for message in bus.peek(COORDINATION)] == ["active"]
+
+
+async def test_lease_put_twice_is_one_lease() -> None:
+    async with coordination() as (queue, _):
+        for _ in range(3):
+            await queue.put(lease(1))
+        assert len(await queue.read()) == 1
+
+
+async def test_canceling_an_entry_twice_is_no_error() -> None:
+    async with coordination() as (queue, _):
+        await queue.put(lease(1))
+        (entry,) = await queue.read()
+        await queue.cancel(entry.number)
+        await queue.cancel(entry.number)
+        assert await queue.read() == []
+
+
+async def test_message_that_is_not_scheduled_is_no_entry() -> None:
+    async with coordination() as (queue, bus):
+        client = connect(connection_string=bus.connection_string)
+        async with client, client.get_queue_sender(COORDINATION) as sender:
+            await sender.send_messages(ServiceBusMessage(write_entry(lease(1)), subject="lease"))
+        assert await queue.read() == []
+
+
+async def test_queue_with_too_many_pages_is_not_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordination_queue, "MAX_PAGES", 3)
+    async with coordination(peek_limit=1) as (queue, _):
+        for number in range(2):
+            await queue.put(lease(number))
+        assert len(await queue.read()) == 2
+        await queue.put(lease(2))
+        with pytest.raises(BusUnavailable, match="cannot be read whole"):
+            await queue.read()

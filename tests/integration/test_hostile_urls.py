@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from azure.servicebus import ServiceBusMessage
 
+from maintenance.domain import message_ids
 from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import write_record
@@ -122,7 +123,7 @@ def faults(place: str, url: str) -> list[Fault]:
         case "nextLink":
             return [Fault(path=VIEWS, status=200, json={"value": [], "nextLink": url})]
         case "redirected POST":
-            return [Fault(method="POST", path=POST, status=307, headers={"Location": url})]
+            return [Fault(method="POST", path=POST, times=None, status=307, headers={"Location": url})]
         case "redirected poll":
             return [Fault(path=POLL, status=307, headers={"Location": url})]
         case "redirected views":
@@ -133,17 +134,20 @@ def faults(place: str, url: str) -> list[Fault]:
 def record(case: tuple[str, str], url: str) -> ServiceBusMessage:
     """Record of an operation with a forged URL."""
     operation = Operation(
+        run_id=message_ids.short_hash(*case, length=32),
         request_id=name_of(case),
         scale_set=ScaleSet(NUMBERS[case], "shop", "web"),
         requested_at=START,
         deadline=START + timedelta(hours=1),
-        phase=Phase.TRACKING,
+        number=3,
+        phase=Phase.TRACK,
+        planned=True,
         waves=(("0",),),
-        revision=1,
+        batch=("0",),
         calls=(Call(("0",), url),),
         started_at=START,
     )
-    return ServiceBusMessage(write_record(operation), message_id=f"{operation.request_id}:w0:p1")
+    return ServiceBusMessage(write_record(operation), message_id=operation.message_id)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -187,7 +191,9 @@ async def test_hostile_url_is_not_called(results: Results, case: tuple[str, str]
     polls = [call for call in calls if "/operations/" in call.path]
     assert len(polls) == (1 if place in ("Location moved", "redirected poll") else 0)
     posts = [call for call in calls if call.method == "POST"]
-    assert len(posts) == (0 if place in ("nextLink", "redirected views", "record") else 1)
+    # A redirected POST did nothing: a refusal, and like any it is looked at and tried once more.
+    expected = {"nextLink": 0, "redirected views": 0, "record": 0, "redirected POST": 2}
+    assert len(posts) == expected.get(place, 1)
 
 
 async def test_listener_receives_nothing(results: Results) -> None:

@@ -1,10 +1,11 @@
-"""Malformed records, and records of a newer version, in the operations queue."""
+"""Records in the operations queue that this version cannot read, or only in part."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 import pytest_asyncio
 from azure.servicebus import ServiceBusMessage
 
+from maintenance.domain import message_ids
 from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
-from maintenance.operations.records import write_record
+from maintenance.operations.records import to_record, write_record
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from tests.support.environment import OPERATIONS
-from tests.support.secret_scanner import DEAD, SECRET_SCANNER
+from tests.support.secret_scanner import SECRET_SCANNER
 from tests.support.time_travel import START, Journey, journey, tick
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -28,22 +30,43 @@ SIGNED = (
 )
 
 
-def record(**fields: Any) -> bytes:
-    """A valid record with changed fields; `...` omits one."""
-    operation = Operation(
-        request_id="poisoned",
+DEADLINE = START + timedelta(hours=1)
+
+
+def run_of(name: str) -> str:
+    return message_ids.short_hash(name, length=32)
+
+
+def operation_of(name: str, **fields: Any) -> Operation:
+    return Operation(
+        run_id=run_of(name),
+        request_id=name.replace(" ", "-"),
         scale_set=ScaleSet(SUBSCRIPTION, "shop", "web"),
         requested_at=START,
-        deadline=START + timedelta(hours=1),
-        phase=Phase.TRACKING,
-        waves=(("0",),),
-        calls=(Call(("0",), SIGNED),),
+        deadline=DEADLINE,
+        **fields,
     )
+
+
+def record(**fields: Any) -> bytes:
+    """The body of a readable record, with other fields; a field of `...` is left out."""
+    operation = operation_of("poison", phase=Phase.TRACK, waves=(("0",),), calls=(Call(("0",), SIGNED),))
     document = {**json.loads(write_record(operation)), **fields}
     return json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
 
 
-# Body, and the expected reason of the dead letter.
+def message(name: str, body: bytes) -> ServiceBusMessage:
+    """The body in the message of a record of a run of that name."""
+    readable = to_record(operation_of(name), None)
+    return ServiceBusMessage(
+        body,
+        message_id=readable.message_id,
+        subject="track",
+        application_properties=dict(readable.properties),
+    )
+
+
+# With the reason that the log and the end give.
 POISON = {
     "garbage": (b"\x00\xff\xfe garbage", "NotJson"),
     "empty": (b"", "NotJson"),
@@ -52,7 +75,7 @@ POISON = {
     "nested": (b"[" * 20_000, "NotJson"),
     "a list": (b"[1, 2]", "NotARecord"),
     "older": (record(schemaVersion=0), "UnknownSchemaVersion"),
-    "newer": (record(schemaVersion=2), "UnknownSchemaVersion"),
+    "newer": (record(schemaVersion=99), "UnknownSchemaVersion"),
     "no version": (record(schemaVersion=...), "UnknownSchemaVersion"),
     "version as text": (record(schemaVersion="1"), "UnknownSchemaVersion"),
     "no scale set": (record(scale_set=...), "InvalidRecord"),
@@ -67,55 +90,62 @@ async def azure() -> AsyncIterator[Journey]:
         yield azure
 
 
-async def test_malformed_record_is_dead_lettered_and_logged_and_blocks_no_other(
+async def test_unreadable_record_is_passed_on_until_its_deadline_and_then_ended(
     azure: Journey, caplog: pytest.LogCaptureFixture
 ) -> None:
     azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=(InstanceSeed("0"),)))
     await azure.send(SUBSCRIPTION, "healthy", instanceIds=["0"])
-    await tick(azure.job)
-    messages = [ServiceBusMessage(body, message_id=name) for name, (body, _) in POISON.items()]
-    await azure.job.send_operations(*messages)
-    azure.clock.advance(timedelta(minutes=2))
+    await azure.job.send_operations(*[message(name, body) for name, (body, _) in POISON.items()])
     caplog.set_level(logging.INFO, "maintenance")
     await tick(azure.job)
 
-    dead = {message.message_id: message for message in azure.environment.bus.peek(OPERATIONS + DEAD)}
-    assert {name: message.dead_letter_reason for name, message in dead.items()} == {
-        name: reason for name, (_, reason) in POISON.items()
-    }
-    errors = [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR]
-    for name, message in dead.items():
-        assert message.body == POISON[name][0]
-        assert message.dead_letter_description
-        assert f"Dead-lettered {name}: {message.dead_letter_reason}: {message.dead_letter_description}" in errors
-        assert "s=c2ln" not in message.dead_letter_description
-    assert "2; this app reads 1" in str(dead["newer"].dead_letter_description)
-    assert [event.status for event in azure.environment.events if event.ends] == ["Succeeded"]
+    waiting = {each.message_id: each for each in azure.environment.bus.peek(OPERATIONS)}
+    for name, (body, reason) in POISON.items():
+        passed_on = waiting[f"{run_of(name)}:s1"]
+        assert passed_on.body == body
+        assert passed_on.scheduled_for == azure.clock() + timedelta(minutes=10)
+        assert any(f"Passed record {run_of(name)}:s0 on unread: {reason}" in line for line in caplog.messages)
+    ended = await azure.finish("healthy", *(name.replace(" ", "-") for name in POISON))
+
+    assert ended.pop("healthy").status == "Succeeded"
+    assert azure.clock() >= DEADLINE
+    for name, (_, reason) in POISON.items():
+        event = ended[name.replace(" ", "-")]
+        assert (event.kind, event.status, event.run_id) == ("completed", "Failed", run_of(name))
+        assert event.data["error"]["code"] == "UnreadableRecord"
+        assert reason in event.data["error"]["message"]
+    assert azure.environment.bus.counts(OPERATIONS).dead_lettered == 0
     SECRET_SCANNER.scan_queues(azure.environment)
-    azure.environment.bus.clear()
+
+
+async def test_message_that_no_run_owns_is_dropped_and_logged(azure: Journey, caplog: pytest.LogCaptureFixture) -> None:
+    events = len(azure.environment.events)
+    caplog.set_level(logging.INFO, "maintenance")
+    await azure.job.send_operations(ServiceBusMessage(b"restart everything", message_id="stray"))
+    await tick(azure.job)
+    assert azure.environment.left_over() == []
+    assert len(azure.environment.events) == events
+    assert any("Dropped message stray, which no run owns" in line for line in caplog.messages)
 
 
 async def test_fields_of_newer_version_are_retained_in_every_record(azure: Journey) -> None:
+    azure.environment.bus.clear()
     instances = (InstanceSeed("0", duration=timedelta(minutes=3)),)
     azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web", instances=instances))
     added = {"healthGate": {"until": "2030-01-01", "probes": [1, 2, {"deep": None}]}, "shade": "blue"}
-    operation = Operation(
-        request_id="from-the-future",
-        scale_set=ScaleSet(SUBSCRIPTION, "shop", "web"),
-        requested_at=azure.clock(),
-        deadline=azure.clock() + timedelta(hours=1),
-        targets=("0",),
-        revision=0,
+    name = "from-the-future"
+    operation = replace(
+        operation_of(name, targets=("0",)), requested_at=azure.clock(), deadline=azure.clock() + timedelta(hours=1)
     )
     body = {**json.loads(write_record(operation)), **added}
-    await azure.job.send_operations(ServiceBusMessage(json.dumps(body), message_id="from-the-future:w0:p0"))
+    await azure.job.send_operations(ServiceBusMessage(json.dumps(body), message_id=f"{run_of(name)}:s0"))
     # Through planning, posting and three polls.
     for _ in range(3):
         await tick(azure.job)
-        (carried,) = azure.environment.bus.peek(OPERATIONS)
+        (carried,) = azure.records(SUBSCRIPTION)
         document = json.loads(carried.body)
         assert {name: document[name] for name in added} == added
-        assert carried.subject == "tracking"
+        assert carried.subject == "track"
         azure.clock.advance(timedelta(minutes=1))
-    ended = await azure.finish("from-the-future")
-    assert ended["from-the-future"].status == "Succeeded"
+    ended = await azure.finish(name)
+    assert ended[name].status == "Succeeded"

@@ -76,6 +76,11 @@ class Event:
         return str(self.document["data"]["status"])
 
     @property
+    def run_id(self) -> str:
+        """Run that the event is about: every message of it has an id made of this."""
+        return str(self.document["data"]["runId"])
+
+    @property
     def data(self) -> dict[str, Any]:
         data: dict[str, Any] = self.document["data"]
         return data
@@ -87,6 +92,25 @@ class Event:
     @property
     def ends(self) -> bool:
         return self.kind in ("completed", "rejected", "duplicate")
+
+
+def left_over(bus: ServiceBus) -> list[str]:
+    """Messages in the request and operation queues, dead letters too, but for the waiting records of runs that have
+    ended: a REST record looks once more for a lease that came late, minutes after the end."""
+    found = [
+        f"{queue}: {message.message_id} {message.subject} {message.state}"
+        for queue in (REQUESTS, OPERATIONS)
+        for message in bus.peek(queue, 20_000)
+        if (message.subject, message.state) != ("rest", "scheduled")
+    ]
+    counts = {queue: bus.counts(queue).dead_lettered for queue in (REQUESTS, OPERATIONS)}
+    return found + [f"{queue}: {count} dead letters" for queue, count in counts.items() if count]
+
+
+def entries(bus: ServiceBus, kind: str) -> list[dict[str, Any]]:
+    """Documents of the entries of a kind that Service Bus shows as scheduled in the coordination queue."""
+    messages = bus.peek(COORDINATION, 20_000)
+    return [json.loads(each.body) for each in messages if (each.subject, each.state) == (kind, "scheduled")]
 
 
 @dataclass
@@ -116,14 +140,14 @@ class Environment:
         )
         return {**defaults, **QUICK, **settings}
 
-    def left_over(self) -> dict[str, str]:
-        """Message counts of the request and operation queues that are not empty."""
-        counts = {entity: self.bus.counts(entity) for entity in (REQUESTS, OPERATIONS)}
-        return {entity: str(count) for entity, count in counts.items() if not count.empty}
+    def left_over(self) -> list[str]:
+        """Messages in the request and operation queues, but for the waiting records of runs that have ended."""
+        return left_over(self.bus)
 
-    def entries(self) -> list[str]:
-        """Entries of the coordination queue: leases and cancellation markers."""
-        return [message.body.decode() for message in self.bus.peek(COORDINATION)]
+    def entries(self, kind: str, scale_set: str = "") -> list[dict[str, Any]]:
+        """Documents of the entries in the coordination queue: `lease` or `cancellation`, of one scale set or of all."""
+        end = f"/{scale_set.lower()}" if scale_set else ""
+        return [each for each in entries(self.bus, kind) if each["scaleSet"].endswith(end)]
 
     def read_events(self) -> None:
         """Read the events that have arrived, by peeking: without a connection that could fail itself."""
@@ -252,7 +276,7 @@ class Running:
         await queue.close()
 
     async def drain(self) -> None:
-        """Fire the timer until the queues are empty."""
+        """Fire the timer until every run has ended and nothing else is left in the queues."""
         give_up = time.monotonic() + LIMIT
         while self.environment.left_over():
             if time.monotonic() > give_up:
@@ -282,8 +306,6 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
         arg_name="message", queue_name=REQUESTS, connection="ServiceBusConnection", data_type=func.DataType.BINARY
     )
     async def receive_request(message: func.ServiceBusMessage) -> None:
-        # Properties that a worker writes onto the retry of a request; the body is the sender's own.
-        SECRET_SCANNER.scan("request", message.application_properties)
         environment.handling += 1
         try:
             await worker.receive(message)

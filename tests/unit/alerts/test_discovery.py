@@ -10,22 +10,21 @@ from typing import Any, cast
 import pytest
 
 from maintenance.alerts.discovery import Discoverer
+from maintenance.alerts.messages import DISCOVERY, REQUEST, Discovery, batch
 from maintenance.alerts.receiver import AlertReceiver
 from maintenance.alerts.rules import AlertRules
 from maintenance.arm.throttling import Gateway, ThrottlingGateway
-from maintenance.arm.views import read_scale_set_summary
-from maintenance.domain.errors import ArmError, RefusedError, ThrottledError, TransientError
+from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, ThrottledError, TransientError
 from maintenance.domain.instances import Instance, ScaleSetSummary
 from maintenance.domain.messages import Envelope
 from maintenance.domain.observations import ErrorDetail
+from maintenance.domain.operation import Reply
 from maintenance.domain.resources import ScaleSet, Scope
-from maintenance.lifecycle.actions import Rules
-from maintenance.operations.runner import Runner
-from maintenance.requests.handler import RequestHandler
+from maintenance.operations.records import read_reply
 from maintenance.requests.schema import read_request
 from maintenance.settings import ServiceBusConnection, Settings
-from tests.support.alert_payloads import ALERTED, health, payload, scale_set_id, targeting
-from tests.support.fakes import CrashPoint, FakeArm, FakeBus, FakeCoordinationQueue, HandClock, Message, envelope_of
+from tests.support.alert_payloads import ALERTED, health, scale_set_id
+from tests.support.fakes import CrashPoint, FakeBus, HandClock, Message, delivery_of
 from tests.support.samples import NOW, completed, eligible, without_maintenance
 
 ORIGIN = "0123456789abcdef0123"
@@ -67,8 +66,8 @@ class FakeSubscription:
             raise self.failures[name].pop(0)
 
 
-class RequestsQueue:
-    """Handler of the requests queue, with the handlers it delegates to."""
+class OperationsQueue:
+    """The operations queue, as far as it brings discoveries; requests that they lead to are left in it."""
 
     def __init__(self, *scopes: Scope, **settings: Any) -> None:
         self.clock = HandClock()
@@ -78,42 +77,40 @@ class RequestsQueue:
         self.settings = Settings(
             service_bus=ServiceBusConnection(namespace="ns"), allowed_scopes=scopes or (Scope(ALERTED),), **settings
         )
-        coordination = FakeCoordinationQueue(crash_point)
-        runner = Runner(
-            FakeArm(self.clock, crash_point, []),
-            Rules(allowed_scopes=self.settings.allowed_scopes, timing=self.settings.timing),
-            coordination=coordination,
-            now=self.clock,
-        )
-        discoverer = Discoverer(
-            ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock),
-            self.bus,
-            self.settings,
-            now=self.clock,
-        )
-        others = (AlertReceiver(self.bus, self.settings.alerts), discoverer)
-        self.handler = RequestHandler(runner, self.bus, self.settings, now=self.clock, routes=others)
+        arm = ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock)
+        self.discoverer = Discoverer(arm, self.bus, self.settings, now=self.clock)
+
+    @property
+    def messages(self) -> list[Message]:
+        return self.bus.operations_queue.messages
 
     def send(self, document: object, message_id: str = "sent") -> None:
-        self.bus.requests.send(Message(json.dumps(document).encode(), message_id, self.clock(), {"traceparent": "t"}))
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.bus.operations_queue.send(Message(body, message_id, self.clock(), {"traceparent": "t"}, subject=DISCOVERY))
 
     async def handle(self) -> None:
-        """Handle every alert and every discovery until none is left; requests stay on the queue."""
+        """Handle every discovery until none is left."""
         for _ in range(100):
-            waiting = [each for each in self.bus.requests.messages if each not in self.requests]
+            waiting = [each for each in self.messages if each.subject == DISCOVERY]
             if not waiting:
                 return
             self.clock.time = max(self.clock.time, min(each.due for each in waiting))
+            self.bus.operations_queue.activate()
             for message in waiting:
                 if message.due <= self.clock.time:
                     message.deliveries += 1
-                    await self.handler.handle(envelope_of(message))
-                    self.bus.requests.settle(message)
+                    message.locked_until = self.clock.time + timedelta(minutes=5)
+                    await self.discoverer.handle(delivery_of(message))
+                    self.bus.operations_queue.settle(message)
         raise AssertionError("it does not end")
 
     @property
     def requests(self) -> list[Message]:
-        return [each for each in self.bus.requests.messages if b"resourceId" in each.body]
+        return [each for each in self.messages if each.subject == REQUEST]
+
+    @property
+    def rejections(self) -> list[Reply]:
+        return [read_reply(each.body) for each in self.messages if each.subject == "reply"]
 
     @property
     def requested(self) -> dict[str, tuple[str, ...] | None]:
@@ -122,8 +119,7 @@ class RequestsQueue:
 
     @property
     def problems(self) -> list[str]:
-        assert len(self.bus.ends) <= 1
-        return [problem["message"] for event in self.bus.ends for problem in event.data["problems"]]
+        return [message for reply in self.rejections for _, message, _ in reply.problems]
 
 
 def discovery(**fields: Any) -> dict[str, Any]:
@@ -131,7 +127,7 @@ def discovery(**fields: Any) -> dict[str, Any]:
 
 
 async def test_discovery_requests_eligible_instances_of_each_scale_set() -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     queue.arm.add("web", eligible("0"), completed("1"), without_maintenance("2"), eligible("5"))
     queue.arm.add("idle", without_maintenance("0"))
     queue.arm.add("done", completed("0"))
@@ -141,7 +137,7 @@ async def test_discovery_requests_eligible_instances_of_each_scale_set() -> None
     await queue.handle()
     assert queue.requested == {"web": ("0", "5"), "flex": ("vm_a",)}
     assert queue.arm.read_as_flexible == {"flex"}
-    assert queue.bus.published == []
+    assert queue.rejections == []
     for message in queue.requests:
         assert message.message_id == json.loads(message.body)["requestId"]
         assert message.properties["traceparent"] == "t"
@@ -149,7 +145,7 @@ async def test_discovery_requests_eligible_instances_of_each_scale_set() -> None
 
 
 async def test_discovery_is_limited_to_impacted_and_allowed_regions() -> None:
-    queue = RequestsQueue(alerts=AlertRules(regions=("West Europe", "East US 2")))
+    queue = OperationsQueue(alerts=AlertRules(regions=("West Europe", "East US 2")))
     for name, location in {"web": "westeurope", "us": "eastus2", "uk": "uksouth", "jp": "japaneast"}.items():
         queue.arm.add(name, eligible("0"), location=location)
     queue.send(discovery(regions=["westeurope", "uksouth"]))
@@ -161,7 +157,7 @@ async def test_discovery_is_limited_to_impacted_and_allowed_regions() -> None:
 
 
 async def test_discovery_reads_no_views_outside_allowed_scopes() -> None:
-    queue = RequestsQueue(Scope(ALERTED, "shop", "web"), Scope(ALERTED, "mail"))
+    queue = OperationsQueue(Scope(ALERTED, "shop", "web"), Scope(ALERTED, "mail"))
     queue.arm.add("web", eligible("0"))
     queue.arm.add("api", eligible("0"))
     queue.arm.add("inbound", eligible("0"), group="MAIL")
@@ -172,7 +168,7 @@ async def test_discovery_reads_no_views_outside_allowed_scopes() -> None:
 
 
 async def test_discovery_in_subscription_outside_allowed_scopes_is_rejected() -> None:
-    queue = RequestsQueue(Scope("22222222-2222-4222-8222-222222222222"))
+    queue = OperationsQueue(Scope("22222222-2222-4222-8222-222222222222"))
     queue.send(discovery())
     await queue.handle()
     assert "MAINTENANCE_ALLOWED_SCOPES" in queue.problems[0]
@@ -180,7 +176,7 @@ async def test_discovery_in_subscription_outside_allowed_scopes_is_rejected() ->
 
 
 async def test_discovery_of_scale_sets_outside_allowed_scopes_is_rejected() -> None:
-    queue = RequestsQueue(Scope(ALERTED, "shop", "web"))
+    queue = OperationsQueue(Scope(ALERTED, "shop", "web"))
     queue.send(discovery(scaleSets=[scale_set_id("web"), scale_set_id("api")]))
     await queue.handle()
     assert len(queue.problems) == 1
@@ -188,14 +184,14 @@ async def test_discovery_of_scale_sets_outside_allowed_scopes_is_rejected() -> N
 
 
 async def test_discovery_without_instance_views_is_rejected() -> None:
-    queue = RequestsQueue(read_instance_views=False)
+    queue = OperationsQueue(read_instance_views=False)
     queue.send(discovery())
     await queue.handle()
     assert "instance views" in queue.problems[0]
 
 
 async def test_discovered_requests_have_rollout_and_dry_run_of_the_app() -> None:
-    queue = RequestsQueue(alerts=AlertRules(rollout={"byUpdateDomain": True}, dry_run=True))
+    queue = OperationsQueue(alerts=AlertRules(rollout={"byUpdateDomain": True}, dry_run=True))
     queue.arm.add("web", eligible("0"))
     queue.send(discovery())
     await queue.handle()
@@ -205,30 +201,28 @@ async def test_discovered_requests_have_rollout_and_dry_run_of_the_app() -> None
 
 
 async def test_throttled_scale_sets_are_retried_after_retry_after() -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     for name in ("api", "batch", "web"):
         queue.arm.add(name, eligible("0"))
     queue.arm.failures["batch"] = [
         ThrottledError("list instances", BUSY, status=429, retry_after=timedelta(minutes=20))
     ]
     queue.send(discovery())
-    first = queue.bus.requests.messages[0]
-    first.deliveries = 1
-    await queue.handler.handle(envelope_of(first))
-    queue.bus.requests.settle(first)
-    (retry,) = [each for each in queue.bus.requests.messages if each not in queue.requests]
-    assert retry.message_id == "sent:r1"
+    (first,) = queue.bus.operations_queue.take(1)
+    await queue.discoverer.handle(delivery_of(first))
+    queue.bus.operations_queue.settle(first)
+    (retry,) = [each for each in queue.messages if each.subject == DISCOVERY]
     assert retry.due >= NOW + timedelta(minutes=20)
     left = json.loads(retry.body)["discover"]["scaleSets"]
     assert scale_set_id("batch") in left
     assert not {scale_set_id(name) for name in queue.requested} & set(left)
     await queue.handle()
     assert set(queue.requested) == {"api", "batch", "web"}
-    assert queue.bus.published == []
+    assert queue.rejections == []
 
 
 async def test_throttled_list_is_retried_once_after_retry_after() -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     queue.arm.add("web", eligible("0"))
     queue.arm.failures["list"] = [ThrottledError("list instances", BUSY, status=429, retry_after=timedelta(minutes=5))]
     queue.send(discovery())
@@ -236,11 +230,11 @@ async def test_throttled_list_is_retried_once_after_retry_after() -> None:
     await queue.handle()
     assert set(queue.requested) == {"web"}
     assert queue.arm.reads["list"] == 3
-    assert queue.bus.requests.dropped == [queue.requests[0].message_id]
+    assert queue.bus.operations_queue.dropped == [queue.requests[0].message_id]
 
 
 async def test_transient_error_is_retried_until_deadline_and_then_published() -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     queue.arm.add("web", eligible("0"))
     queue.arm.failures["web"] = [
         TransientError("list instances", ErrorDetail("Timeout", "No response.")) for _ in range(1000)
@@ -253,11 +247,11 @@ async def test_transient_error_is_retried_until_deadline_and_then_published() ->
 
 
 async def test_denied_scale_set_is_published_after_all_others_are_done() -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     for name in ("api", "batch", "gone", "web"):
         queue.arm.add(name, eligible("0"))
     denied = ErrorDetail("AuthorizationFailed", "needs the permission to read")
-    queue.arm.failures["api"] = [RefusedError("list the instances of shop/api", denied, status=403) for _ in range(2)]
+    queue.arm.failures["api"] = [RefusedError("list the instances of shop/api", denied, status=403)]
     queue.arm.failures["gone"] = [RefusedError("list instances", ErrorDetail("ResourceNotFound", "gone"), status=404)]
     queue.arm.failures["batch"] = [TransientError("list instances", ErrorDetail("Timeout", "No response."))]
     queue.send(discovery())
@@ -269,7 +263,7 @@ async def test_denied_scale_set_is_published_after_all_others_are_done() -> None
 
 
 async def test_denied_list_is_published() -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     queue.arm.failures["list"] = [RefusedError("list", ErrorDetail("AuthorizationFailed", "no"), status=403)]
     queue.send(discovery())
     await queue.handle()
@@ -277,7 +271,7 @@ async def test_denied_list_is_published() -> None:
 
 
 async def test_discovery_of_250_scale_sets_is_done_in_batches() -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     for number in range(250):
         queue.arm.add(f"set{number}", *([eligible("0")] if number % 5 == 0 else []), flexible=number % 2 == 0)
     queue.send(discovery())
@@ -289,81 +283,64 @@ async def test_discovery_of_250_scale_sets_is_done_in_batches() -> None:
 
 
 async def test_redelivered_discovery_sends_no_request_twice() -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     queue.arm.add("web", eligible("0"))
-    queue.send(discovery())
-    await queue.handle()
-    for count, message_id in enumerate(("sent again", "and again"), 2):
-        message = Message(json.dumps(discovery()).encode(), message_id, queue.clock(), deliveries=count)
-        await queue.handler.handle(envelope_of(message))
+    for message_id in ("sent", "sent again", "and again"):
+        queue.send(discovery(), message_id)
+        await queue.handle()
     assert len(queue.requests) == 1
-    assert queue.bus.requests.dropped == [queue.requests[0].message_id] * 2
+    assert queue.bus.operations_queue.dropped == [queue.requests[0].message_id] * 2
 
 
-async def test_discovery_raises_if_requests_queue_is_down() -> None:
-    queue = RequestsQueue()
+async def test_discovery_whose_requests_cannot_be_sent_raises() -> None:
+    queue = OperationsQueue()
     queue.arm.add("web", eligible("0"))
     queue.send(discovery())
-    queue.bus.down.add("requests")
-    (message,) = queue.bus.requests.messages
-    with pytest.raises(Exception, match="requests is down"):
-        await queue.handler.handle(envelope_of(message))
+    queue.bus.down.add("operations")
+    (message,) = queue.bus.operations_queue.take(1)
+    with pytest.raises(BusUnavailable):
+        await queue.discoverer.handle(delivery_of(message))
 
 
 @pytest.mark.parametrize("wrong", [{"discover": {}}, {"discover": None}, {**discovery(), "reason": "x"}])
 async def test_malformed_discovery_is_rejected(wrong: dict[str, Any]) -> None:
-    queue = RequestsQueue()
+    queue = OperationsQueue()
     queue.send(wrong)
     await queue.handle()
     assert queue.problems
-    assert queue.bus.requests.messages == []
+    assert queue.requests == []
 
 
-async def test_alert_from_queue_sends_same_requests_as_from_http() -> None:
-    queue = RequestsQueue()
+async def test_parts_of_an_update_or_of_the_real_run_have_ids_of_their_own() -> None:
+    sets = [ScaleSet(ALERTED, "shop", f"s{n}") for n in range(16)]
+    first = Discovery(subscription_id=ALERTED, origin=ORIGIN, reason="first")
+    rules = AlertRules()
+    ids = {
+        batch(first, sets, rules).message_id,
+        batch(first, sets, AlertRules(dry_run=True)).message_id,
+        batch(Discovery(subscription_id=ALERTED, origin=ORIGIN, reason="update"), sets, rules).message_id,
+    }
+    assert len(ids) == 3
+    assert batch(first, sets, rules).message_id in ids
+
+
+async def test_alert_over_the_requests_queue_leads_to_what_it_leads_to_over_http() -> None:
+    queue = OperationsQueue()
     queue.arm.add("web", eligible("0"))
     queue.arm.add("us", eligible("0"), location="eastus2")
     queue.arm.add("uk", eligible("0"), location="uksouth")
-    queue.send(health())
+    receiver = AlertReceiver(queue.bus, queue.settings.alerts)
+    await receiver.handle(Envelope(body=b""), health())
     await queue.handle()
     assert set(queue.requested) == {"web", "us"}
-    queue.send({"specversion": "1.0", "type": "alert", "data": health(stage="Active")}, "in an event")
+    envelope = {"specversion": "1.0", "type": "alert", "data": health(stage="Active")}
+    assert receiver.recognizes(envelope)
+    await receiver.handle(Envelope(body=b""), envelope)
     await queue.handle()
     assert len(queue.requests) == 4
-    queue.send(targeting(scale_set_id("api"), custom={"maintenance": "perform"}), "metric")
-    await queue.handle()
-    assert queue.requested["api"] is None
-    assert queue.bus.published == []
 
 
-async def test_ignored_alert_from_queue_publishes_nothing() -> None:
-    queue = RequestsQueue()
-    queue.send(payload("testaction_common_metric"))
-    await queue.handle()
-    assert queue.bus.requests.messages == []
-    assert queue.bus.published == []
-
-
-async def test_large_alert_is_accepted_and_malformed_alert_is_rejected_once() -> None:
-    queue = RequestsQueue()
-    queue.send(health(communication="<p>" * 50_000))
-    await queue.handle()
-    assert queue.arm.reads["list"] == 1
-    assert queue.bus.published == []
-    queue.send({"schemaId": "azureMonitorCommonAlertSchema", "data": []}, "bad")
-    await queue.handle()
-    assert queue.problems == ["must be an object"]
-
-
-def test_listed_scale_set_is_read_in_any_letter_case() -> None:
-    document = {
-        "id": scale_set_id().upper(),
-        "location": "West Europe",
-        "properties": {"orchestrationMode": "FLEXIBLE"},
-    }
-    assert read_scale_set_summary(document) == ScaleSetSummary(
-        ScaleSet(ALERTED, "SHOP", "WEB"), "westeurope", flexible=True
-    )
-    assert not read_scale_set_summary({"id": scale_set_id()}).flexible
-    with pytest.raises(LookupError):
-        read_scale_set_summary({"location": "westeurope"})
+async def test_ignored_alert_over_the_requests_queue_sends_nothing() -> None:
+    queue = OperationsQueue()
+    await AlertReceiver(queue.bus, queue.settings.alerts).handle(Envelope(body=b""), health(stage="Resolved"))
+    assert queue.messages == []

@@ -162,7 +162,8 @@ def test_any_malformed_view_is_readable(document: dict[str, Any], provisioning: 
     instance = read_instance({"instanceId": "0", "properties": properties})
     assert instance.why
     if instance.state is InstanceState.ELIGIBLE:
-        assert instance.maintenance_allowed
+        assert instance.maintenance is not None
+        assert instance.maintenance.allowed
 
 
 def test_targets_match_in_any_letter_case_and_retain_their_spelling() -> None:

@@ -272,7 +272,7 @@ def test_the_operation_takes_over_what_was_asked_for() -> None:
     assert (operation.request_id, operation.reason, operation.correlation_id) == ("req-1", "kernel", "c")
     assert operation.trace == {"traceparent": "00-t"}
     assert operation.dry_run
-    assert not operation.may_have_posted
+    assert operation.run_id == received.run_id
 
 
 JSON = st.recursive(
