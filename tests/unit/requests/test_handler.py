@@ -81,6 +81,7 @@ async def test_scope_that_was_taken_away_meanwhile_stops_the_run_before_any_call
     environment = await handled()
     scope = parse_scope(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/other")
     again = UnitEnvironment(allowed_scopes=(scope,))
+    again.clock = environment.clock
     again.bus, again.coordination, again.arm = environment.bus, environment.coordination, environment.arm
     again.restart()
     await again.run()
