@@ -26,7 +26,7 @@ BUS_TIMEOUT = 3.0
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def azure() -> AsyncIterator[Journey]:
-    async with journey(SUBSCRIPTIONS, worker_options={"bus_timeout": BUS_TIMEOUT}) as azure:
+    async with journey(SUBSCRIPTIONS, worker_options={"bus_timeout": BUS_TIMEOUT, "patience": BUS_TIMEOUT}) as azure:
         yield azure
         await close_forgotten(azure.environment.bus)
     gc.collect()  # here, where its warnings are ignored, and not in another module's test

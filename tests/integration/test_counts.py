@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.arm_calls import ALLOWED, count
+from collections.abc import Sequence
+
+from tests.benchmarks import round_trips
+from tests.benchmarks.arm_calls import ALLOWED, SUBSCRIPTION, count
 from tests.benchmarks.cold_start import modules_indexed
+from tests.support.time_travel import journey
 
 # Each takes tens of milliseconds to import, and indexing needs none of them.
 NOT_TO_INDEX = (
@@ -26,6 +30,39 @@ async def test_calls_and_messages_of_an_operation_stay_within_bounds() -> None:
     assert counts.calls_of_one <= ALLOWED
     assert counts.listings_of_a_tick == 1
     assert counts.messages_of_a_tick == {"MessageReceived": 1, "MessageSent": 1, "MessageCompleted": 1}
+
+
+async def test_round_trips_from_message_to_post_stay_within_bounds() -> None:
+    async with journey([SUBSCRIPTION]) as azure:
+        counted = await round_trips.count(azure, SUBSCRIPTION)
+
+    def names(trips: Sequence[round_trips.Trip]) -> list[str]:
+        return [
+            trip.name.replace("maintenance-", "").replace("_messages", "").replace("_message", "") for trip in trips
+        ]
+
+    # The last page is the empty one, and before the lease is up there is no other.
+    look = ["peek coordination", "peek coordination"]
+    # The views, which are read while the coordination queue is, stand at either side of its peeks.
+    to_post = [name for name in names(counted.to_post) if name != "GET virtualMachines"]
+    assert to_post == [
+        *("send operations s0", "receive operations s0"),
+        *("peek coordination", "schedule coordination lease", *look),
+        *("send operations s1", "complete operations s0", "receive operations s1"),
+        *(*look, "schedule operations s2", "complete operations s1", "POST performMaintenance"),
+    ]
+    assert round_trips.in_sequence(counted.to_post) <= len(to_post)
+    poll, end = names(counted.of_a_poll), names(counted.of_an_end)
+    assert [name.rpartition(" ")[0] for name in poll[:1] + poll[2:]] == [
+        "receive operations",
+        "send operations",
+        "complete operations",
+    ]
+    assert poll[1].startswith("GET ")
+    assert [*(name.partition(" ")[0] for name in end)] == [
+        *("receive", "send", "peek", "peek", "cancel_scheduled", "complete")
+    ]
+    assert "send events ended" in end
 
 
 def test_indexing_imports_no_client() -> None:

@@ -62,7 +62,7 @@ def message(name: str, body: bytes) -> ServiceBusMessage:
         body,
         message_id=readable.message_id,
         subject="track",
-        application_properties=dict(readable.properties),
+        application_properties={name.encode(): str(value) for name, value in readable.properties.items()},
     )
 
 

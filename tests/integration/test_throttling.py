@@ -22,8 +22,7 @@ PAUSE = timedelta(minutes=8)
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def azure() -> AsyncIterator[Journey]:
     # One at a time, so that it is certain which call came after the response.
-    one = {"MAINTENANCE_POLL_CONCURRENCY": "1", "MAINTENANCE_POLL_RECEIVERS": "1"}
-    async with journey(SUBSCRIPTIONS, **one) as azure:
+    async with journey(SUBSCRIPTIONS, MAINTENANCE_POLL_CONCURRENCY="1", MAINTENANCE_POLL_RECEIVERS="1") as azure:
         yield azure
 
 
