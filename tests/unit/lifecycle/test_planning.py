@@ -337,6 +337,13 @@ def test_first_with_others_behind_waits_until_the_lease_wait_is_over_and_only_on
     assert following(look(following(again), now=due(again), entries=entries)).phase is Phase.POST
 
 
+def test_first_that_waited_for_others_behind_still_touches_only_its_targets() -> None:
+    views, entries = [*ALL, eligible("8")], [lease(number=1), others_lease(2)]
+    action = look(new_operation(), views, entries=entries)
+    posting = following(look(following(action), views, due(action), entries=entries))
+    assert (posting.phase, posting.batch) == (Phase.POST, ("0", "1", "2"))
+
+
 def test_started_run_with_others_behind_does_not_wait() -> None:
     started = planned(("0",), started_at=NOW)
     assert following(look(started, entries=[lease(number=1), others_lease(2)])).phase is Phase.POST
