@@ -11,13 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
 from maintenance.arm.client import ArmClient
 from maintenance.arm.responses import ArmResponse, read_error, read_operation, read_retry_after, read_submission
-from maintenance.arm.urls import check_next_link, check_operation_url
+from maintenance.arm.urls import (
+    check_next_link,
+    check_operation_url,
+    group_path,
+    scale_set_path,
+    subscription_path,
+    vm_path,
+)
 from maintenance.arm.views import read_instance, read_scale_set_summary
 from maintenance.domain.errors import (
     ArmError,
@@ -78,17 +85,17 @@ class ResourceManager:
         if instance_ids is not None and not instance_ids:
             raise ValueError("an empty list of instances is undefined, and ARM might take it for all of them")
         body = None if instance_ids is None else json.dumps({"instanceIds": list(instance_ids)}).encode()
-        return await self._perform(scale_set, scale_set.resource_id, body, MAY_PERFORM)
+        return await self._perform(scale_set, scale_set_path(scale_set), body, MAY_PERFORM)
 
     async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
         """POST performMaintenance once for one VM, the only form that a Flexible scale set accepts.
 
         Raises UntrustedUrl as `perform_maintenance` does.
         """
-        return await self._perform(scale_set, vm_resource_id(scale_set, vm_name), None, MAY_PERFORM_ON_VM)
+        return await self._perform(scale_set, vm_path(scale_set, vm_name), None, MAY_PERFORM_ON_VM)
 
-    async def _perform(self, scale_set: ScaleSet, resource_id: str, body: bytes | None, permission: str) -> Submission:
-        url = f"{self._endpoint}{resource_id}/performMaintenance?api-version={API_VERSION}"
+    async def _perform(self, scale_set: ScaleSet, path: str, body: bytes | None, permission: str) -> Submission:
+        url = f"{self._endpoint}{path}/performMaintenance?api-version={API_VERSION}"
         try:
             response = await self._client.send("POST", url, body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, IdentityUnavailable) as error:
@@ -103,7 +110,7 @@ class ResourceManager:
                 checked = check_operation_url(url, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
                 return replace(submission, url=checked)
             case Refused(error=denied, status=403):
-                return replace(submission, error=_with_permission(denied, permission, resource_id))
+                return replace(submission, error=_with_permission(denied, permission, unquote(path)))
             case Refused(error=denied, status=401):
                 return replace(submission, error=_with_identity(denied))
         return submission
@@ -136,7 +143,7 @@ class ResourceManager:
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         """Whether the scale set has Flexible orchestration. Raises ThrottledError, TransientError or RefusedError."""
-        url = f"{self._endpoint}{scale_set.resource_id}?api-version={API_VERSION}"
+        url = f"{self._endpoint}{scale_set_path(scale_set)}?api-version={API_VERSION}"
         document = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set.resource_id)
         properties = document.get("properties")
         mode = properties.get("orchestrationMode") if isinstance(properties, dict) else None
@@ -150,12 +157,11 @@ class ResourceManager:
         """
         doing = f"list the instances of {scale_set}"
         if flexible:
-            group = scale_set.resource_id.partition("/providers/")[0]
-            url = f"{self._endpoint}{group}/providers/Microsoft.Compute/virtualMachines?$filter="
+            url = f"{self._endpoint}{group_path(scale_set)}/providers/Microsoft.Compute/virtualMachines?$filter="
             url += quote(f"'virtualMachineScaleSet/id' eq '{scale_set.resource_id}'", safe="'/")
             url += f"&$expand=instanceView&api-version={API_VERSION}"
         else:
-            url = f"{self._endpoint}{scale_set.resource_id}/virtualMachines"
+            url = f"{self._endpoint}{scale_set_path(scale_set)}/virtualMachines"
             url += f"?$expand=instanceView&api-version={API_VERSION}"
         permission = MAY_READ_VMS if flexible else MAY_READ_INSTANCES
         return await self._list(doing, url, permission, scope=scale_set.resource_id, read=read_instance)
@@ -163,7 +169,7 @@ class ResourceManager:
     async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:
         """List the scale sets of a subscription that the identity may read. Raises as `list_instances` does."""
         doing = f"list the scale sets of subscription {subscription_id}"
-        scope = f"/subscriptions/{subscription_id}"
+        scope = subscription_path(subscription_id)
         url = f"{self._endpoint}{scope}/providers/Microsoft.Compute/virtualMachineScaleSets?api-version={API_VERSION}"
         return await self._list(doing, url, MAY_READ_SCALE_SETS, scope=scope, read=read_scale_set_summary)
 
@@ -224,11 +230,6 @@ class ResourceManager:
         if response.status == 408 or response.status >= 500 or response.status < 400 or retry_after is not None:
             return TransientError(doing, error, status=response.status, retry_after=retry_after)
         return RefusedError(doing, error, status=response.status)
-
-
-def vm_resource_id(scale_set: ScaleSet, vm_name: str) -> str:
-    """Resource id of a VM of a Flexible scale set; it is in the scale set's resource group."""
-    return f"{scale_set.resource_id.partition('/providers/')[0]}/providers/Microsoft.Compute/virtualMachines/{vm_name}"
 
 
 def untrusted(error: UntrustedUrl) -> ErrorDetail:

@@ -21,6 +21,7 @@ from maintenance.domain.messages import Envelope, trace_of
 from maintenance.domain.operation import Operation, Rollout
 from maintenance.domain.resources import (
     ScaleSet,
+    fold,
     instance_problem,
     parse_scale_set_id,
     resource_group_problem,
@@ -52,7 +53,7 @@ class MaintenanceRequest:
     @property
     def content(self) -> str:
         """The same for requests that ask for the same, whatever brought them and whatever they call it."""
-        ids = None if self.instance_ids is None else tuple(sorted(each.lower() for each in self.instance_ids))
+        ids = None if self.instance_ids is None else tuple(sorted(map(fold, self.instance_ids)))
         asked = (ids, self.not_before, self.deadline, self.rollout, self.reject_ineligible, self.dry_run)
         return message_ids.short_hash(self.scale_set.key, repr(asked), length=32)
 
@@ -151,8 +152,8 @@ def _request_id(value: str) -> str:
 
 
 def _unique(ids: list[str]) -> list[str]:
-    counts = Counter(instance_id.lower() for instance_id in ids)
-    twice = sorted({instance_id for instance_id in ids if counts[instance_id.lower()] > 1})
+    counts = Counter(map(fold, ids))
+    twice = sorted({instance_id for instance_id in ids if counts[fold(instance_id)] > 1})
     if twice:
         raise ValueError(f"must name each instance once; more than once: {', '.join(twice[:10])}")
     return ids

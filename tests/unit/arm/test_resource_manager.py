@@ -17,7 +17,7 @@ from maintenance.domain.errors import IdentityUnavailable
 from maintenance.domain.observations import Accepted, Throttled
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
-from tests.support.samples import NOW, SUBSCRIPTION
+from tests.support.samples import NOW, SUBSCRIPTION, recorded
 
 ENDPOINT = "https://management.azure.com"
 SCALE_SET = ScaleSet(SUBSCRIPTION, "shop", "web")
@@ -122,6 +122,61 @@ async def test_instances_are_listed_with_views_over_all_pages() -> None:
     assert [instance.instance_id for instance in instances] == ["0", "3"]
     assert transport.target(0) == f"{PATH}/virtualMachines?$expand=instanceView&api-version=2024-07-01"
     assert ENDPOINT + transport.target(1) == more
+
+
+RECORDED_SET = ScaleSet("11111111-1111-4111-8111-111111111111", "shop", "web")
+
+
+def from_file(name: str) -> httpx.Response:
+    response = recorded(name)
+    return httpx.Response(response.status, headers=dict(response.headers), content=response.body)
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("next_link_with_port.json", "?api-version=2024-07-01&$skiptoken=MTEx"),
+        (
+            "next_link_with_spaces.json",
+            "?api-version=2024-07-01&$filter='virtualMachineScaleSet/id'%20eq%20'"
+            f"{RECORDED_SET.resource_id}'&$expand=instanceView&$skiptoken=MTEx",
+        ),
+    ],
+)
+async def test_recorded_page_link_is_followed_at_the_configured_origin(name: str, query: str) -> None:
+    transport = FakeTransport(from_file(name), httpx.Response(200, json={"value": []}))
+    assert len(await arm(transport).list_instances(RECORDED_SET, flexible="spaces" in name)) == 1
+    assert transport.target(1).partition("?")[2] == query[1:]
+    assert transport.sent[1].url.host == "management.azure.com"
+    assert transport.sent[1].url.port is None
+    assert transport.sent[1].headers["Host"] == "management.azure.com"
+
+
+async def test_recorded_operation_url_with_port_is_polled_at_the_configured_origin() -> None:
+    running = httpx.Response(200, json={"status": "InProgress"})
+    transport = FakeTransport(from_file("accepted_202_with_port.json"), running)
+    submission = await arm(transport).perform_maintenance(RECORDED_SET, None)
+    assert isinstance(submission, Accepted)
+    await arm(transport).read_operation(RECORDED_SET, Call(("0",), submission.url))
+    assert transport.target(1).startswith("/subscriptions/")
+    assert transport.sent[1].headers["Host"] == "management.azure.com"
+
+
+async def test_group_with_letters_of_any_script_is_percent_encoded_in_every_call() -> None:
+    scale_set = ScaleSet(SUBSCRIPTION, "größe-東京", "web")
+    encoded = "/resourceGroups/gr%C3%B6%C3%9Fe-%E6%9D%B1%E4%BA%AC/"
+    nothing = [httpx.Response(200, json={"value": []}) for _ in range(3)]
+    transport = FakeTransport(accepted(), accepted(), *nothing)
+    manager = arm(transport)
+    await manager.perform_maintenance(scale_set, ("0",))
+    await manager.perform_vm_maintenance(scale_set, "web_0")
+    await manager.is_flexible(scale_set)
+    await manager.list_instances(scale_set)
+    await manager.list_instances(scale_set, flexible=True)
+    targets = [transport.target(number) for number in range(5)]
+    assert all(encoded in target.partition("?")[0] for target in targets)
+    assert encoded in targets[4].partition("?")[2], "in the filter as well"
+    assert all(target.isascii() for target in targets)
 
 
 async def test_token_is_reused_until_it_should_be_refreshed() -> None:
