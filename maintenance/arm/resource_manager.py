@@ -55,6 +55,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 API_VERSION = "2024-07-01"
 MAX_PAGES = 100
+# The codes of a 403 that a role would mend. Others are of a policy, a lock or a kind of subscription.
+MISSING_ROLE = ("authorizationfailed", "linkedauthorizationfailed", "linkedaccesscheckfailed", "forbidden", "http403")
 MAY_PERFORM = "Microsoft.Compute/virtualMachineScaleSets/performMaintenance/action"
 MAY_READ_INSTANCES = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
 MAY_READ_SCALE_SETS = "Microsoft.Compute/virtualMachineScaleSets/read"
@@ -134,8 +136,8 @@ class ResourceManager:
             case Unreported(error=denied) if response.status == 403:
                 scope = f"/subscriptions/{scale_set.subscription_id}"
                 denied = _with_permission(denied, MAY_READ_OPERATIONS, scope)
-                # The instance views may then report a success, and this line alone reports the missing permission.
-                logger.warning("Permission to read an operation on %s missing: %s", scale_set, redact(denied.message))
+                # The instance views may then report a success, and this line alone reports that this is not allowed.
+                logger.warning("Reading an operation on %s not permitted: %s", scale_set, redact(denied.message))
                 return replace(reading, error=denied)
             case Unreadable(error=denied) if response.status == 401:
                 return replace(reading, error=_with_identity(denied))
@@ -262,5 +264,7 @@ def _with_identity(error: ErrorDetail) -> ErrorDetail:
 
 
 def _with_permission(error: ErrorDetail, permission: str, scope: str) -> ErrorDetail:
+    if error.code.lower() not in MISSING_ROLE:
+        return error
     message = f"{error.message} The app's managed identity needs the permission {permission} on {scope}."
     return replace(error, message=message)

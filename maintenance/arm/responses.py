@@ -42,6 +42,15 @@ _ARM_COUNTERS = (
     "x-ms-ratelimit-remaining-subscription-global-reads",
 )
 _COMPUTE_COUNTERS = "x-ms-ratelimit-remaining-resource"
+# A 409 of these kinds is about another write (autoscale, an upgrade, an extension) and not about this one, of which
+# nothing was done: github.com/cloudfoundry/bosh-azure-cpi-release/issues/762, github.com/Azure/azure-cli/issues/15765.
+_CONCURRENT_CODES = ("conflictingconcurrentwritenotallowed", "anotheroperationinprogress", "retryableerror")
+_CONCURRENT_TEXTS = (
+    *("retry", "try again", "concurrent", "preempted", "currently being updated", "exclusive access"),
+    *("another operation", "operation is in progress", "operation in progress", "operation is already in progress"),
+)
+# A 409 of OperationNotAllowed for such an instance stays so, whatever else its text says.
+_INELIGIBLE = "not eligible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def read_submission(response: ArmResponse, now: datetime) -> Submission:
     error = _error(response, document)
     if response.status == 429:
         return Throttled(error, retry_after)
-    if response.status == 409 and (retry_after is not None or _advises_retry(error)):
+    if response.status == 409 and (retry_after is not None or _is_concurrent(error)):
         return Throttled(error, retry_after, whole_subscription=False)
     if response.status == 408 or response.status >= 500 or response.status < 300:
         return Ambiguous(error, retry_after)
@@ -224,6 +233,11 @@ def _text(value: object, most: int) -> str | None:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def _advises_retry(error: ErrorDetail) -> bool:
-    text = " ".join([error.message, *(detail.message for detail in error.details)]).lower()
-    return any(advice in text for advice in ("retry", "try again"))
+def _is_concurrent(error: ErrorDetail) -> bool:
+    """Whether a conflict is with another write, and the same call may succeed later."""
+    errors = (error, *error.details)
+    text = " ".join(each.message for each in errors).lower()
+    if _INELIGIBLE in text:
+        return False
+    by_code = any(each.code.lower() in _CONCURRENT_CODES for each in errors)
+    return by_code or any(words in text for words in _CONCURRENT_TEXTS)

@@ -13,8 +13,8 @@ from azure.core.exceptions import ClientAuthenticationError
 from maintenance.arm.client import ArmClient
 from maintenance.arm.identity import ManagedIdentityAuth
 from maintenance.arm.resource_manager import ResourceManager
-from maintenance.domain.errors import IdentityUnavailable
-from maintenance.domain.observations import Accepted, Throttled
+from maintenance.domain.errors import IdentityUnavailable, RefusedError
+from maintenance.domain.observations import Accepted, ErrorDetail, Refused, Throttled, Unreported
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
 from tests.support.samples import NOW, SUBSCRIPTION, recorded
@@ -122,6 +122,41 @@ async def test_instances_are_listed_with_views_over_all_pages() -> None:
     assert [instance.instance_id for instance in instances] == ["0", "3"]
     assert transport.target(0) == f"{PATH}/virtualMachines?$expand=instanceView&api-version=2024-07-01"
     assert ENDPOINT + transport.target(1) == more
+
+
+async def test_403_by_policy_is_reported_without_advice_to_grant_a_permission() -> None:
+    transport = FakeTransport(from_file("refused_403_by_policy.json"))
+    submission = await arm(transport).perform_maintenance(RECORDED_SET, None)
+    assert submission == Refused(
+        ErrorDetail("RequestDisallowedByPolicy", "Resource 'web' was disallowed by policy.", target="web"), 403
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(
+            "RequestDisallowedByPolicy",
+            "RequestDisallowedByAzure",
+            "ReadOnlyDisabledSubscription",
+            "DisallowedProvider",
+        ),
+        *("DenyAssignmentAuthorizationFailed", "SubscriptionNotRegistered", "NotAllowedOnFreeTrial", "ScopeLocked"),
+    ],
+)
+async def test_403_advises_a_permission_only_where_one_is_missing(code: str) -> None:
+    for each, advised in ((code, False), ("AuthorizationFailed", True), ("LinkedAuthorizationFailed", True)):
+        denied = httpx.Response(403, json={"error": {"code": each, "message": "No."}})
+        manager = arm(FakeTransport(denied, denied, denied))
+        submission = await manager.perform_maintenance(SCALE_SET, ("0",))
+        reading = await manager.read_operation(SCALE_SET, Call(("0",), SIGNED))
+        with pytest.raises(RefusedError) as refused:
+            await manager.list_instances(SCALE_SET)
+        assert isinstance(submission, Refused)
+        assert isinstance(reading, Unreported)
+        for error in (submission.error, reading.error, refused.value.error):
+            assert error.code == each
+            assert ("needs the permission Microsoft.Compute/" in error.message) is advised
 
 
 RECORDED_SET = ScaleSet("11111111-1111-4111-8111-111111111111", "shop", "web")
