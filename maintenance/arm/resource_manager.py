@@ -5,6 +5,7 @@ Source: REST reference of Compute, 2024-07-01. Nothing here retries a call: `lif
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from maintenance.arm.urls import (
     check_next_link,
     check_operation_url,
     group_path,
+    origin_bound,
     scale_set_path,
     subscription_path,
     vm_path,
@@ -49,12 +51,17 @@ from maintenance.domain.observations import (
 )
 from maintenance.domain.operation import Call
 from maintenance.domain.redaction import redact
-from maintenance.domain.resources import ScaleSet
+from maintenance.domain.resources import ScaleSet, fold
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 API_VERSION = "2024-07-01"
-MAX_PAGES = 100
+# Of one listing, over all its pages. A scale set has 1,000 instances at most, of a few KB each, and a page some 50; a
+# listing must leave time for others within one message lock (300 s).
+MAX_PAGES = 200
+MAX_ENTRIES = 10_000
+MAX_LISTED_BYTES = 64 * 1024 * 1024
+LISTING_TIMEOUT = 90.0
 # The codes of a 403 that a role would mend. Others are of a policy, a lock or a kind of subscription.
 MISSING_ROLE = ("authorizationfailed", "linkedauthorizationfailed", "linkedaccesscheckfailed", "forbidden", "http403")
 MAY_PERFORM = "Microsoft.Compute/virtualMachineScaleSets/performMaintenance/action"
@@ -66,7 +73,8 @@ MAY_READ_OPERATIONS = "Microsoft.Compute/locations/operations/read"
 
 
 class ResourceManager:
-    """Gateway to ARM; one per process. `now` returns the time that Retry-After dates are compared with."""
+    """Gateway to ARM; one per process. `now` returns the time that Retry-After dates are compared with;
+    `listing_timeout` (seconds) bounds a listing over all its pages."""
 
     def __init__(
         self,
@@ -74,8 +82,10 @@ class ResourceManager:
         *,
         endpoint: str,
         now: Callable[[], datetime],
+        listing_timeout: float = LISTING_TIMEOUT,
     ) -> None:
         self._client = client
+        self._listing_timeout = listing_timeout
         self._endpoint = endpoint.rstrip("/")
         self._now = now
 
@@ -146,7 +156,7 @@ class ResourceManager:
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         """Whether the scale set has Flexible orchestration. Raises ThrottledError, TransientError or RefusedError."""
         url = f"{self._endpoint}{scale_set_path(scale_set)}?api-version={API_VERSION}"
-        document = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set.resource_id)
+        document, _ = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set.resource_id)
         properties = document.get("properties")
         mode = properties.get("orchestrationMode") if isinstance(properties, dict) else None
         return isinstance(mode, str) and mode.lower() == "flexible"
@@ -184,10 +194,29 @@ class ResourceManager:
         scope: str,
         read: Callable[[dict[str, Any]], T],
     ) -> list[T]:
+        try:
+            async with asyncio.timeout(self._listing_timeout):
+                return await self._list_all(doing, url, permission, scope=scope, read=read)
+        except TimeoutError:
+            message = f"ARM's list does not end within {self._listing_timeout:g} seconds"
+            raise TransientError(doing, ErrorDetail("Timeout", message)) from None
+
+    async def _list_all(
+        self,
+        doing: str,
+        url: str,
+        permission: str,
+        *,
+        scope: str,
+        read: Callable[[dict[str, Any]], T],
+    ) -> list[T]:
         subscription_id = scope.split("/")[2]
         found: list[T] = []
+        seen = {fold(url)}
+        size = 0
         for _ in range(MAX_PAGES):
-            page = await self._read(doing, url, permission, scope)
+            page, length = await self._read(doing, url, permission, scope)
+            size += length
             try:
                 found += [read(entry) for entry in page["value"]]
             except (LookupError, ValueError, AttributeError, TypeError) as error:
@@ -200,9 +229,16 @@ class ResourceManager:
                 url = check_next_link(str(next_link), endpoint=self._endpoint, subscription_id=subscription_id)
             except UntrustedUrl as error:
                 raise RefusedError(doing, untrusted(error), status=200) from None
+            if (key := fold(origin_bound(url, self._endpoint))) in seen:
+                raise RefusedError(doing, ErrorDetail("EndlessList", "ARM's list leads back to a page seen before"))
+            seen.add(key)
+            if len(found) > MAX_ENTRIES or size > MAX_LISTED_BYTES:
+                message = f"ARM's list does not end after {len(found):,} entries and {size:,} bytes"
+                raise RefusedError(doing, ErrorDetail("ListTooLong", message))
         raise RefusedError(doing, ErrorDetail("TooManyPages", f"ARM's list does not end after {MAX_PAGES} pages"))
 
-    async def _read(self, doing: str, url: str, permission: str, scope: str) -> dict[str, Any]:
+    async def _read(self, doing: str, url: str, permission: str, scope: str) -> tuple[dict[str, Any], int]:
+        """The document at a URL, and its size in bytes."""
         try:
             response = await self._client.send("GET", url)
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
@@ -213,7 +249,7 @@ class ResourceManager:
             except (ValueError, RecursionError):
                 document = None
             if isinstance(document, dict):
-                return document
+                return document, len(response.body)
             unreadable = ErrorDetail("UnreadableResponse", "ARM's response is not a JSON object")
             raise TransientError(doing, unreadable, status=response.status)
         raise self._error(doing, response, permission, scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -12,8 +13,8 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from maintenance.arm.client import ArmClient
 from maintenance.arm.identity import ManagedIdentityAuth
-from maintenance.arm.resource_manager import ResourceManager
-from maintenance.domain.errors import IdentityUnavailable, RefusedError
+from maintenance.arm.resource_manager import MAX_ENTRIES, MAX_LISTED_BYTES, MAX_PAGES, ResourceManager
+from maintenance.domain.errors import IdentityUnavailable, RefusedError, TransientError
 from maintenance.domain.observations import Accepted, ErrorDetail, Refused, Throttled, Unreported
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
@@ -212,6 +213,71 @@ async def test_group_with_letters_of_any_script_is_percent_encoded_in_every_call
     assert all(encoded in target.partition("?")[0] for target in targets)
     assert encoded in targets[4].partition("?")[2], "in the filter as well"
     assert all(target.isascii() for target in targets)
+
+
+class EndlessTransport(httpx.AsyncBaseTransport):
+    """Transport on which each page of a list names another one. `link` makes it, from the number of pages sent."""
+
+    def __init__(self, page: dict[str, object], link: Callable[[int], str], *, pause: float = 0) -> None:
+        self._page = page
+        self._link = link
+        self._pause = pause
+        self.pages = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.pages += 1
+        await asyncio.sleep(self._pause)
+        return httpx.Response(200, json={**self._page, "nextLink": self._link(self.pages)})
+
+
+def listing(transport: httpx.AsyncBaseTransport, *, timeout: float = 60) -> ResourceManager:
+    auth = ManagedIdentityAuth(Tokens(), "scope", now=lambda: 0.0)
+    client = ArmClient(transport, auth, endpoint=ENDPOINT)
+    return ResourceManager(client, endpoint=ENDPOINT, now=lambda: NOW, listing_timeout=timeout)
+
+
+def another(number: int) -> str:
+    return f"{ENDPOINT}{PATH}/virtualMachines?$skiptoken={number}"
+
+
+MANY = [{"instanceId": str(number)} for number in range(1_000)]
+LARGE = [{"instanceId": "0", "filling": "x" * 7_000_000}]
+ENDLESS: dict[str, tuple[dict[str, object], Callable[[int], str], str, int]] = {
+    "pages": ({"value": []}, another, "TooManyPages", MAX_PAGES),
+    "entries": ({"value": MANY}, another, "ListTooLong", MAX_ENTRIES // 1_000 + 1),
+    "bytes": ({"value": LARGE}, another, "ListTooLong", MAX_LISTED_BYTES // 7_000_000 + 1),
+    "the same page again": ({"value": []}, lambda _: another(1), "EndlessList", 2),
+    "the same page in other letters": (
+        {"value": []},
+        lambda n: another(1) if n == 1 else another(1).replace("https://m", "HTTPS://M"),
+        "EndlessList",
+        2,
+    ),
+    "a round of pages": ({"value": []}, lambda n: another(n % 3), "EndlessList", 4),
+    "the first page": (
+        {"value": []},
+        lambda _: f"{ENDPOINT}:443{PATH}/virtualMachines?$expand=instanceView&api-version=2024-07-01",
+        "EndlessList",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("page", "link", "code", "pages"), ENDLESS.values(), ids=ENDLESS.keys())
+async def test_endless_list_ends_with_an_error(
+    page: dict[str, object], link: Callable[[int], str], code: str, pages: int
+) -> None:
+    transport = EndlessTransport(page, link)
+    with pytest.raises(RefusedError) as refused:
+        await listing(transport).list_instances(SCALE_SET)
+    assert (refused.value.error.code, transport.pages) == (code, pages)
+
+
+async def test_slow_list_ends_in_time_and_is_read_again_later() -> None:
+    transport = EndlessTransport({"value": []}, another, pause=0.02)
+    with pytest.raises(TransientError, match=r"does not end within 0\.1 seconds"):
+        await listing(transport, timeout=0.1).list_instances(SCALE_SET)
+    assert 1 < transport.pages <= 5
 
 
 async def test_token_is_reused_until_it_should_be_refreshed() -> None:
