@@ -27,6 +27,7 @@ from maintenance.arm.resource_manager import ResourceManager
 from maintenance.arm.throttling import ThrottlingGateway
 from maintenance.arm.transport import AiohttpTransport
 from maintenance.domain.messages import Envelope
+from maintenance.domain.redaction import make_logs_printable
 from maintenance.lifecycle.actions import Rules
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.poller import Poller, Tick
@@ -152,6 +153,7 @@ def worker() -> Worker:
     """This process's worker. Raises SettingsError where the settings do not do."""
     # The SDKs log each call at INFO, with addresses and headers.
     logging.getLogger("azure").setLevel(logging.WARNING)
+    make_logs_printable()
     relax_garbage_collection()
     return Worker(read_settings(os.environ))
 
