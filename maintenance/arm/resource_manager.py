@@ -36,6 +36,7 @@ from maintenance.domain.errors import (
     TransientError,
     UntrustedUrl,
 )
+from maintenance.domain.formats import parse_json
 from maintenance.domain.instances import Instance, ScaleSetSummary
 from maintenance.domain.observations import (
     Accepted,
@@ -245,8 +246,8 @@ class ResourceManager:
             raise TransientError(doing, _without_response(error)) from None
         if response.status == 200:
             try:
-                document = json.loads(response.body)
-            except (ValueError, RecursionError):
+                document = parse_json(response.body.decode("utf-8-sig"))
+            except ValueError:
                 document = None
             if isinstance(document, dict):
                 return document, len(response.body)

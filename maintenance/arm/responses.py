@@ -6,7 +6,6 @@ operations part of the ARM resource provider contract. A response that neither d
 
 from __future__ import annotations
 
-import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from maintenance.domain.formats import parse_json
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -173,8 +173,8 @@ def read_remaining(headers: Mapping[str, str]) -> int | None:
 def _document(body: bytes) -> object:
     """Parse the body's JSON; None if it is empty or malformed. Azure sometimes sends a byte order mark."""
     try:
-        return json.loads(body.removeprefix(BOM_UTF8).decode()) if body.strip() else None
-    except (ValueError, RecursionError):
+        return parse_json(body.removeprefix(BOM_UTF8).decode()) if body.strip() else None
+    except ValueError:
         return None
 
 
