@@ -41,7 +41,7 @@ def parse_duration(text: str) -> timedelta:
 def parse_json(text: str, **options: Any) -> Any:
     """`json.loads` with a bound of `MAX_DEPTH`, for whatever comes from outside. Raises ValueError."""
     if _depth(text.encode(errors="surrogatepass")) > MAX_DEPTH:
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+        raise ValueError(f"nested too deeply (at most {MAX_DEPTH} levels)")
     return json.loads(text, **options)
 
 
