@@ -4,7 +4,7 @@ import os
 
 import azure.functions as func
 
-from maintenance.settings import CONNECTION, read_settings
+from maintenance.settings import CONNECTION, DEAD_LETTER_SCHEDULE, POLL_SCHEDULE, read_settings
 
 app = func.FunctionApp()
 
@@ -45,7 +45,7 @@ async def receive_alert(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.function_name("poll_operations")
 @app.timer_trigger(
-    arg_name="timer", schedule=_setting("POLL_SCHEDULE", "*/30 * * * * *"), run_on_startup=False, use_monitor=False
+    arg_name="timer", schedule=_setting("POLL_SCHEDULE", POLL_SCHEDULE), run_on_startup=False, use_monitor=False
 )
 async def poll_operations(timer: func.TimerRequest) -> None:
     """Run the operations that are due."""
@@ -57,7 +57,7 @@ async def poll_operations(timer: func.TimerRequest) -> None:
 @app.function_name("read_dead_letters")
 @app.timer_trigger(
     arg_name="timer",
-    schedule=_setting("DEAD_LETTER_SCHEDULE", "15 */5 * * * *"),
+    schedule=_setting("DEAD_LETTER_SCHEDULE", DEAD_LETTER_SCHEDULE),
     run_on_startup=False,
     use_monitor=False,
 )

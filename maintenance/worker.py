@@ -16,18 +16,18 @@ from datetime import UTC, datetime
 import azure.functions as func
 import httpx
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.identity.aio import ManagedIdentityCredential
 
 from maintenance.alerts.discovery import Discoverer
 from maintenance.alerts.messages import DISCOVERY, REQUEST
 from maintenance.alerts.receiver import AlertReceiver
 from maintenance.arm.client import CALL_TIMEOUT as ARM_TIMEOUT
 from maintenance.arm.client import ArmClient
-from maintenance.arm.identity import ManagedIdentityAuth
+from maintenance.arm.identity import ManagedIdentityAuth, managed_identity
 from maintenance.arm.resource_manager import ResourceManager
 from maintenance.arm.throttling import ThrottlingGateway
 from maintenance.arm.transport import AiohttpTransport
 from maintenance.domain.messages import Envelope
+from maintenance.domain.redaction import make_logs_printable
 from maintenance.lifecycle.actions import Rules
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.poller import Poller, Tick
@@ -62,7 +62,7 @@ class Worker:
         bus_timeout: float = BUS_TIMEOUT,
         patience: float = PATIENCE,
     ) -> None:
-        self._credential = ManagedIdentityCredential(client_id=settings.identity_client_id)
+        self._credential = managed_identity(settings.identity_client_id)
         self._bus_credential = _bus_credential(settings)
         self._client = ArmClient(
             transport or AiohttpTransport(limit=settings.poll_concurrency + 16),
@@ -153,6 +153,7 @@ def worker() -> Worker:
     """This process's worker. Raises SettingsError where the settings do not do."""
     # The SDKs log each call at INFO, with addresses and headers.
     logging.getLogger("azure").setLevel(logging.WARNING)
+    make_logs_printable()
     relax_garbage_collection()
     return Worker(read_settings(os.environ))
 
@@ -182,7 +183,7 @@ def read_message(message: func.ServiceBusMessage) -> Envelope:
 def _bus_credential(settings: Settings) -> AsyncTokenCredential | None:
     if settings.service_bus.connection_string is not None:
         return None
-    return ManagedIdentityCredential(client_id=settings.service_bus.client_id)
+    return managed_identity(settings.service_bus.client_id)
 
 
 def relax_garbage_collection() -> None:

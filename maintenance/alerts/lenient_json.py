@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from maintenance.domain.formats import parse_json
 
 MAX_TEXT = 300
 MAX_ID = 1000
@@ -50,7 +51,7 @@ def parsed(value: object) -> object:
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
-        found: object = json.loads(value)
-    except (ValueError, RecursionError):
+        found: object = parse_json(value)
+    except ValueError:
         return None
     return found

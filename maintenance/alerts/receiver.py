@@ -76,7 +76,10 @@ class AlertReceiver:
             told = "Service Bus does not take messages now; send the alert again."
             return _problem(503, "Service Unavailable", told, retry=True)
         status = "test" if decision.test else "accepted" if ids else "ignored"
-        return Answer(202 if ids else 200, {"status": status, "reason": decision.reason, "requestIds": ids})
+        document: dict[str, Any] = {"status": status, "reason": decision.reason, "requestIds": ids}
+        if decision.dropped:
+            document["outsideAllowedScopes"] = decision.dropped
+        return Answer(202 if ids else 200, document)
 
     def recognizes(self, document: Mapping[str, Any]) -> bool:
         return alert_in(document) is not None
@@ -97,6 +100,8 @@ class AlertReceiver:
         await self._bus.send(found)
         ids = [message.message_id for message in found]
         logger.info("Alert taken: %s Leads to: %s", redact(decision.reason), ", ".join(ids[:20]) or "nothing")
+        if decision.dropped:
+            logger.warning("Alert names %d resources outside MAINTENANCE_ALLOWED_SCOPES, dropped", decision.dropped)
         return decision, ids
 
 

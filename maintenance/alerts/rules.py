@@ -10,7 +10,7 @@ from typing import Any
 from maintenance.alerts.schemas import Alert, HealthEvent, normal, plain
 from maintenance.domain.errors import InvalidAlert, Problem
 from maintenance.domain.message_ids import short_hash
-from maintenance.domain.resources import GUID, ScaleSet, instance_problem, parse_scale_set_id
+from maintenance.domain.resources import GUID, ScaleSet, Scope, fold, instance_problem, parse_scale_set_id
 
 SERVICES = ("Virtual Machines", "Virtual Machine Scale Sets")
 # One update domain at a time, as Azure itself does, and at most a fifth of the instances if there are none.
@@ -27,7 +27,9 @@ class AlertRules:
     """Settings that decide which alerts start maintenance, and how. An empty `severities` or `regions` is no limit.
 
     `rules` are names or resource ids of alert rules whose alerts start maintenance on the scale sets they target.
-    `services` are names of Service Health. `rollout` is the JSON of a request's `rollout`.
+    `services` are names of Service Health. `rollout` is the JSON of a request's `rollout`. `custom_property`: an alert
+    of any rule may ask for maintenance by a custom property. `scopes` are what this app may touch: what an alert names
+    beside them is dropped; None is no limit.
     """
 
     rules: tuple[str, ...] = ()
@@ -36,6 +38,16 @@ class AlertRules:
     regions: tuple[str, ...] = ()
     rollout: Mapping[str, Any] = field(default_factory=lambda: CAREFUL_ROLLOUT)
     dry_run: bool = False
+    custom_property: bool = False
+    scopes: tuple[Scope, ...] | None = None
+
+    def allows(self, scale_set: ScaleSet) -> bool:
+        return self.scopes is None or any(scope.contains(scale_set) for scope in self.scopes)
+
+    def allows_subscription(self, subscription_id: str) -> bool:
+        """Whether anything in the subscription is within the scopes."""
+        key = fold(subscription_id)
+        return self.scopes is None or any(fold(scope.subscription_id) == key for scope in self.scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,7 @@ class Decision:
     """Decision on an alert, with its reason. Nothing is to be done if there are no targets and no searches.
 
     `origin` is equal for alerts that must not start maintenance on a scale set twice: updates of one Service Health
-    event in one stage, and deliveries of one alert.
+    event in one stage, and deliveries of one alert. `dropped` counts what the alert names beside the allowed scopes.
     """
 
     reason: str
@@ -67,6 +79,7 @@ class Decision:
     targets: tuple[Target, ...] = ()
     searches: tuple[Search, ...] = ()
     test: bool = False
+    dropped: int = 0
 
 
 def decide(alert: Alert, rules: AlertRules) -> Decision:
@@ -100,20 +113,24 @@ def _decide_health(alert: Alert, health: HealthEvent, rules: AlertRules) -> Deci
         named = _list(plain(impact.service) for impact in health.impacts) or "no service"
         return Decision(reason=f"The event names {named}; MAINTENANCE_ALERT_SERVICES allows {_list(rules.services)}.")
     impacted = {normal(region): region for impact in impacts for region in impact.regions if normal(region)}
-    subscriptions = {found[1].lower(): found[1] for each in alert.targets if (found := _SUBSCRIPTION.fullmatch(each))}
+    named = {found[1].lower(): found[1] for each in alert.targets if (found := _SUBSCRIPTION.fullmatch(each))}
+    subscriptions = [each for each in named.values() if rules.allows_subscription(each)]
+    dropped = len(named) - len(subscriptions)
     problems = []
     if not impacted:
         problems.append(Problem("impactedServices", "names no region for the services in MAINTENANCE_ALERT_SERVICES"))
-    if not subscriptions:
+    if not named:
         problems.append(Problem("alertTargetIDs", "names no subscription", plain(_list(alert.targets)) or None))
     if not health.tracking_id:
         problems.append(Problem("trackingId", "is missing; it distinguishes an update from a new event"))
     if problems:
         raise InvalidAlert(tuple(problems))
+    if not subscriptions:
+        return Decision(reason=f"The event is for {_outside(dropped, 'subscription')}.", dropped=dropped)
     regions = _regions(impacted, rules)
     if regions is not None and not regions:
-        named = _list(plain(region) for region in impacted.values())
-        return Decision(reason=f"The event names {named}; MAINTENANCE_ALERT_REGIONS allows {_list(rules.regions)}.")
+        where = _list(plain(region) for region in impacted.values())
+        return Decision(reason=f"The event names {where}; MAINTENANCE_ALERT_REGIONS allows {_list(rules.regions)}.")
     where = _list(plain(region) for region in impacted.values())
     what = _list(dict.fromkeys(plain(impact.service) for impact in impacts))
     title = f": {health.title}" if health.title else ""
@@ -121,7 +138,8 @@ def _decide_health(alert: Alert, health: HealthEvent, rules: AlertRules) -> Deci
     return Decision(
         reason=plain(event, 500),
         origin=short_hash("service health", health.tracking_id.lower(), normal(health.stage)),
-        searches=tuple(Search(subscription, regions) for subscription in subscriptions.values()),
+        searches=tuple(Search(subscription, regions) for subscription in subscriptions),
+        dropped=dropped,
     )
 
 
@@ -134,16 +152,24 @@ def _regions(impacted: Mapping[str, str], rules: AlertRules) -> tuple[str, ...] 
 
 
 def _decide_targets(alert: Alert, rules: AlertRules) -> Decision:
-    names = {name.lower() for name in (alert.rule, alert.rule_id) if name}
-    named = bool(names & {rule.lower() for rule in rules.rules})
-    requested = alert.custom.get(CUSTOM_PROPERTY, "").strip().lower() == CUSTOM_VALUE
+    names = {fold(name) for name in (alert.rule, alert.rule_id) if name}
+    named = bool(names & {fold(rule) for rule in rules.rules})
+    marked = alert.custom.get(CUSTOM_PROPERTY, "").strip().lower() == CUSTOM_VALUE
+    requested = marked and rules.custom_property
     rule = f"The alert's rule, {plain(alert.rule)}," if alert.rule else "The alert's rule, which has no name,"
     property_ = f"custom property {CUSTOM_PROPERTY}: {CUSTOM_VALUE}"
     if not named and not requested:
-        return Decision(reason=f"{rule} is not in MAINTENANCE_ALERT_RULES, and the alert has no {property_}.")
-    targets = _targets(alert.targets)
-    if not targets:
+        without = f"the alert has no {property_}"
+        if marked:
+            without = f"MAINTENANCE_ALERT_CUSTOM_PROPERTY, which lets the {property_} stand for it, is off"
+        return Decision(reason=f"{rule} is not in MAINTENANCE_ALERT_RULES, and {without}.")
+    found = _targets(alert.targets)
+    if not found:
         return Decision(reason="The alert targets no scale set and no instance of one.")
+    targets = tuple(target for target in found if rules.allows(target.scale_set))
+    dropped = len(found) - len(targets)
+    if not targets:
+        return Decision(reason=f"The alert targets {_outside(dropped, 'scale set')}.", dropped=dropped)
     if rules.regions:
         return Decision(
             reason="The alert does not name the region of its targets, and MAINTENANCE_ALERT_REGIONS limits regions."
@@ -153,6 +179,7 @@ def _decide_targets(alert: Alert, rules: AlertRules) -> Decision:
         reason=f"alert {plain(alert.rule) or plain(alert.alert_id)}, by {by}",
         origin=short_hash("alert", alert.alert_id.lower()),
         targets=targets,
+        dropped=dropped,
     )
 
 
@@ -184,6 +211,10 @@ def _targets(resource_ids: Iterable[str]) -> tuple[Target, ...]:
         Target(scale_set, None if (ids := instances[key]) is None else tuple(ids.values()))
         for key, scale_set in scale_sets.items()
     )
+
+
+def _outside(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}, none of them within MAINTENANCE_ALLOWED_SCOPES of this app"
 
 
 def _list(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from maintenance.alerts.lenient_json import MAX_TEXT, Fields, fields_of, first_text, list_of, text_of, texts_of
+from maintenance.alerts.lenient_json import MAX_TEXT, Fields, fields_of, first_text, list_of, parsed, text_of, texts_of
 from maintenance.domain.errors import InvalidAlert, Problem
 
 _RULE = re.compile(r"test-[a-z]*alertrule(-v\d+-\w+)?", re.IGNORECASE)
@@ -22,7 +23,8 @@ ACTIVITY_LOG_SCHEMA = "Microsoft.Insights/activityLogs"
 # Schemas of Azure Monitor that are not supported: the common schema contains the same and more.
 UNSUPPORTED_SCHEMAS = ("AzureMonitorMetricAlert", "AIP Budget Notification", "Microsoft.Insights/LogAlert")
 _TAG = re.compile(r"<[^<>]{0,500}>")
-_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+# White space, control characters, and those that turn the text round.
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 def test_marks(
@@ -82,12 +84,25 @@ class Alert:
 
 
 def alert_in(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Find the alert in a document: the document itself, or `data` of a CloudEvent or Event Grid event; else None."""
+    """Find the alert in a document: the document itself, or `data` of a CloudEvent or Event Grid event; else None.
+
+    A CloudEvent may also have its data as JSON text, or in `data_base64` (CloudEvents 1.0.2, JSON format, 3.1).
+    """
     if "schemaId" in document:
         return dict(document)
-    data = document.get("data")
-    enveloped = "specversion" in document or "eventType" in document
-    return data if enveloped and isinstance(data, dict) and "schemaId" in data else None
+    if "specversion" not in document and "eventType" not in document:
+        return None
+    data = parsed(document["data"]) if "data" in document else _from_base64(document.get("data_base64"))
+    return data if isinstance(data, dict) and "schemaId" in data else None
+
+
+def _from_base64(value: object) -> object:
+    if not isinstance(value, str):
+        return None
+    try:
+        return parsed(base64.b64decode("".join(value.split()), validate=True).decode("utf-8-sig"))
+    except ValueError:
+        return None
 
 
 def read_alert(document: Mapping[str, Any]) -> Alert:

@@ -11,6 +11,7 @@ import httpx
 
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport
+from maintenance.arm.urls import origin_bound
 
 # Seconds, over all of one call: connecting, sending, and the whole response.
 CALL_TIMEOUT = 45.0
@@ -56,9 +57,8 @@ class ArmClient:
 
         Raises `httpx.TransportError`, TimeoutError, and what the auth raises.
         """
-        if not url.startswith(self._endpoint + "/"):
-            # The same origin in another letter case: the check of URLs ignores the case of hosts.
-            url = self._endpoint + httpx.URL(url).raw_path.decode("ascii")
+        # ARM may spell its own origin in another letter case, or with the default port.
+        url = origin_bound(url, self._endpoint)
         with self._time_limit:
             token = await self._auth.token()
             plain, json = self._headers(token)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
-from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
-from azure.core.exceptions import AzureError
+from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.identity.aio import ManagedIdentityCredential
 
 from maintenance.domain.errors import IdentityUnavailable
 from maintenance.domain.redaction import redact
@@ -25,6 +27,37 @@ class TokenSource(Protocol):
     """The part of `azure.identity.aio.ManagedIdentityCredential` that is used."""
 
     async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo: ...
+
+
+def managed_identity(client_id: str | None) -> ManagedIdentityCredential:
+    """Credential of the app's managed identity: the user-assigned one with `client_id`, otherwise the system's.
+
+    Its token endpoint is on this machine and is given a secret header, so it is never asked through a proxy of the
+    environment. Whatever it raises is an `AzureError`, for the SDKs that it is handed to.
+    """
+    return _ManagedIdentity(client_id=client_id, use_env_settings=False)
+
+
+class _ManagedIdentity(ManagedIdentityCredential):
+    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        try:
+            info: AccessTokenInfo = await super().get_token_info(*scopes, options=options)
+        except AzureError:
+            raise
+        except Exception as error:
+            raise ClientAuthenticationError(_reason(error)) from None
+        return info
+
+    async def get_token(
+        self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, **kwargs: Any
+    ) -> AccessToken:
+        try:
+            token: AccessToken = await super().get_token(*scopes, claims=claims, tenant_id=tenant_id, **kwargs)
+        except AzureError:
+            raise
+        except Exception as error:
+            raise ClientAuthenticationError(_reason(error)) from None
+        return token
 
 
 class ManagedIdentityAuth(httpx.Auth):
@@ -75,17 +108,30 @@ class ManagedIdentityAuth(httpx.Auth):
             try:
                 async with asyncio.timeout(TOKEN_TIMEOUT):
                     options = ANOTHER_TOKEN if self._bypass_cache else None
-                    fetched = await self._credential.get_token_info(self._scope, options=options)
-            except (AzureError, TimeoutError) as error:
+                    fetched = _checked(await self._credential.get_token_info(self._scope, options=options))
+            # An endpoint with an odd response makes the SDK raise errors of any kind.
+            except Exception as error:
                 cached = self._cached
                 if cached is not None and self._now() < cached.expires_on:
                     return cached
-                raise IdentityUnavailable(_explain(error)) from None
+                raise IdentityUnavailable(f"No token for the managed identity: {_reason(error)}") from None
             self._cached = fetched
             self._bypass_cache = False
             return fetched
 
 
-def _explain(error: Exception) -> str:
-    reason = redact(str(error).partition("\n")[0])[:300] or type(error).__name__
-    return f"No token for the managed identity: {reason}"
+def _checked(token: AccessTokenInfo) -> AccessTokenInfo:
+    """The token, if it can be sent and told when it expires. Raises ValueError, TypeError or AttributeError."""
+    if not (token.token and token.token.isascii() and token.token.isprintable()):
+        raise ValueError("the token is empty or not printable")
+    if not math.isfinite(token.expires_on) or not math.isfinite(token.refresh_on or 0):
+        raise ValueError("the token has no time of expiry")
+    return token
+
+
+def _reason(error: Exception) -> str:
+    name = type(error).__name__
+    text = redact(str(error).partition("\n")[0])[:300]
+    if isinstance(error, AzureError):
+        return text or name
+    return f"{name}: {text}" if text else name

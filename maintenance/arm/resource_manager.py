@@ -5,19 +5,28 @@ Source: REST reference of Compute, 2024-07-01. Nothing here retries a call: `lif
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
 from maintenance.arm.client import ArmClient
 from maintenance.arm.responses import ArmResponse, read_error, read_operation, read_retry_after, read_submission
-from maintenance.arm.urls import check_next_link, check_operation_url
+from maintenance.arm.urls import (
+    check_next_link,
+    check_operation_url,
+    group_path,
+    origin_bound,
+    scale_set_path,
+    subscription_path,
+    vm_path,
+)
 from maintenance.arm.views import read_instance, read_scale_set_summary
 from maintenance.domain.errors import (
     ArmError,
@@ -27,6 +36,7 @@ from maintenance.domain.errors import (
     TransientError,
     UntrustedUrl,
 )
+from maintenance.domain.formats import parse_json
 from maintenance.domain.instances import Instance, ScaleSetSummary
 from maintenance.domain.observations import (
     Accepted,
@@ -42,12 +52,19 @@ from maintenance.domain.observations import (
 )
 from maintenance.domain.operation import Call
 from maintenance.domain.redaction import redact
-from maintenance.domain.resources import ScaleSet
+from maintenance.domain.resources import ScaleSet, fold
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 API_VERSION = "2024-07-01"
-MAX_PAGES = 100
+# Of one listing, over all its pages. A scale set has 1,000 instances at most, of a few KB each, and a page some 50; a
+# listing must leave time for others within one message lock (300 s).
+MAX_PAGES = 200
+MAX_ENTRIES = 10_000
+MAX_LISTED_BYTES = 64 * 1024 * 1024
+LISTING_TIMEOUT = 90.0
+# The codes of a 403 that a role would mend. Others are of a policy, a lock or a kind of subscription.
+MISSING_ROLE = ("authorizationfailed", "linkedauthorizationfailed", "linkedaccesscheckfailed", "forbidden", "http403")
 MAY_PERFORM = "Microsoft.Compute/virtualMachineScaleSets/performMaintenance/action"
 MAY_READ_INSTANCES = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
 MAY_READ_SCALE_SETS = "Microsoft.Compute/virtualMachineScaleSets/read"
@@ -57,7 +74,8 @@ MAY_READ_OPERATIONS = "Microsoft.Compute/locations/operations/read"
 
 
 class ResourceManager:
-    """Gateway to ARM; one per process. `now` returns the time that Retry-After dates are compared with."""
+    """Gateway to ARM; one per process. `now` returns the time that Retry-After dates are compared with;
+    `listing_timeout` (seconds) bounds a listing over all its pages."""
 
     def __init__(
         self,
@@ -65,8 +83,10 @@ class ResourceManager:
         *,
         endpoint: str,
         now: Callable[[], datetime],
+        listing_timeout: float = LISTING_TIMEOUT,
     ) -> None:
         self._client = client
+        self._listing_timeout = listing_timeout
         self._endpoint = endpoint.rstrip("/")
         self._now = now
 
@@ -78,17 +98,17 @@ class ResourceManager:
         if instance_ids is not None and not instance_ids:
             raise ValueError("an empty list of instances is undefined, and ARM might take it for all of them")
         body = None if instance_ids is None else json.dumps({"instanceIds": list(instance_ids)}).encode()
-        return await self._perform(scale_set, scale_set.resource_id, body, MAY_PERFORM)
+        return await self._perform(scale_set, scale_set_path(scale_set), body, MAY_PERFORM)
 
     async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
         """POST performMaintenance once for one VM, the only form that a Flexible scale set accepts.
 
         Raises UntrustedUrl as `perform_maintenance` does.
         """
-        return await self._perform(scale_set, vm_resource_id(scale_set, vm_name), None, MAY_PERFORM_ON_VM)
+        return await self._perform(scale_set, vm_path(scale_set, vm_name), None, MAY_PERFORM_ON_VM)
 
-    async def _perform(self, scale_set: ScaleSet, resource_id: str, body: bytes | None, permission: str) -> Submission:
-        url = f"{self._endpoint}{resource_id}/performMaintenance?api-version={API_VERSION}"
+    async def _perform(self, scale_set: ScaleSet, path: str, body: bytes | None, permission: str) -> Submission:
+        url = f"{self._endpoint}{path}/performMaintenance?api-version={API_VERSION}"
         try:
             response = await self._client.send("POST", url, body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, IdentityUnavailable) as error:
@@ -103,7 +123,7 @@ class ResourceManager:
                 checked = check_operation_url(url, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
                 return replace(submission, url=checked)
             case Refused(error=denied, status=403):
-                return replace(submission, error=_with_permission(denied, permission, resource_id))
+                return replace(submission, error=_with_permission(denied, permission, unquote(path)))
             case Refused(error=denied, status=401):
                 return replace(submission, error=_with_identity(denied))
         return submission
@@ -127,8 +147,8 @@ class ResourceManager:
             case Unreported(error=denied) if response.status == 403:
                 scope = f"/subscriptions/{scale_set.subscription_id}"
                 denied = _with_permission(denied, MAY_READ_OPERATIONS, scope)
-                # The instance views may then report a success, and this line alone reports the missing permission.
-                logger.warning("Permission to read an operation on %s missing: %s", scale_set, redact(denied.message))
+                # The instance views may then report a success, and this line alone reports that this is not allowed.
+                logger.warning("Reading an operation on %s not permitted: %s", scale_set, redact(denied.message))
                 return replace(reading, error=denied)
             case Unreadable(error=denied) if response.status == 401:
                 return replace(reading, error=_with_identity(denied))
@@ -136,8 +156,8 @@ class ResourceManager:
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         """Whether the scale set has Flexible orchestration. Raises ThrottledError, TransientError or RefusedError."""
-        url = f"{self._endpoint}{scale_set.resource_id}?api-version={API_VERSION}"
-        document = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set.resource_id)
+        url = f"{self._endpoint}{scale_set_path(scale_set)}?api-version={API_VERSION}"
+        document, _ = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set.resource_id)
         properties = document.get("properties")
         mode = properties.get("orchestrationMode") if isinstance(properties, dict) else None
         return isinstance(mode, str) and mode.lower() == "flexible"
@@ -150,12 +170,11 @@ class ResourceManager:
         """
         doing = f"list the instances of {scale_set}"
         if flexible:
-            group = scale_set.resource_id.partition("/providers/")[0]
-            url = f"{self._endpoint}{group}/providers/Microsoft.Compute/virtualMachines?$filter="
+            url = f"{self._endpoint}{group_path(scale_set)}/providers/Microsoft.Compute/virtualMachines?$filter="
             url += quote(f"'virtualMachineScaleSet/id' eq '{scale_set.resource_id}'", safe="'/")
             url += f"&$expand=instanceView&api-version={API_VERSION}"
         else:
-            url = f"{self._endpoint}{scale_set.resource_id}/virtualMachines"
+            url = f"{self._endpoint}{scale_set_path(scale_set)}/virtualMachines"
             url += f"?$expand=instanceView&api-version={API_VERSION}"
         permission = MAY_READ_VMS if flexible else MAY_READ_INSTANCES
         return await self._list(doing, url, permission, scope=scale_set.resource_id, read=read_instance)
@@ -163,7 +182,7 @@ class ResourceManager:
     async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:
         """List the scale sets of a subscription that the identity may read. Raises as `list_instances` does."""
         doing = f"list the scale sets of subscription {subscription_id}"
-        scope = f"/subscriptions/{subscription_id}"
+        scope = subscription_path(subscription_id)
         url = f"{self._endpoint}{scope}/providers/Microsoft.Compute/virtualMachineScaleSets?api-version={API_VERSION}"
         return await self._list(doing, url, MAY_READ_SCALE_SETS, scope=scope, read=read_scale_set_summary)
 
@@ -176,10 +195,29 @@ class ResourceManager:
         scope: str,
         read: Callable[[dict[str, Any]], T],
     ) -> list[T]:
+        try:
+            async with asyncio.timeout(self._listing_timeout):
+                return await self._list_all(doing, url, permission, scope=scope, read=read)
+        except TimeoutError:
+            message = f"ARM's list does not end within {self._listing_timeout:g} seconds"
+            raise TransientError(doing, ErrorDetail("Timeout", message)) from None
+
+    async def _list_all(
+        self,
+        doing: str,
+        url: str,
+        permission: str,
+        *,
+        scope: str,
+        read: Callable[[dict[str, Any]], T],
+    ) -> list[T]:
         subscription_id = scope.split("/")[2]
         found: list[T] = []
+        seen = {fold(url)}
+        size = 0
         for _ in range(MAX_PAGES):
-            page = await self._read(doing, url, permission, scope)
+            page, length = await self._read(doing, url, permission, scope)
+            size += length
             try:
                 found += [read(entry) for entry in page["value"]]
             except (LookupError, ValueError, AttributeError, TypeError) as error:
@@ -192,20 +230,27 @@ class ResourceManager:
                 url = check_next_link(str(next_link), endpoint=self._endpoint, subscription_id=subscription_id)
             except UntrustedUrl as error:
                 raise RefusedError(doing, untrusted(error), status=200) from None
+            if (key := fold(origin_bound(url, self._endpoint))) in seen:
+                raise RefusedError(doing, ErrorDetail("EndlessList", "ARM's list leads back to a page seen before"))
+            seen.add(key)
+            if len(found) > MAX_ENTRIES or size > MAX_LISTED_BYTES:
+                message = f"ARM's list does not end after {len(found):,} entries and {size:,} bytes"
+                raise RefusedError(doing, ErrorDetail("ListTooLong", message))
         raise RefusedError(doing, ErrorDetail("TooManyPages", f"ARM's list does not end after {MAX_PAGES} pages"))
 
-    async def _read(self, doing: str, url: str, permission: str, scope: str) -> dict[str, Any]:
+    async def _read(self, doing: str, url: str, permission: str, scope: str) -> tuple[dict[str, Any], int]:
+        """The document at a URL, and its size in bytes."""
         try:
             response = await self._client.send("GET", url)
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
             raise TransientError(doing, _without_response(error)) from None
         if response.status == 200:
             try:
-                document = json.loads(response.body)
-            except (ValueError, RecursionError):
+                document = parse_json(response.body.decode("utf-8-sig"))
+            except ValueError:
                 document = None
             if isinstance(document, dict):
-                return document
+                return document, len(response.body)
             unreadable = ErrorDetail("UnreadableResponse", "ARM's response is not a JSON object")
             raise TransientError(doing, unreadable, status=response.status)
         raise self._error(doing, response, permission, scope)
@@ -224,11 +269,6 @@ class ResourceManager:
         if response.status == 408 or response.status >= 500 or response.status < 400 or retry_after is not None:
             return TransientError(doing, error, status=response.status, retry_after=retry_after)
         return RefusedError(doing, error, status=response.status)
-
-
-def vm_resource_id(scale_set: ScaleSet, vm_name: str) -> str:
-    """Resource id of a VM of a Flexible scale set; it is in the scale set's resource group."""
-    return f"{scale_set.resource_id.partition('/providers/')[0]}/providers/Microsoft.Compute/virtualMachines/{vm_name}"
 
 
 def untrusted(error: UntrustedUrl) -> ErrorDetail:
@@ -261,5 +301,7 @@ def _with_identity(error: ErrorDetail) -> ErrorDetail:
 
 
 def _with_permission(error: ErrorDetail, permission: str, scope: str) -> ErrorDetail:
+    if error.code.lower() not in MISSING_ROLE:
+        return error
     message = f"{error.message} The app's managed identity needs the permission {permission} on {scope}."
     return replace(error, message=message)

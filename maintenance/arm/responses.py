@@ -6,7 +6,6 @@ operations part of the ARM resource provider contract. A response that neither d
 
 from __future__ import annotations
 
-import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from maintenance.domain.formats import parse_json
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -42,6 +42,15 @@ _ARM_COUNTERS = (
     "x-ms-ratelimit-remaining-subscription-global-reads",
 )
 _COMPUTE_COUNTERS = "x-ms-ratelimit-remaining-resource"
+# A 409 of these kinds is about another write (autoscale, an upgrade, an extension) and not about this one, of which
+# nothing was done: github.com/cloudfoundry/bosh-azure-cpi-release/issues/762, github.com/Azure/azure-cli/issues/15765.
+_CONCURRENT_CODES = ("conflictingconcurrentwritenotallowed", "anotheroperationinprogress", "retryableerror")
+_CONCURRENT_TEXTS = (
+    *("retry", "try again", "concurrent", "preempted", "currently being updated", "exclusive access"),
+    *("another operation", "operation is in progress", "operation in progress", "operation is already in progress"),
+)
+# A 409 of OperationNotAllowed for such an instance stays so, whatever else its text says.
+_INELIGIBLE = "not eligible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def read_submission(response: ArmResponse, now: datetime) -> Submission:
     error = _error(response, document)
     if response.status == 429:
         return Throttled(error, retry_after)
-    if response.status == 409 and (retry_after is not None or _advises_retry(error)):
+    if response.status == 409 and (retry_after is not None or _is_concurrent(error)):
         return Throttled(error, retry_after, whole_subscription=False)
     if response.status == 408 or response.status >= 500 or response.status < 300:
         return Ambiguous(error, retry_after)
@@ -164,8 +173,8 @@ def read_remaining(headers: Mapping[str, str]) -> int | None:
 def _document(body: bytes) -> object:
     """Parse the body's JSON; None if it is empty or malformed. Azure sometimes sends a byte order mark."""
     try:
-        return json.loads(body.removeprefix(BOM_UTF8).decode()) if body.strip() else None
-    except (ValueError, RecursionError):
+        return parse_json(body.removeprefix(BOM_UTF8).decode()) if body.strip() else None
+    except ValueError:
         return None
 
 
@@ -224,6 +233,11 @@ def _text(value: object, most: int) -> str | None:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def _advises_retry(error: ErrorDetail) -> bool:
-    text = " ".join([error.message, *(detail.message for detail in error.details)]).lower()
-    return any(advice in text for advice in ("retry", "try again"))
+def _is_concurrent(error: ErrorDetail) -> bool:
+    """Whether a conflict is with another write, and the same call may succeed later."""
+    errors = (error, *error.details)
+    text = " ".join(each.message for each in errors).lower()
+    if _INELIGIBLE in text:
+        return False
+    by_code = any(each.code.lower() in _CONCURRENT_CODES for each in errors)
+    return by_code or any(words in text for words in _CONCURRENT_TEXTS)

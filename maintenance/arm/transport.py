@@ -14,6 +14,9 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 # A page of instance views has a few KB per instance, so a larger body cannot be a response of ARM.
 MAX_BODY = 8 * 1024 * 1024
 CONNECT_TIMEOUT = 10.0
+# Of a response's headers. Operation URLs have 3.5 KB each today, and aiohttp refuses a header of over 8 KB by default.
+MAX_FIELD = 64 * 1024
+MAX_HEADERS = 500
 
 
 class BodyTooLargeError(httpx.ReadError):
@@ -95,6 +98,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
                 trust_env=False,
+                max_line_size=MAX_FIELD,
+                max_field_size=MAX_FIELD,
+                max_headers=MAX_HEADERS,
             )
         return self._session
 

@@ -6,16 +6,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from maintenance.domain.observations import ErrorDetail
+from maintenance.domain.redaction import printable
 from maintenance.domain.resources import ScaleSet
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an input: where, what, and the offending value as text (shortened)."""
+    """One thing that is wrong with an input: where, what, and the offending value as text (shortened).
+
+    What is not printable in them is escaped: names of fields are the sender's, and may hold half of a surrogate pair.
+    """
 
     field: str
     message: str
     value: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("field", "message", "value"):
+            text = getattr(self, name)
+            if text is not None and not text.isprintable():
+                object.__setattr__(self, name, printable(text))
 
     def __str__(self) -> str:
         shown = "" if self.value is None else f" (got {self.value})"

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from maintenance.domain.message_ids import short_hash
-from maintenance.domain.resources import ScaleSet
+from maintenance.domain.resources import ScaleSet, fold
 
 # Provisioning states in which maintenance cannot begin, and those in which the instance is not up for sure.
 GOING = ("deleting", "deallocating", "creating")
@@ -131,8 +131,8 @@ def select(instances: Iterable[Instance], targets: tuple[str, ...] | None) -> tu
     """
     if targets is None:
         return {instance.instance_id: instance for instance in instances}, []
-    by_key = {instance.instance_id.lower(): instance for instance in instances}
-    found = {target: by_key[target.lower()] for target in targets if target.lower() in by_key}
+    by_key = {fold(instance.instance_id): instance for instance in instances}
+    found = {target: by_key[fold(target)] for target in targets if fold(target) in by_key}
     return found, [target for target in targets if target not in found]
 
 

@@ -62,7 +62,9 @@ def read_document(envelope: Envelope) -> dict[str, Any]:
 
     An alert may be larger than a request: it says the same in HTML, more than once.
     """
-    return read_json(envelope.body, MAX_ALERT if b'"schemaId"' in envelope.body else MAX_BODY)
+    # In a CloudEvent it may be text, in which quotes are escaped, or base64.
+    alert = b"schemaId" in envelope.body or b'"data_base64"' in envelope.body
+    return read_json(envelope.body, MAX_ALERT if alert else MAX_BODY)
 
 
 @dataclass(frozen=True, slots=True)

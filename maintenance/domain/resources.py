@@ -1,6 +1,7 @@
 """Names and ids of Azure resources: parse, validate, compare, format.
 
-The letter case of ARM ids differs between fields, so ids are compared without it and stored as first read.
+The letter case of ARM ids differs between fields, so ids are compared without it and stored as first read. Only ASCII
+letters are folded: to `str.lower`, the Kelvin sign is a k, and would lead into another resource group.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ SCALE_SET_ID_FORM = (
     "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}"
     "/providers/Microsoft.Compute/virtualMachineScaleSets/{vmScaleSetName}"
 )
+_FOLDED = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def fold(name: str) -> str:
+    """`name` for comparison: its ASCII letters in lower case, everything else as it stands."""
+    return name.lower() if name.isascii() else name.translate(_FOLDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class ScaleSet:
     @property
     def key(self) -> str:
         """Identity of the scale set, whatever its letter case."""
-        return self.resource_id.lower()
+        return fold(self.resource_id)
 
     def __str__(self) -> str:
         return f"{self.resource_group_name}/{self.name}"
@@ -53,13 +60,13 @@ class Scope:
     scale_set_name: str | None = None
 
     def contains(self, scale_set: ScaleSet) -> bool:
-        if scale_set.subscription_id.lower() != self.subscription_id.lower():
+        if fold(scale_set.subscription_id) != fold(self.subscription_id):
             return False
         if self.resource_group_name is None:
             return True
-        if scale_set.resource_group_name.lower() != self.resource_group_name.lower():
+        if fold(scale_set.resource_group_name) != fold(self.resource_group_name):
             return False
-        return self.scale_set_name is None or scale_set.name.lower() == self.scale_set_name.lower()
+        return self.scale_set_name is None or fold(scale_set.name) == fold(self.scale_set_name)
 
     def __str__(self) -> str:
         text = f"/subscriptions/{self.subscription_id}"
@@ -110,19 +117,19 @@ def parse_scope(text: str) -> Scope:
     if GUID.fullmatch(text):
         return Scope(text)
     match text.removesuffix("/").split("/"):
-        case ["", head, subscription] if head.lower() == "subscriptions":
+        case ["", head, subscription] if fold(head) == "subscriptions":
             scope = Scope(subscription)
-        case ["", head, subscription, groups, group] if (head.lower(), groups.lower()) == (
+        case ["", head, subscription, groups, group] if (fold(head), fold(groups)) == (
             "subscriptions",
             "resourcegroups",
         ):
             scope = Scope(subscription, group)
         case ["", head, subscription, groups, group, providers, namespace, kind, name] if (
-            head.lower(),
-            groups.lower(),
-            providers.lower(),
-            namespace.lower(),
-            kind.lower(),
+            fold(head),
+            fold(groups),
+            fold(providers),
+            fold(namespace),
+            fold(kind),
         ) == ("subscriptions", "resourcegroups", "providers", "microsoft.compute", "virtualmachinescalesets"):
             scope = Scope(subscription, group, name)
         case _:

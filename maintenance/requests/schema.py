@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from maintenance.domain.messages import Envelope, trace_of
 from maintenance.domain.operation import Operation, Rollout
 from maintenance.domain.resources import (
     ScaleSet,
+    fold,
     instance_problem,
     parse_scale_set_id,
     resource_group_problem,
@@ -30,6 +32,11 @@ from maintenance.domain.resources import (
 
 # An operation's record names each instance three times, and must fit into one message.
 MAX_NAMES = 40_000
+# Of an invalid request. The search for the field that was meant takes a millisecond each.
+MAX_PROBLEMS = 100
+MAX_HINTS = 20
+# Characters that show the text behind them in another direction.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 M = TypeVar("M", bound="_Targeted")
 LONGEST_PAUSE = timedelta(days=7)
 SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
@@ -52,7 +59,7 @@ class MaintenanceRequest:
     @property
     def content(self) -> str:
         """The same for requests that ask for the same, whatever brought them and whatever they call it."""
-        ids = None if self.instance_ids is None else tuple(sorted(each.lower() for each in self.instance_ids))
+        ids = None if self.instance_ids is None else tuple(sorted(map(fold, self.instance_ids)))
         asked = (ids, self.not_before, self.deadline, self.rollout, self.reject_ineligible, self.dry_run)
         return message_ids.short_hash(self.scale_set.key, repr(asked), length=32)
 
@@ -121,13 +128,32 @@ def read_cancellation(document: dict[str, Any]) -> Cancellation:
 
 def _validated(model: type[M], document: dict[str, Any]) -> M:
     try:
-        fields = model.model_validate_json(json.dumps(document), strict=True)
+        fields = model.model_validate_json(json.dumps(_without_nulls(document, model)), strict=True)
     except ValidationError as error:
-        problems = [_problem(dict(detail), model) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)[:MAX_PROBLEMS]
+        hints = 0
+        problems = []
+        for detail in details:
+            hints += detail["type"] == "extra_forbidden"
+            problems.append(_problem(dict(detail), model, hint=hints <= MAX_HINTS))
+        if (left := error.error_count() - len(details)) > 0:
+            problems.append(Problem("body", f"has {left:,} problems more"))
         raise InvalidRequest(tuple(problems + _target_problems(document))) from None
     if problems := _target_problems(document):
         raise InvalidRequest(tuple(problems))
     return fields
+
+
+def _without_nulls(document: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """The document without the known fields that are null: serialisers write them for what was not set.
+
+    Not so for `instanceIds`: there, null is a mistake of the sender's and no other word for "all".
+    """
+    known = {info.alias for info in model.model_fields.values()} - {"instanceIds"}
+    kept = {name: value for name, value in document.items() if value is not None or name not in known}
+    if isinstance(rollout := kept.get("rollout"), dict):
+        kept["rollout"] = _without_nulls(rollout, _Rollout)
+    return kept
 
 
 def _checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
@@ -150,9 +176,16 @@ def _request_id(value: str) -> str:
     return value
 
 
+def _reason(value: str) -> str:
+    # It goes into logs and events, for people to read. Letters of every script, emoji and their joiners are welcome.
+    if any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _TURNING for each in value):
+        raise ValueError("must be one line without control characters")
+    return value
+
+
 def _unique(ids: list[str]) -> list[str]:
-    counts = Counter(instance_id.lower() for instance_id in ids)
-    twice = sorted({instance_id for instance_id in ids if counts[instance_id.lower()] > 1})
+    counts = Counter(map(fold, ids))
+    twice = sorted({instance_id for instance_id in ids if counts[fold(instance_id)] > 1})
     if twice:
         raise ValueError(f"must name each instance once; more than once: {', '.join(twice[:10])}")
     return ids
@@ -217,7 +250,7 @@ class _Targeted(_Strict):
     resource_group_name: Annotated[str, _checked(resource_group_problem)] | None = None
     vm_scale_set_name: Annotated[str, _checked(scale_set_problem)] | None = None
     resource_id: Annotated[str, AfterValidator(_resource_id)] | None = None
-    reason: Annotated[str, Field(max_length=1000)] | None = None
+    reason: Annotated[str, Field(max_length=1000), AfterValidator(_reason)] | None = None
 
     def scale_set(self) -> ScaleSet:
         if self.resource_id:
@@ -251,13 +284,13 @@ def _target_problems(document: Mapping[str, Any]) -> list[Problem]:
     return [Problem(name, "is missing (give all three names, or resourceId)") for name in missing]
 
 
-def _problem(detail: Mapping[str, Any], request: type[BaseModel]) -> Problem:
+def _problem(detail: Mapping[str, Any], request: type[BaseModel], *, hint: bool) -> Problem:
     where = ".".join(str(part) for part in detail["loc"]) or "body"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         name = str(detail["loc"][-1])
         model = _Rollout if "rollout" in detail["loc"][:-1] else request
         known = [info.alias or name for info in model.model_fields.values()]
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name[:MAX_SHOWN], known, n=1) if hint else []
         message = "is not a field of a maintenance request" + (f"; did you mean {close[0]}?" if close else "")
     return Problem(where[:MAX_SHOWN], message, shown(detail.get("input")))

@@ -6,6 +6,7 @@ import pytest
 
 from maintenance.alerts.rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
 from maintenance.domain.errors import SettingsError
+from maintenance.domain.resources import Scope
 from maintenance.settings import read_settings
 from tests.support.samples import SUBSCRIPTION
 
@@ -13,6 +14,7 @@ NEEDED = {
     "ServiceBusConnection__fullyQualifiedNamespace": "ns.servicebus.windows.net",
     "MAINTENANCE_ALLOWED_SCOPES": SUBSCRIPTION,
 }
+SCOPES = (Scope(SUBSCRIPTION),)
 
 
 def read(**settings: str) -> AlertRules:
@@ -26,7 +28,7 @@ def problems_of(**settings: str) -> dict[str, str]:
 
 
 def test_default_rules_act_on_virtual_machines_with_careful_rollout() -> None:
-    assert read() == AlertRules(services=SERVICES, rollout=CAREFUL_ROLLOUT)
+    assert read() == AlertRules(services=SERVICES, rollout=CAREFUL_ROLLOUT, scopes=SCOPES)
 
 
 def test_every_alert_setting_is_read() -> None:
@@ -37,6 +39,7 @@ def test_every_alert_setting_is_read() -> None:
         MAINTENANCE_ALERT_REGIONS="West Europe, eastus2",
         MAINTENANCE_ALERT_ROLLOUT='{"maxInstancesPerWave": 2, "pauseBetweenWaves": "PT5M"}',
         MAINTENANCE_ALERT_DRY_RUN="true",
+        MAINTENANCE_ALERT_CUSTOM_PROPERTY="true",
     )
     assert rules == AlertRules(
         rules=("CPU is high", "degraded", "host"),
@@ -45,6 +48,8 @@ def test_every_alert_setting_is_read() -> None:
         regions=("West Europe", "eastus2"),
         rollout={"maxInstancesPerWave": 2, "pauseBetweenWaves": "PT5M"},
         dry_run=True,
+        custom_property=True,
+        scopes=SCOPES,
     )
 
 
@@ -69,6 +74,7 @@ def test_invalid_alert_settings_are_all_reported() -> None:
         "MAINTENANCE_ALERT_REGIONS": ";",
         "MAINTENANCE_ALERT_ROLLOUT": '{"maxInstancePerWave": 2}',
         "MAINTENANCE_ALERT_DRY_RUN": "perhaps",
+        "MAINTENANCE_ALERT_CUSTOM_PROPERTY": "perhaps",
         "MAINTENANCE_DRY_RUN": "perhaps",
     }
     problems = problems_of(**wrong)

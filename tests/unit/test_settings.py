@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from maintenance.domain.errors import SettingsError
-from maintenance.settings import Settings, read_settings
-from tests.support.samples import SCALE_SET, SUBSCRIPTION
+from maintenance.settings import DEAD_LETTER_SCHEDULE, FUNCTION_TIMEOUT, POLL_SCHEDULE, Settings, read_settings
+from tests.support.samples import OTHER_SUBSCRIPTION, SCALE_SET, SUBSCRIPTION
 
 NAMESPACE = "ServiceBusConnection__fullyQualifiedNamespace"
 CONNECTION_STRING = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=Root;SharedAccessKey=c2VjcmV0"
@@ -150,11 +153,236 @@ def test_connection_is_namespace_or_connection_string_but_not_both() -> None:
 
 
 def test_user_assigned_identity_is_set_for_each_service() -> None:
-    settings = read(ServiceBusConnection__clientId="bus-id", MAINTENANCE_IDENTITY_CLIENT_ID="arm-id")
-    assert (settings.service_bus.client_id, settings.identity_client_id) == ("bus-id", "arm-id")
+    settings = read(ServiceBusConnection__clientId=SUBSCRIPTION, MAINTENANCE_IDENTITY_CLIENT_ID=OTHER_SUBSCRIPTION)
+    assert (settings.service_bus.client_id, settings.identity_client_id) == (SUBSCRIPTION, OTHER_SUBSCRIPTION)
 
 
 def test_connection_string_is_in_no_representation() -> None:
     settings = read_settings({"MAINTENANCE_ALLOWED_SCOPES": SUBSCRIPTION, "ServiceBusConnection": CONNECTION_STRING})
     assert "c2VjcmV0" not in repr(settings)
     assert "c2VjcmV0" not in str(problems_of({**NEEDED, "ServiceBusConnection": CONNECTION_STRING}))
+
+
+# What is misspelt, or nearly right
+
+ROOT = Path(__file__).parents[2]
+KEY = "7Fh2kLq9Zx0Vb3Nm8Ty6Rw1Ep4Sd5Ga+Jc/Uo7QrE="
+LOCAL = {"MAINTENANCE_ALLOWED_SCOPES": SUBSCRIPTION}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MAINTENANCE_DRYRUN", "MAINTENANCE_DRY_RUN"),
+        ("MAINTENANCE_DRY_RUNS", "MAINTENANCE_DRY_RUN"),
+        ("MAINTENANCE_ALERT_DRYRUN", "MAINTENANCE_ALERT_DRY_RUN"),
+        ("maintenance_dry_run", "MAINTENANCE_DRY_RUN"),
+        ("MAINTENANCE_ALLOWED_SCOPE", "MAINTENANCE_ALLOWED_SCOPES"),
+        ("MAINTENANCE_POLL_INTERVAL_MIN", None),
+        ("MAINTENANCE_REQUEST_QUEUE", "REQUESTS_QUEUE"),
+        ("MAINTENANCE_", None),
+        ("ARM_ENDPOINTS", "ARM_ENDPOINT"),
+        ("ARM_SCOPE", "ARM_TOKEN_SCOPE"),
+        ("ARM_CLIENT_SECRET", None),
+        ("ServiceBusConnection__fullyQualifedNamespace", "ServiceBusConnection__fullyQualifiedNamespace"),
+        ("ServiceBusConnection__client_id", "ServiceBusConnection__clientId"),
+    ],
+)
+def test_unknown_setting_is_refused_with_the_one_that_was_meant(name: str, meant: str | None) -> None:
+    problems = problems_of({**NEEDED, name: "true"})
+    assert set(problems) == {name}
+    assert "is not a setting of this app" in problems[name]
+    assert meant is None or f"did you mean {meant}?" in problems[name]
+
+
+def test_settings_of_others_and_blank_ones_are_none_of_ours() -> None:
+    assert read(AZURE_CLIENT_ID="x", FUNCTIONS_WORKER_RUNTIME="python", MAINTENANCEX="1", ARMOUR="x", MAINTENANCE_X=" ")
+    # Windows gives names in capitals, and the host reads these without regard to case.
+    capitals = {"SERVICEBUSCONNECTION__FULLYQUALIFIEDNAMESPACE": "ns.servicebus.windows.net", **LOCAL}
+    assert read_settings(capitals).service_bus.namespace == "ns.servicebus.windows.net"
+
+
+def test_every_documented_setting_is_known() -> None:
+    documented = set(re.findall(r"`((?:MAINTENANCE|ARM)_[A-Z_]+)`", (ROOT / "README.md").read_text()))
+    assert len(documented) > 20
+    with pytest.raises(SettingsError) as refused:
+        read(**dict.fromkeys(documented, "?"))
+    assert not [each for each in refused.value.problems if "is not a setting" in each.message]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://ns.servicebus.windows.net:443/",
+        "https://ns.servicebus.windows.net",
+        "sb://ns.servicebus.windows.net/",
+        "amqps://ns.servicebus.windows.net:5671",
+        "NS.servicebus.windows.net",
+        "ns.servicebus.windows.net:443",
+        " ns.servicebus.windows.net ",
+    ],
+)
+def test_namespace_is_understood_as_portal_and_bicep_give_it(text: str) -> None:
+    assert read(**{NAMESPACE: text}).service_bus.namespace == "ns.servicebus.windows.net"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ns",
+        f"Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=a;SharedAccessKey={KEY}",
+        f"SharedAccessKey={KEY}",
+        f"https://user:{KEY}@ns.servicebus.windows.net/",
+        "https://ns.servicebus.windows.net/queue",
+        "https://ns.servicebus.windows.net:8080",
+        "http://ns.servicebus.windows.net",
+        "ns.servicebus.windows.net,other.servicebus.windows.net",
+        "ns servicebus.windows.net",
+        "/subscriptions/x/resourceGroups/y/providers/Microsoft.ServiceBus/namespaces/ns",
+        "<your-namespace>.servicebus.windows.net",
+        "ns..servicebus.windows.net",
+        "https://[::1",
+    ],
+)
+def test_namespace_that_is_none_is_refused(text: str) -> None:
+    problems = problems_of({**NEEDED, NAMESPACE: text})
+    assert set(problems) == {NAMESPACE}
+    assert "host name" in problems[NAMESPACE]
+
+
+CONNECTION_STRINGS = {
+    "one of a queue": (f"{CONNECTION_STRING};EntityPath=q", "EntityPath"),
+    "no key": ("Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=Root", "the key"),
+    "an empty key": ("Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=Root;SharedAccessKey=", "the key"),
+    "no name of a key": (f"Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKey={KEY}", "the key"),
+    "no value": (f"Endpoint=sb://ns.servicebus.windows.net/;{KEY[:-1].replace('=', '')}", "Name=Value"),
+    "commas": (CONNECTION_STRING.replace(";", ","), "endpoint"),
+    "another scheme": (CONNECTION_STRING.replace("sb://", "https://"), "sb://"),
+    "no host": (CONNECTION_STRING.replace("ns.servicebus.windows.net", ""), "sb://"),
+    "quotes": (f'"{CONNECTION_STRING}"', "Endpoint="),
+    "a key twice": (f"{CONNECTION_STRING};SharedAccessKey={KEY}", "once"),
+    "a storage account": (f"DefaultEndpointsProtocol=https;AccountName=x;AccountKey={KEY}", "Endpoint="),
+    "a host name": ("ns.servicebus.windows.net", "fullyQualifiedNamespace"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), CONNECTION_STRINGS.values(), ids=CONNECTION_STRINGS.keys())
+def test_malformed_connection_string_is_refused_and_not_repeated(text: str, told: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({**LOCAL, "ServiceBusConnection": text})
+    (problem,) = refused.value.problems
+    assert (problem.field, problem.value) == ("ServiceBusConnection", None)
+    assert told in problem.message
+    assert "c2VjcmV0" not in str(refused.value)
+    assert KEY[:8] not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CONNECTION_STRING,
+        f"{CONNECTION_STRING};",
+        "Endpoint=sb://127.0.0.1:5672;SharedAccessKeyName=a;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;",
+        "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessSignature=SharedAccessSignature sr=x&sig=y%3d&se=1&skn=a",
+        f"{CONNECTION_STRING};TransportType=AmqpWebSockets",
+    ],
+)
+def test_connection_string_of_a_namespace_is_taken(text: str) -> None:
+    assert read_settings({**LOCAL, "ServiceBusConnection": text}).service_bus.connection_string == text
+
+
+@pytest.mark.parametrize("text", ["*/30 * * * * *", "0 */5 * * * *", "0,30 0-10/2 1 1 JAN-Mar Mon-FRI", "0 0 0 1 1 0"])
+def test_schedule_of_six_fields_is_taken(text: str) -> None:
+    assert read(POLL_SCHEDULE=text, DEAD_LETTER_SCHEDULE=text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "*/30 * * * *",
+            "often",
+            "00:00:30",
+            "PT30S",
+            "* * * * * * *",
+            "60 * * * * *",
+            "* * 24 * * *",
+            "*/0 * * * * *",
+        ),
+        *("* * * 0 * *", "* * * * 13 *", "* * * * * 7", "* * * * FOO *", "a b c d e f", "-1 * * * * *", "1- * * * * *"),
+        *("JAN * * * * *", "? * * * * *", "*,* ,* * * *", "%POLL%"),
+    ],
+)
+def test_schedule_that_the_host_does_not_take_is_refused(text: str) -> None:
+    for name in ("POLL_SCHEDULE", "DEAD_LETTER_SCHEDULE"):
+        assert set(problems_of({**NEEDED, name: text})) == {name}
+
+
+def test_default_schedules_are_valid() -> None:
+    assert read(POLL_SCHEDULE=POLL_SCHEDULE, DEAD_LETTER_SCHEDULE=DEAD_LETTER_SCHEDULE)
+
+
+def test_tick_budget_is_bounded_by_the_function_timeout_of_the_host() -> None:
+    hours, minutes, seconds = map(int, json.loads((ROOT / "host.json").read_text())["functionTimeout"].split(":"))
+    assert timedelta(hours=hours, minutes=minutes, seconds=seconds) == FUNCTION_TIMEOUT
+    for text in ("PT30M", "PT10M", "PT8M1S"):
+        assert "functionTimeout" in problems_of({**NEEDED, "MAINTENANCE_TICK_BUDGET": text})["MAINTENANCE_TICK_BUDGET"]
+    assert read(MAINTENANCE_TICK_BUDGET="PT8M").tick_budget < FUNCTION_TIMEOUT
+
+
+def test_entities_are_told_apart() -> None:
+    assert set(problems_of({**NEEDED, "REQUESTS_QUEUE": "q", "OPERATIONS_QUEUE": "Q"})) == {"OPERATIONS_QUEUE"}
+    assert set(problems_of({**NEEDED, "EVENTS_TOPIC": "maintenance-requests"})) == {"EVENTS_TOPIC"}
+    assert set(problems_of({**NEEDED, "COORDINATION_QUEUE": "maintenance-operations"})) == {"COORDINATION_QUEUE"}
+    for text in ("a b", "/q", "q/", "q?x", "größe", "x" * 261, "%QUEUE%"):
+        assert set(problems_of({**NEEDED, "REQUESTS_QUEUE": text})) == {"REQUESTS_QUEUE"}
+
+
+@pytest.mark.parametrize("name", ["MAINTENANCE_IDENTITY_CLIENT_ID", "ServiceBusConnection__clientId"])
+@pytest.mark.parametrize("text", ["/subscriptions/x/userAssignedIdentities/y", "my-identity", "system", f"abc8Q~{KEY}"])
+def test_client_id_is_a_guid(name: str, text: str) -> None:
+    assert set(problems_of({**NEEDED, name: text})) == {name}
+
+
+def test_credential_of_the_connection_is_a_managed_identity() -> None:
+    assert read(ServiceBusConnection__credential="managedIdentity")
+    assert problems_of({**NEEDED, "ServiceBusConnection__credential": "clientsecret"})
+
+
+@pytest.mark.parametrize(
+    "text", ["management.azure.com/.default", "https://u:p@x/.default", "https://x y/", "https://"]
+)
+def test_token_scope_is_a_url(text: str) -> None:
+    assert set(problems_of({**NEEDED, "ARM_TOKEN_SCOPE": text})) == {"ARM_TOKEN_SCOPE"}
+
+
+def test_token_endpoint_left_as_in_the_example_is_refused() -> None:
+    example = json.loads((ROOT / "local.settings.example.json").read_text())["Values"]
+    problems = problems_of({**NEEDED, "IDENTITY_ENDPOINT": example["IDENTITY_ENDPOINT"]})
+    assert set(problems) == {"IDENTITY_ENDPOINT"}
+    assert read(IDENTITY_ENDPOINT="http://127.0.0.1:41234/msi/token", IDENTITY_HEADER=KEY)
+
+
+SECRETS = [
+    f"https://user:{KEY}@management.azure.com",
+    f"user:{KEY}@management.azure.com",
+    f"https://management.azure.com/?sig={KEY}",
+    KEY,
+    f"Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=a;SharedAccessKey={KEY}",
+    f"password: {KEY}",
+    f'{{"password": "{KEY}"}}',
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_no_secret_is_repeated_wherever_it_was_put(text: str) -> None:
+    for name in [*read_names(), "MAINTENANCE_KEY", "ARM_KEY"]:
+        try:
+            read_settings({**LOCAL, NAMESPACE: "ns.servicebus.windows.net", name: text})
+        except SettingsError as error:
+            assert KEY[:8] not in str(error), name
+
+
+def read_names() -> list[str]:
+    documented = re.findall(r"`((?:MAINTENANCE|ARM|AZURE|POLL|REQUESTS)_[A-Z_]+)`", (ROOT / "README.md").read_text())
+    return [*documented, NAMESPACE, "ServiceBusConnection", "ServiceBusConnection__clientId", "IDENTITY_ENDPOINT"]

@@ -25,6 +25,7 @@ from tests.support.alert_payloads import ALERTED, NAMES, TESTS, health, payload,
 from tests.support.fakes import CrashPoint, FakeBus, HandClock
 
 PERFORM = {"maintenance": "perform"}
+MARKED = AlertRules(custom_property=True)
 
 
 class Receiver:
@@ -60,7 +61,7 @@ async def test_planned_maintenance_is_accepted_with_id_of_discovery() -> None:
 
 
 async def test_alert_on_scale_sets_is_accepted_with_ids_of_requests() -> None:
-    receiver = Receiver()
+    receiver = Receiver(MARKED)
     response = await receiver.post(
         targeting(scale_set_id("web"), f"{scale_set_id('api')}/virtualMachines/2", custom=PERFORM)
     )
@@ -77,7 +78,7 @@ async def test_alert_on_scale_sets_is_accepted_with_ids_of_requests() -> None:
 
 
 async def test_alert_cannot_change_rollout_or_dry_run() -> None:
-    receiver = Receiver(AlertRules(rollout={"maxInstancesPerWave": 3}, dry_run=True))
+    receiver = Receiver(AlertRules(rollout={"maxInstancesPerWave": 3}, dry_run=True, custom_property=True))
     hostile = {**PERFORM, "dryRun": "false", "rollout": "{}", "MAINTENANCE_ALLOWED_SCOPES": "/", "instanceIds": "9"}
     document = targeting(scale_set_id(), custom=hostile)
     document["data"].update(dryRun=False, rollout={}, resourceId=scale_set_id("api"))
@@ -91,8 +92,8 @@ async def test_alert_cannot_change_rollout_or_dry_run() -> None:
 
 @pytest.mark.parametrize("document", [health(), targeting(scale_set_id(), custom=PERFORM)])
 async def test_request_after_dry_run_is_not_a_duplicate(document: dict[str, Any]) -> None:
-    dry = await Receiver(AlertRules(dry_run=True)).post(document)
-    real = await Receiver().post(document)
+    dry = await Receiver(AlertRules(dry_run=True, custom_property=True)).post(document)
+    real = await Receiver(MARKED).post(document)
     assert dry.status == real.status == 202
     assert dry.document["requestIds"] != real.document["requestIds"]
 
@@ -132,6 +133,8 @@ async def test_redelivered_alert_sends_same_message_and_update_sends_another() -
         (b"\xff\xfe", "body"),
         (b'{"schemaId": NaN}', "body"),
         (b"[" * 100_000, "body"),
+        (b'{"schemaId":' + b"[" * 64 + b"]" * 64 + b"}", "body"),
+        (b'{"schemaId":' + b"[" * 990 + b"]" * 990 + b"}", "body"),
         (b'{"schemaId": 1, "schemaId": 2}', "schemaId"),
         (b'{"subscriptionId": "x"}', "schemaId"),
         (b'{"schemaId": "azureMonitorCommonAlertSchema", "data": null}', "data"),
@@ -145,6 +148,16 @@ async def test_malformed_alert_returns_400_with_problems(body: bytes, field: str
     assert (document["status"], document["title"], document["type"]) == (400, "Bad Request", "about:blank")
     assert field in {problem["field"] for problem in document["problems"]}
     assert receiver.queued == []
+
+
+async def test_alert_for_thousands_of_foreign_subscriptions_puts_nothing_on_the_queue() -> None:
+    receiver = Receiver()
+    strangers = [f"/subscriptions/{number:08d}-4444-4444-8444-444444444444" for number in range(4_500)]
+    response = await receiver.post(health(essentials={"alertTargetIDs": strangers}))
+    assert (response.status, response.document["status"], receiver.queued) == (200, "ignored", [])
+    assert response.document["outsideAllowedScopes"] == 4_500
+    own = await receiver.post(health(essentials={"alertTargetIDs": [*strangers, f"/subscriptions/{ALERTED}"]}))
+    assert (own.status, len(receiver.queued)) == (202, 1)
 
 
 async def test_payload_over_limit_returns_413() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,16 @@ import pytest
 from maintenance.alerts.rules import AlertRules, Decision, Search, decide
 from maintenance.alerts.schemas import alert_in, read_alert
 from maintenance.domain.errors import InvalidAlert
-from tests.support.alert_payloads import ALERTED, NAMES, TESTS, health, payload, scale_set_id, targeting
+from maintenance.domain.messages import Envelope
+from maintenance.domain.resources import Scope
+from maintenance.requests.schema import read_request
+from tests.support.alert_payloads import ALERTED, FOLDER, NAMES, TESTS, health, payload, scale_set_id, targeting
 
 NAMED = AlertRules(rules=("restart-on-degraded-host",))
+
+
+# Rules of an app that lets the custom property stand for a rule.
+MARKED = AlertRules(custom_property=True)
 
 
 def decided(document: dict[str, Any], rules: AlertRules | None = None) -> Decision:
@@ -49,7 +58,7 @@ def test_planned_maintenance_is_searched_in_its_subscription_and_regions(name: s
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_sample_payload_is_read_and_only_few_act(name: str) -> None:
-    decision = decided(payload(name))
+    decision = decided(payload(name), MARKED)
     acts = ("servicehealth_maintenance" in name and "synapse" not in name) or name == "common_metric_scale_set_perform"
     assert does_nothing(decision) is not acts, decision.reason
 
@@ -61,7 +70,8 @@ def test_sample_of_test_action_group_never_acts(name: str) -> None:
         # Even if a rule has the name of the sample, or the sample has a property that would otherwise act.
         document["data"]["customProperties"] = {"maintenance": "perform"}
         document["data"]["essentials"]["monitorCondition"] = "Fired"
-    rules = AlertRules(rules=("test-metricAlertRule", "test-activityLogAlertRule", "test-ResourceHealthAlertRule"))
+    names = ("test-metricAlertRule", "test-activityLogAlertRule", "test-ResourceHealthAlertRule")
+    rules = AlertRules(rules=names, custom_property=True)
     decision = decided(document, rules)
     assert decision.test
     assert does_nothing(decision)
@@ -84,7 +94,7 @@ def test_alert_with_one_mark_of_a_test_is_a_test(change: dict[str, Any]) -> None
 
 def test_rule_named_test_is_not_a_test() -> None:
     alert = targeting(scale_set_id(), alertRule="test-cpu", custom={"maintenance": "perform"})
-    assert not decided(alert).test
+    assert not decided(alert, MARKED).test
 
 
 @pytest.mark.parametrize("stage", ["Planned", "Active", "InProgress", "Rescheduled", "in progress", "PLANNED"])
@@ -232,38 +242,42 @@ def test_rule_named_by_id_acts() -> None:
 
 
 @pytest.mark.parametrize("custom", [{"maintenance": "perform"}, {"Maintenance": " PERFORM "}])
-def test_alert_with_custom_property_acts(custom: dict[str, str]) -> None:
-    assert decided(targeting(scale_set_id(), custom=custom)).targets
+def test_alert_with_custom_property_acts_where_a_setting_allows_it(custom: dict[str, str]) -> None:
+    alert = targeting(scale_set_id(), custom=custom)
+    assert decided(alert, MARKED).targets
+    decision = decided(alert)
+    assert does_nothing(decision)
+    assert "MAINTENANCE_ALERT_CUSTOM_PROPERTY" in decision.reason
 
 
 @pytest.mark.parametrize(
     "custom", [None, {}, {"maintenance": "yes"}, {"maintenance": True}, {"x": "perform"}, "maintenance", ["perform"], 1]
 )
 def test_alert_with_other_custom_property_does_not_act(custom: object) -> None:
-    assert does_nothing(decided(targeting(scale_set_id(), custom=custom)))
+    assert does_nothing(decided(targeting(scale_set_id(), custom=custom), MARKED))
 
 
 def test_property_of_activity_log_event_is_not_a_custom_property() -> None:
     document = payload("common_resourcehealth_instance")
     document["data"]["alertContext"]["properties"]["maintenance"] = "perform"
-    assert does_nothing(decided(document))
+    assert does_nothing(decided(document, MARKED))
     document["data"]["customProperties"] = {"maintenance": "perform"}
-    (target,) = decided(document).targets
+    (target,) = decided(document, MARKED).targets
     assert target.instance_ids == ("3",)
 
 
 def test_custom_properties_of_older_rules_are_read() -> None:
     metric = targeting(scale_set_id())
     metric["data"]["alertContext"]["properties"] = {"maintenance": "perform"}
-    assert decided(metric).targets
+    assert decided(metric, MARKED).targets
     event = {"resourceId": scale_set_id(), "eventDataId": "e", "subscriptionId": ALERTED, "eventSource": "Policy"}
     older = {
         "schemaId": "microsoft.insights/ACTIVITYLOGS",
         "data": {"status": "Activated", "context": {"activityLog": event}, "properties": {"maintenance": "perform"}},
     }
-    assert decided(older).targets
+    assert decided(older, MARKED).targets
     older["data"]["status"] = "Deactivated"  # type: ignore[index]
-    assert does_nothing(decided(older))
+    assert does_nothing(decided(older, MARKED))
 
 
 def test_instances_are_grouped_by_scale_set_and_whole_scale_set_wins() -> None:
@@ -367,3 +381,81 @@ def test_alerts_without_id_have_origin_by_content() -> None:
     again = decided(targeting(scale_set_id(), **nameless), NAMED)
     other = decided(targeting(scale_set_id("api"), **nameless), NAMED)
     assert first.origin == again.origin != other.origin
+
+
+def test_rule_is_compared_by_ascii_letters_only() -> None:
+    alert = targeting(scale_set_id(), alertRule="\u212aube")
+    assert does_nothing(decided(alert, AlertRules(rules=("kube",))))
+    assert decided(alert, AlertRules(rules=("\u212aUBE",))).targets
+
+
+# What an alert names beside the allowed scopes
+
+
+def test_event_for_subscriptions_beside_the_scopes_searches_nothing() -> None:
+    strangers = [f"/subscriptions/{number:08d}-4444-4444-8444-444444444444" for number in range(4_500)]
+    rules = AlertRules(scopes=(Scope(ALERTED, "shop"),))
+    decision = decided(health(essentials={"alertTargetIDs": strangers}), rules)
+    assert does_nothing(decision)
+    assert (decision.dropped, "4,500 subscriptions" in decision.reason) == (4_500, True)
+    mixed = health(essentials={"alertTargetIDs": [*strangers, f"/subscriptions/{ALERTED.upper()}"]})
+    decision = decided(mixed, rules)
+    assert [search.subscription_id.lower() for search in decision.searches] == [ALERTED]
+    assert decision.dropped == 4_500
+
+
+def test_alert_on_scale_sets_beside_the_scopes_is_cut_to_those_within() -> None:
+    rules = AlertRules(rules=NAMED.rules, scopes=(Scope(ALERTED, "Shop"),))
+    within, beside = scale_set_id("web", "SHOP"), [scale_set_id(f"web{number}", "other") for number in range(300)]
+    decision = decided(targeting(*beside, within), rules)
+    assert [target.scale_set.resource_group_name for target in decision.targets] == ["SHOP"]
+    assert decision.dropped == 300
+    decision = decided(targeting(*beside), rules)
+    assert does_nothing(decision)
+    assert "MAINTENANCE_ALLOWED_SCOPES" in decision.reason
+
+
+# Envelopes
+
+ENVELOPED = sorted((FOLDER / "enveloped").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", ENVELOPED, ids=lambda path: str(path.stem))
+def test_alert_in_cloud_event_is_the_alert(path: Path) -> None:
+    event = json.loads(path.read_text())
+    text = event.get("data") or base64.b64decode(event["data_base64"]).decode()
+    assert alert_in(event) == json.loads(text)
+    (search,) = decided(json.loads(text)).searches
+    assert search.subscription_id == ALERTED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": "no alert"},
+        {"data": "{"},
+        {"data": '{"a": 1}'},
+        {"data": "[]"},
+        {"data": None},
+        {"data_base64": "%%%"},
+        {"data_base64": 5},
+        {"data_base64": base64.b64encode(b"\xff").decode()},
+        {"data_base64": base64.b64encode(b"{}").decode()},
+        {},
+    ],
+)
+def test_cloud_event_without_alert_is_none(change: dict[str, Any]) -> None:
+    assert alert_in({"specversion": "1.0", "id": "1", "source": "/x", "type": "y", **change}) is None
+
+
+def test_text_outside_an_event_is_no_alert() -> None:
+    assert alert_in({"data": json.dumps(payload())}) is None
+
+
+@pytest.mark.parametrize("title", ["a\u202eb", "a\u2028b\u2029", "\u2066a", "a\x9bb"])
+def test_reason_of_alert_is_one_that_requests_may_have(title: str) -> None:
+    reason = decided(health(title=title)).reason
+    assert (
+        read_request(Envelope(body=b"", message_id="m"), {"resourceId": scale_set_id(), "reason": reason}).reason
+        == reason
+    )

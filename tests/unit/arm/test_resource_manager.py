@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -12,12 +13,12 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from maintenance.arm.client import ArmClient
 from maintenance.arm.identity import ManagedIdentityAuth
-from maintenance.arm.resource_manager import ResourceManager
-from maintenance.domain.errors import IdentityUnavailable
-from maintenance.domain.observations import Accepted, Throttled
+from maintenance.arm.resource_manager import MAX_ENTRIES, MAX_LISTED_BYTES, MAX_PAGES, ResourceManager
+from maintenance.domain.errors import IdentityUnavailable, RefusedError, TransientError
+from maintenance.domain.observations import Accepted, ErrorDetail, Refused, Throttled, Unreported
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
-from tests.support.samples import NOW, SUBSCRIPTION
+from tests.support.samples import NOW, SUBSCRIPTION, recorded
 
 ENDPOINT = "https://management.azure.com"
 SCALE_SET = ScaleSet(SUBSCRIPTION, "shop", "web")
@@ -122,6 +123,161 @@ async def test_instances_are_listed_with_views_over_all_pages() -> None:
     assert [instance.instance_id for instance in instances] == ["0", "3"]
     assert transport.target(0) == f"{PATH}/virtualMachines?$expand=instanceView&api-version=2024-07-01"
     assert ENDPOINT + transport.target(1) == more
+
+
+async def test_403_by_policy_is_reported_without_advice_to_grant_a_permission() -> None:
+    transport = FakeTransport(from_file("refused_403_by_policy.json"))
+    submission = await arm(transport).perform_maintenance(RECORDED_SET, None)
+    assert submission == Refused(
+        ErrorDetail("RequestDisallowedByPolicy", "Resource 'web' was disallowed by policy.", target="web"), 403
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(
+            "RequestDisallowedByPolicy",
+            "RequestDisallowedByAzure",
+            "ReadOnlyDisabledSubscription",
+            "DisallowedProvider",
+        ),
+        *("DenyAssignmentAuthorizationFailed", "SubscriptionNotRegistered", "NotAllowedOnFreeTrial", "ScopeLocked"),
+    ],
+)
+async def test_403_advises_a_permission_only_where_one_is_missing(code: str) -> None:
+    for each, advised in ((code, False), ("AuthorizationFailed", True), ("LinkedAuthorizationFailed", True)):
+        denied = httpx.Response(403, json={"error": {"code": each, "message": "No."}})
+        manager = arm(FakeTransport(denied, denied, denied))
+        submission = await manager.perform_maintenance(SCALE_SET, ("0",))
+        reading = await manager.read_operation(SCALE_SET, Call(("0",), SIGNED))
+        with pytest.raises(RefusedError) as refused:
+            await manager.list_instances(SCALE_SET)
+        assert isinstance(submission, Refused)
+        assert isinstance(reading, Unreported)
+        for error in (submission.error, reading.error, refused.value.error):
+            assert error.code == each
+            assert ("needs the permission Microsoft.Compute/" in error.message) is advised
+
+
+RECORDED_SET = ScaleSet("11111111-1111-4111-8111-111111111111", "shop", "web")
+
+
+def from_file(name: str) -> httpx.Response:
+    response = recorded(name)
+    return httpx.Response(response.status, headers=dict(response.headers), content=response.body)
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("next_link_with_port.json", "?api-version=2024-07-01&$skiptoken=MTEx"),
+        (
+            "next_link_with_spaces.json",
+            "?api-version=2024-07-01&$filter='virtualMachineScaleSet/id'%20eq%20'"
+            f"{RECORDED_SET.resource_id}'&$expand=instanceView&$skiptoken=MTEx",
+        ),
+    ],
+)
+async def test_recorded_page_link_is_followed_at_the_configured_origin(name: str, query: str) -> None:
+    transport = FakeTransport(from_file(name), httpx.Response(200, json={"value": []}))
+    assert len(await arm(transport).list_instances(RECORDED_SET, flexible="spaces" in name)) == 1
+    assert transport.target(1).partition("?")[2] == query[1:]
+    assert transport.sent[1].url.host == "management.azure.com"
+    assert transport.sent[1].url.port is None
+    assert transport.sent[1].headers["Host"] == "management.azure.com"
+
+
+async def test_recorded_operation_url_with_port_is_polled_at_the_configured_origin() -> None:
+    running = httpx.Response(200, json={"status": "InProgress"})
+    transport = FakeTransport(from_file("accepted_202_with_port.json"), running)
+    submission = await arm(transport).perform_maintenance(RECORDED_SET, None)
+    assert isinstance(submission, Accepted)
+    await arm(transport).read_operation(RECORDED_SET, Call(("0",), submission.url))
+    assert transport.target(1).startswith("/subscriptions/")
+    assert transport.sent[1].headers["Host"] == "management.azure.com"
+
+
+async def test_group_with_letters_of_any_script_is_percent_encoded_in_every_call() -> None:
+    scale_set = ScaleSet(SUBSCRIPTION, "größe-東京", "web")
+    encoded = "/resourceGroups/gr%C3%B6%C3%9Fe-%E6%9D%B1%E4%BA%AC/"
+    nothing = [httpx.Response(200, json={"value": []}) for _ in range(3)]
+    transport = FakeTransport(accepted(), accepted(), *nothing)
+    manager = arm(transport)
+    await manager.perform_maintenance(scale_set, ("0",))
+    await manager.perform_vm_maintenance(scale_set, "web_0")
+    await manager.is_flexible(scale_set)
+    await manager.list_instances(scale_set)
+    await manager.list_instances(scale_set, flexible=True)
+    targets = [transport.target(number) for number in range(5)]
+    assert all(encoded in target.partition("?")[0] for target in targets)
+    assert encoded in targets[4].partition("?")[2], "in the filter as well"
+    assert all(target.isascii() for target in targets)
+
+
+class EndlessTransport(httpx.AsyncBaseTransport):
+    """Transport on which each page of a list names another one. `link` makes it, from the number of pages sent."""
+
+    def __init__(self, page: dict[str, object], link: Callable[[int], str], *, pause: float = 0) -> None:
+        self._page = page
+        self._link = link
+        self._pause = pause
+        self.pages = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.pages += 1
+        await asyncio.sleep(self._pause)
+        return httpx.Response(200, json={**self._page, "nextLink": self._link(self.pages)})
+
+
+def listing(transport: httpx.AsyncBaseTransport, *, timeout: float = 60) -> ResourceManager:
+    auth = ManagedIdentityAuth(Tokens(), "scope", now=lambda: 0.0)
+    client = ArmClient(transport, auth, endpoint=ENDPOINT)
+    return ResourceManager(client, endpoint=ENDPOINT, now=lambda: NOW, listing_timeout=timeout)
+
+
+def another(number: int) -> str:
+    return f"{ENDPOINT}{PATH}/virtualMachines?$skiptoken={number}"
+
+
+MANY = [{"instanceId": str(number)} for number in range(1_000)]
+LARGE = [{"instanceId": "0", "filling": "x" * 7_000_000}]
+ENDLESS: dict[str, tuple[dict[str, object], Callable[[int], str], str, int]] = {
+    "pages": ({"value": []}, another, "TooManyPages", MAX_PAGES),
+    "entries": ({"value": MANY}, another, "ListTooLong", MAX_ENTRIES // 1_000 + 1),
+    "bytes": ({"value": LARGE}, another, "ListTooLong", MAX_LISTED_BYTES // 7_000_000 + 1),
+    "the same page again": ({"value": []}, lambda _: another(1), "EndlessList", 2),
+    "the same page in other letters": (
+        {"value": []},
+        lambda n: another(1) if n == 1 else another(1).replace("https://m", "HTTPS://M"),
+        "EndlessList",
+        2,
+    ),
+    "a round of pages": ({"value": []}, lambda n: another(n % 3), "EndlessList", 4),
+    "the first page": (
+        {"value": []},
+        lambda _: f"{ENDPOINT}:443{PATH}/virtualMachines?$expand=instanceView&api-version=2024-07-01",
+        "EndlessList",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("page", "link", "code", "pages"), ENDLESS.values(), ids=ENDLESS.keys())
+async def test_endless_list_ends_with_an_error(
+    page: dict[str, object], link: Callable[[int], str], code: str, pages: int
+) -> None:
+    transport = EndlessTransport(page, link)
+    with pytest.raises(RefusedError) as refused:
+        await listing(transport).list_instances(SCALE_SET)
+    assert (refused.value.error.code, transport.pages) == (code, pages)
+
+
+async def test_slow_list_ends_in_time_and_is_read_again_later() -> None:
+    transport = EndlessTransport({"value": []}, another, pause=0.02)
+    with pytest.raises(TransientError, match=r"does not end within 0\.1 seconds"):
+        await listing(transport, timeout=0.1).list_instances(SCALE_SET)
+    assert 1 < transport.pages <= 5
 
 
 async def test_token_is_reused_until_it_should_be_refreshed() -> None:

@@ -134,6 +134,38 @@ def test_response_to_post_is_read_as_reference_defines(got: ArmResponse, expecte
     assert read_submission(got, NOW) == expected
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        json.loads(recorded("conflict_409_concurrent_request.json").body),
+        error("ConflictingConcurrentWriteNotAllowed", "The operation was interrupted on the same entity."),
+        error("AnotherOperationInProgress", "The scale set web is being changed."),
+        error("Conflict", "Another operation on this or dependent resource is in progress."),
+        error("OperationNotAllowed", "The scale set 'web' is currently being updated."),
+        {"error": {"code": "Conflict", "message": "No.", "details": [{"code": "RetryableError", "message": "Soon."}]}},
+    ],
+)
+def test_conflict_with_another_write_is_tried_again(document: dict[str, Any]) -> None:
+    submission = read_submission(response(409, document), NOW)
+    assert isinstance(submission, Throttled)
+    assert not submission.whole_subscription
+    assert submission.retry_after is None
+
+
+def test_conflict_for_ineligible_instance_is_final_whatever_else_it_says() -> None:
+    message = (
+        "Operation 'performMaintenance' is not allowed on VM 'w_1' since the Subscription of this VM is not eligible."
+    )
+    for more in ("", " Do not retry.", " Another operation is in progress."):
+        assert isinstance(read_submission(response(409, error("OperationNotAllowed", message + more)), NOW), Refused)
+
+
+def test_throttling_with_json_as_text_in_its_details_is_read() -> None:
+    submission = read_submission(recorded("throttled_429_details_as_json.json"), NOW)
+    assert isinstance(submission, Throttled)
+    assert (submission.retry_after, submission.error.code) == (seconds(862), "OperationNotAllowed")
+
+
 def test_recorded_409_is_refused_with_azures_error() -> None:
     refused = read_submission(recorded("perform_maintenance_409.json"), NOW)
     assert refused == Refused(

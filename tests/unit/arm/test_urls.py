@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from maintenance.arm.urls import check_next_link, check_operation_url
+from maintenance.arm.urls import check_next_link, check_operation_url, origin_bound, scale_set_path, vm_path
 from maintenance.domain.errors import UntrustedUrl
-from tests.support.samples import ENDPOINT, OPERATION_URL, OTHER_SUBSCRIPTION, SIGNED_QUERY, SUBSCRIPTION
+from maintenance.domain.resources import ScaleSet
+from tests.support.samples import ENDPOINT, OPERATION_URL, OTHER_SUBSCRIPTION, SCALE_SET, SIGNED_QUERY, SUBSCRIPTION
 
 PATH = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/locations/westeurope/operations/op-1"
 HOST = "management.azure.com"
@@ -35,10 +36,11 @@ def test_signed_url_is_returned_verbatim() -> None:
         OPERATION_URL.replace(HOST, "Management.Azure.COM"),
         OPERATION_URL.replace("Microsoft.Compute", "microsoft.compute"),
         OPERATION_URL.replace("subscriptions", "SUBSCRIPTIONS").replace("providers", "Providers"),
+        OPERATION_URL.replace(HOST, f"{HOST}:443"),
         f"{ENDPOINT}{PATH}/result.with.dots?{SIGNED_QUERY}&redirect=https://evil.example/../..",
     ],
 )
-def test_url_with_other_letter_case_or_dots_in_names_is_trusted(url: str) -> None:
+def test_url_with_origin_spelled_differently_or_dots_in_names_is_trusted(url: str) -> None:
     assert check(url) == url
 
 
@@ -54,7 +56,9 @@ HOSTILE = {
     "a subdomain": f"https://x.{HOST}{PATH}",
     "a trailing dot": f"https://{HOST}.{PATH}",
     "a port": f"https://{HOST}:8443{PATH}",
-    "the usual port": f"https://{HOST}:443{PATH}",
+    "the usual port of http": f"https://{HOST}:80{PATH}",
+    "port zero": f"https://{HOST}:0{PATH}",
+    "a blank": f"{OPERATION_URL} x",
     "an empty port": f"https://{HOST}:{PATH}",
     "no number for a port": f"https://{HOST}:x{PATH}",
     "a port out of range": f"https://{HOST}:99999{PATH}",
@@ -125,9 +129,75 @@ def test_endpoint_with_port_trusts_only_that_port() -> None:
     endpoint = "http://127.0.0.1:8099"
     assert check(f"{endpoint}{PATH}", endpoint) == f"{endpoint}{PATH}"
     assert check(PATH, endpoint) == f"{endpoint}{PATH}"
-    for other in ("http://127.0.0.1:8098", "http://127.0.0.1", "https://127.0.0.1:8099", "http://localhost:8099"):
+    for other in (
+        "http://127.0.0.1:8098",
+        "http://127.0.0.1",
+        "http://127.0.0.1:80",
+        "https://127.0.0.1:8099",
+        "http://localhost:8099",
+    ):
         with pytest.raises(UntrustedUrl):
             check(f"{other}{PATH}", endpoint)
+
+
+@pytest.mark.parametrize(
+    "url", [OPERATION_URL.replace(HOST, f"{HOST}:443"), OPERATION_URL.replace(HOST, HOST.upper()), OPERATION_URL]
+)
+def test_call_goes_to_configured_origin_with_the_rest_verbatim(url: str) -> None:
+    assert origin_bound(check(url), ENDPOINT) == OPERATION_URL
+
+
+LIST = f"{ENDPOINT}/subscriptions/{SUBSCRIPTION}/resourceGroups/shop/providers/Microsoft.Compute/virtualMachines"
+
+
+def check_link(url: str) -> str:
+    return check_next_link(url, endpoint=ENDPOINT, subscription_id=SUBSCRIPTION)
+
+
+@pytest.mark.parametrize(
+    ("link", "sent"),
+    [
+        (f"{LIST}?$filter='a/b' eq '/c'&t=%2f+%20", f"{LIST}?$filter='a/b'%20eq%20'/c'&t=%2f+%20"),
+        (f"{LIST}?$filter=a eq 'größe'", f"{LIST}?$filter=a%20eq%20'gr%C3%B6%C3%9Fe'"),
+        (f"{LIST.replace('shop', '東京')}?x=1", f"{LIST.replace('shop', '%E6%9D%B1%E4%BA%AC')}?x=1"),
+        (f"{LIST.removeprefix(ENDPOINT)}?x=ö y", f"{LIST}?x=%C3%B6%20y"),
+    ],
+)
+def test_next_link_with_blanks_and_letters_is_encoded_and_otherwise_unchanged(link: str, sent: str) -> None:
+    assert check_link(link) == sent
+
+
+@pytest.mark.parametrize(
+    "character", ["\t", "\n", "\r", "\x00", "\x7f", "\\", "#", "\u00a0", "\u2028", "\u202e", "\ud800"]
+)
+def test_next_link_with_control_characters_is_refused(character: str) -> None:
+    for link in (f"{LIST}?x=a{character}b", f"{LIST}{character}?x=ab", f"{character}{LIST}"):
+        with pytest.raises(UntrustedUrl):
+            check_link(link)
+
+
+@pytest.mark.parametrize("url", [each for each in HOSTILE.values() if not each.startswith(f"{ENDPOINT}/")])
+def test_next_link_to_hostile_origin_is_refused(url: str) -> None:
+    if "/subscriptions/" in url.partition("?")[0] and SUBSCRIPTION not in url:
+        return
+    try:
+        checked = check_link(url)
+    except UntrustedUrl:
+        return
+    assert httpx.URL(checked).host == HOST
+
+
+def test_each_name_is_one_quoted_segment_of_a_path() -> None:
+    scale_set = ScaleSet(SUBSCRIPTION, "größe", "a/../b?c#d")
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/gr%C3%B6%C3%9Fe/providers/Microsoft.Compute"
+    assert scale_set_path(scale_set) == f"{group}/virtualMachineScaleSets/a%2F..%2Fb%3Fc%23d"
+    assert vm_path(scale_set, "%2e%2e/x") == f"{group}/virtualMachines/%252e%252e%2Fx"
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_name_that_would_be_a_step_in_the_path_is_never_sent(name: str) -> None:
+    with pytest.raises(ValueError, match="segment"):
+        vm_path(SCALE_SET, name)
 
 
 def test_next_link_outside_its_subscription_is_refused() -> None:

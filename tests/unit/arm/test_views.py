@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maintenance.arm.views import MAX_MESSAGE, read_instance
+from maintenance.arm.views import MAX_MESSAGE, WINDOW, read_instance
 from maintenance.domain.instances import Instance, InstanceState, MaintenanceStatus, select
-from tests.support.samples import RECORDED, eligible
+from tests.support.samples import RECORDED, eligible, recorded
 
 STATUS = json.loads((RECORDED / "maintenance_redeploy_status.json").read_text())["maintenanceRedeployStatus"]
 
@@ -44,15 +44,7 @@ def test_instance_with_recorded_status_is_eligible() -> None:
     assert instance == Instance(
         "3",
         provisioning="succeeded",
-        maintenance=MaintenanceStatus(
-            allowed=True,
-            window=(
-                "2018-05-14T12:30:00+00:00",
-                "2018-05-19T12:30:00+00:00",
-                "2018-05-21T16:30:00+00:00",
-                "2018-06-04T16:30:00+00:00",
-            ),
-        ),
+        maintenance=MaintenanceStatus(allowed=True, window=tuple(STATUS[name] for name in WINDOW)),
         update_domain=2,
         power="running",
         changed_at=datetime(2026, 1, 30, 11, 0, 0, 123_456, tzinfo=UTC),
@@ -118,9 +110,26 @@ def test_instance_updating_in_model_alone_is_in_progress() -> None:
     assert read_instance(document).state is InstanceState.IN_PROGRESS
 
 
-def test_instance_without_view_is_unreported() -> None:
-    assert read_instance({"instanceId": "0", "properties": {}}).state is InstanceState.UNREPORTED
-    assert read_instance({"instanceId": "0"}).state is InstanceState.UNREPORTED
+def values(name: str) -> list[dict[str, Any]]:
+    """The list in a recorded page."""
+    found: list[dict[str, Any]] = json.loads(recorded(name).body)["value"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"instanceId": "0", "properties": {}}, {"instanceId": "0"}, *values("instances_without_view.json")],
+)
+def test_instance_without_view_says_nothing(document: dict[str, Any]) -> None:
+    instance = read_instance(document)
+    assert (instance.state, instance.why) == (InstanceState.UNREPORTED, "its instance view was not reported")
+    assert instance.is_down, "until it is known to be up"
+
+
+@pytest.mark.parametrize("document", values("instance_provisioning_substates.json"))
+def test_instance_whose_guest_is_set_up_is_creating(document: dict[str, Any]) -> None:
+    instance = read_instance(document)
+    assert (instance.provisioning, instance.state) == ("creating", InstanceState.NOT_ELIGIBLE)
 
 
 def test_flexible_instance_is_identified_by_its_name() -> None:

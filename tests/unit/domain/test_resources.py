@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from maintenance.domain.resources import (
     ScaleSet,
     Scope,
+    fold,
     instance_problem,
     parse_scale_set_id,
     parse_scope,
@@ -30,6 +31,23 @@ def test_scale_set_id_round_trips() -> None:
 @pytest.mark.parametrize("spelling", [ID.lower(), ID.upper(), ID.replace("resourceGroups", "resourcegroups"), ID + "/"])
 def test_scale_set_ids_in_any_letter_case_have_one_key(spelling: str) -> None:
     assert parse_scale_set_id(spelling).key == SCALE_SET.key
+
+
+@pytest.mark.parametrize(
+    ("group", "other"), [("kube", "\u212aube"), ("\u00e5s", "\u212bs"), ("größe", "GRÖSSE"), ("é", "É")]
+)
+def test_names_are_compared_by_ascii_letters_only(group: str, other: str) -> None:
+    ours, theirs = ScaleSet(SUBSCRIPTION, group, "web"), ScaleSet(SUBSCRIPTION, other, "web")
+    scope = parse_scope(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}")
+    assert scope.contains(ours)
+    assert not scope.contains(theirs)
+    assert ours.key != theirs.key
+    assert scope.contains(ScaleSet(SUBSCRIPTION.upper(), group, "WEB"))
+
+
+@given(st.text(max_size=20))
+def test_folding_changes_ascii_letters_only(name: str) -> None:
+    assert fold(name) == "".join(each.lower() if each.isascii() else each for each in name)
 
 
 @pytest.mark.parametrize(

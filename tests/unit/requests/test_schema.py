@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from maintenance.domain.errors import InvalidRequest
 from maintenance.domain.messages import MAX_BODY, Envelope, read_document, trace_of
 from maintenance.domain.operation import Rollout
 from maintenance.domain.resources import ScaleSet
-from maintenance.requests.schema import MaintenanceRequest, read_request
+from maintenance.requests.schema import MAX_HINTS, MaintenanceRequest, read_cancellation, read_request
 from tests.support.samples import SCALE_SET, SUBSCRIPTION, envelope, request_body
 
 
@@ -140,7 +142,6 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a rollout that is none": ({"rollout": []}, "rollout", "should be an object"),
     "no wave": ({"rollout": {"maxInstancesPerWave": 0}}, "rollout.maxInstancesPerWave", "from 1"),
     "a wave of true": ({"rollout": {"maxInstancesPerWave": True}}, "rollout.maxInstancesPerWave", "from 1"),
-    "a null wave": ({"rollout": {"maxInstancesPerWave": None}}, "rollout.maxInstancesPerWave", "from 1"),
     "half an instance": ({"rollout": {"maxInstancesPerWave": 1.5}}, "rollout.maxInstancesPerWave", "from 1"),
     "no percent": ({"rollout": {"maxInstancesPerWave": "0%"}}, "rollout.maxInstancesPerWave", '"1%" to "100%"'),
     "over all": ({"rollout": {"maxInstancesPerWave": "101%"}}, "rollout.maxInstancesPerWave", '"1%" to "100%"'),
@@ -153,7 +154,6 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an endless pause": ({"rollout": {"pauseBetweenWaves": "P8D"}}, "rollout.pauseBetweenWaves", "at most 7 days"),
     "true as text": ({"dryRun": "true"}, "dryRun", "valid boolean"),
     "true as a number": ({"dryRun": 1}, "dryRun", "valid boolean"),
-    "null for no": ({"dryRun": None}, "dryRun", "valid boolean"),
     "another word": ({"ineligible": "ignore"}, "ineligible", "'skip' or 'reject'"),
     "a time without offset": ({"notBefore": "2026-01-31T22:00:00"}, "notBefore", "RFC 3339"),
     "a date": ({"deadline": "2026-01-31"}, "deadline", "RFC 3339"),
@@ -175,6 +175,14 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an empty id": ({"requestId": ""}, "requestId", "printable ASCII"),
     "an id too long": ({"requestId": "x" * 101}, "requestId", "1 to 100"),
     "a reason too long": ({"reason": "x" * 1001}, "reason", "at most 1000"),
+    "a line break in a reason": ({"reason": "a\nb"}, "reason", "one line without control characters"),
+    "a tab in a reason": ({"reason": "a\tb"}, "reason", "one line without control characters"),
+    "an escape sequence in a reason": ({"reason": "\x1b[2K"}, "reason", "one line without control characters"),
+    "a control character of Latin-1": ({"reason": "\x9b31m"}, "reason", "one line without control characters"),
+    "a line separator in a reason": ({"reason": "a\u2028b"}, "reason", "one line without control characters"),
+    "a reason turned round": ({"reason": "\u202egnp.exe"}, "reason", "one line without control characters"),
+    "an unknown field that is null": ({"dryrun": None}, "dryrun", "did you mean dryRun?"),
+    "an unknown null in a rollout": ({"rollout": {"wave": None}}, "rollout.wave", "is not a field"),
 }
 
 
@@ -363,3 +371,66 @@ def test_no_misspelling_of_instance_ids_becomes_the_whole_scale_set(name: str) -
 )
 def test_a_likely_misspelling_of_instance_ids_is_refused(name: str) -> None:
     assert name in problems_of(request_body(instanceIds=..., **{name: ["0"]}))
+
+
+NULLS = json.loads((Path(__file__).parents[2] / "data" / "requests" / "nulls_for_what_is_left_out.json").read_text())
+
+
+def test_null_is_left_out_for_every_optional_field() -> None:
+    names = ("subscriptionId", "resourceGroupName", "vmScaleSetName", "instanceIds")
+    request = read(NULLS, message_id="m")
+    expected = read(
+        {**{name: NULLS[name] for name in names}, "rollout": {"byUpdateDomain": True, "maxFailedInstances": 0}},
+        message_id="m",
+    )
+    assert request == expected
+    assert request.content == expected.content
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FIELDS if name not in ("subscriptionId", "resourceGroupName", "vmScaleSetName")]
+)
+def test_null_is_refused_for_instance_ids_alone(name: str) -> None:
+    body = request_body(**{name: None})
+    if name == "instanceIds":
+        assert "at least one instance id" in problems_of(body)[name]
+    else:
+        assert read(body) == read(request_body(**{name: ...}))
+
+
+@pytest.mark.parametrize(
+    "name", ["maxInstancesPerWave", "byUpdateDomain", "pauseBetweenWaves", "maxFailedInstances", "healthTimeout"]
+)
+def test_null_in_a_rollout_is_left_out(name: str) -> None:
+    assert read(request_body(rollout={name: None})).rollout == Rollout()
+
+
+def test_cancellation_may_have_a_null_reason_and_needs_what_it_cancels() -> None:
+    names = {name: NULLS[name] for name in ("subscriptionId", "resourceGroupName", "vmScaleSetName")}
+    assert read_cancellation({**names, "cancel": "a", "reason": None}).reason is None
+    with pytest.raises(InvalidRequest):
+        read_cancellation({**names, "cancel": None})
+    with pytest.raises(InvalidRequest):
+        read_cancellation({**names, "cancel": "a", "reason": "a\nb"})
+
+
+@pytest.mark.parametrize("reason", ["größe 東京", "kernel 👩‍🔧 (CVE)", "می‌خواهم", "a\u00a0b", ""])
+def test_reason_in_any_script_is_taken(reason: str) -> None:
+    assert read(request_body(reason=reason)).reason == reason
+
+
+def test_hints_are_given_for_the_first_twenty_unknown_fields() -> None:
+    names = ("".join(each) for each in itertools.permutations("resourceGroupNam"))
+    body = json.dumps(dict.fromkeys(itertools.islice(names, 4_500), 1)).encode()
+    begun = time.process_time()
+    problems = problems_of(body)
+    assert time.process_time() - begun < 0.2, "the event loop of all functions would stand still"
+    assert sum("did you mean" in message for message in problems.values()) == MAX_HINTS
+    assert problems["body"] == "has 4,400 problems more"
+
+
+@pytest.mark.parametrize("body", [b'{"a\\udfff": 1, "a\\udfff": 2}', b'{"\\n2026 INFO x\\u001b[2K\\u202e": 1}'])
+def test_names_of_fields_are_made_printable(body: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read(body)
+    assert str(refused.value).isprintable()
