@@ -61,8 +61,8 @@ class AlertReceiver:
         nothing was, 400 with every problem, 413, or 503 where Service Bus does not take it. Never raises on account of
         what was sent."""
         if len(body) > MAX_ALERT:
-            told = f"An alert has at most {MAX_ALERT:,} bytes; this has {len(body):,}."
-            return _problem(413, "Content Too Large", told)
+            limit = f"An alert has at most {MAX_ALERT:,} bytes; this has {len(body):,}."
+            return _problem(413, "Content Too Large", limit)
         try:
             document = read_json(body, MAX_ALERT)
             decision, ids = await self._act(
@@ -73,13 +73,13 @@ class AlertReceiver:
             return _problem(400, "Bad Request", "This is no alert that can be read.", error.problems)
         except BusUnavailable as error:
             logger.error("An alert could not be put on the queue: %s", error)
-            told = "Service Bus does not take messages now; send the alert again."
-            return _problem(503, "Service Unavailable", told, retry=True)
+            advice = "Service Bus does not take messages now; send the alert again."
+            return _problem(503, "Service Unavailable", advice, retry=True)
         status = "test" if decision.test else "accepted" if ids else "ignored"
-        document: dict[str, Any] = {"status": status, "reason": decision.reason, "requestIds": ids}
+        told: dict[str, Any] = {"status": status, "reason": decision.reason, "requestIds": ids}
         if decision.dropped:
-            document["outsideAllowedScopes"] = decision.dropped
-        return Answer(202 if ids else 200, document)
+            told["outsideAllowedScopes"] = decision.dropped
+        return Answer(202 if ids else 200, told)
 
     def recognizes(self, document: Mapping[str, Any]) -> bool:
         return alert_in(document) is not None

@@ -113,13 +113,13 @@ def _decide_health(alert: Alert, health: HealthEvent, rules: AlertRules) -> Deci
         named = _list(plain(impact.service) for impact in health.impacts) or "no service"
         return Decision(reason=f"The event names {named}; MAINTENANCE_ALERT_SERVICES allows {_list(rules.services)}.")
     impacted = {normal(region): region for impact in impacts for region in impact.regions if normal(region)}
-    named = {found[1].lower(): found[1] for each in alert.targets if (found := _SUBSCRIPTION.fullmatch(each))}
-    subscriptions = [each for each in named.values() if rules.allows_subscription(each)]
-    dropped = len(named) - len(subscriptions)
+    targets = {found[1].lower(): found[1] for each in alert.targets if (found := _SUBSCRIPTION.fullmatch(each))}
+    subscriptions = [each for each in targets.values() if rules.allows_subscription(each)]
+    dropped = len(targets) - len(subscriptions)
     problems = []
     if not impacted:
         problems.append(Problem("impactedServices", "names no region for the services in MAINTENANCE_ALERT_SERVICES"))
-    if not named:
+    if not targets:
         problems.append(Problem("alertTargetIDs", "names no subscription", plain(_list(alert.targets)) or None))
     if not health.tracking_id:
         problems.append(Problem("trackingId", "is missing; it distinguishes an update from a new event"))
