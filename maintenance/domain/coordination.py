@@ -29,7 +29,8 @@ class Lease:
     """This run starts maintenance on this scale set.
 
     `scale_set` is a `ScaleSet.key`. `until` is when Service Bus would deliver it: it counts until then. `number` is
-    Service Bus's sequence number; 0 before it has one. `content` is `MaintenanceRequest.content`.
+    Service Bus's sequence number; 0 before it has one. `content` is `MaintenanceRequest.content`. `limit`: how many
+    instances of the scale set may be down at once as long as a wave of this run is at work; None where it says nothing.
     """
 
     run_id: str
@@ -37,6 +38,7 @@ class Lease:
     scale_set: str
     until: datetime
     content: str = ""
+    limit: int | None = None
     number: int = 0
 
     @property
@@ -102,6 +104,7 @@ def write_entry(entry: Entry) -> bytes:
     }
     if isinstance(entry, Lease):
         document["content"] = entry.content
+        document["limit"] = entry.limit
     else:
         document["enqueuedAt"] = entry.enqueued_at.isoformat()
         document["reason"] = entry.reason
@@ -131,6 +134,7 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
                     scale_set=scale_set,
                     until=until,
                     content=str(document.get("content") or "")[:64],
+                    limit=_limit(document.get("limit")),
                     number=number,
                 )
             case "cancellation":
@@ -147,3 +151,8 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass
     return None
+
+
+def _limit(value: object) -> int | None:
+    """At least 1, so that no entry can hold up all others; None where there is none."""
+    return max(value, 1) if isinstance(value, int) and not isinstance(value, bool) else None

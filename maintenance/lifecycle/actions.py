@@ -46,11 +46,13 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class TakeLease:
-    """Put up the run's lease until then, and read the coordination queue after it."""
+    """Put up the run's lease until then, with the limit that the run keeps to, and read the coordination queue after
+    it."""
 
     operation: Operation
     looked: Looked
     until: datetime
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

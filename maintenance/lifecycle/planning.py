@@ -14,7 +14,7 @@ from maintenance.domain.operation import Operation, Outcome, Phase, Result, Stat
 from maintenance.lifecycle.actions import Action, Looked, Read, Rules, TakeLease
 from maintenance.lifecycle.ending import cancel, duplicate, end, proceed, reject, retry, time_out, wait
 from maintenance.lifecycle.tracking import close_wave
-from maintenance.lifecycle.waves import most_down, most_per_flexible_wave, split, within
+from maintenance.lifecycle.waves import most_down, most_per_flexible_wave, own_limit, split, within
 
 
 def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
@@ -88,7 +88,9 @@ def _lease(rules: Rules, operation: Operation, looked: Looked, now: datetime, *,
         if lease_is_put:
             # Its id was used up by this run's end, or it does not show yet.
             return retry(rules, operation, ErrorDetail("LeaseNotShown", "The run's lease does not show yet."), now)
-        return TakeLease(operation, looked, operation.deadline + LEASE_OUTLASTS_DEADLINE)
+        instances = {instance.instance_id: instance for instance in looked.instances or ()}
+        limit = own_limit(operation, instances) if operation.waves else None
+        return TakeLease(operation, looked, operation.deadline + LEASE_OUTLASTS_DEADLINE, limit)
     if holder is not None and holder.run_id != operation.run_id:
         message = f"Not started: request {holder.request_id} holds the lease of this scale set."
         # What is planned now is planned anew then.
@@ -143,7 +145,8 @@ def _choose(rules: Rules, operation: Operation, looked: Looked, now: datetime) -
     if not eligible:
         return _wait_for_others(rules, operation, instances, blocked, now)
     by_id = {instance.instance_id: instance for instance in instances}
-    batch = within(most_down(operation, by_id), eligible, by_id)
+    leases = leases_of(looked.entries, operation.scale_set.key)
+    batch = within(most_down(operation, by_id, leases), eligible, by_id)
     if operation.one_by_one:
         batch = batch[:1]
     if not batch:

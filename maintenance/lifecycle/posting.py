@@ -72,7 +72,8 @@ def _as_planned(operation: Operation, looked: Looked) -> bool:
     ):
         return False
     by_id = {instance.instance_id: instance for instance in instances}
-    return within(most_down(operation, by_id), operation.batch, by_id) == operation.batch
+    leases = leases_of(looked.entries, operation.scale_set.key)
+    return within(most_down(operation, by_id, leases), operation.batch, by_id) == operation.batch
 
 
 def after_submission(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from maintenance.domain.instances import Instance
+from maintenance.domain.coordination import Lease
+from maintenance.domain.instances import Instance, InstanceState
 from maintenance.domain.operation import Operation, Rollout
 
 
@@ -39,8 +40,26 @@ def most_per_flexible_wave(instance_ids: Iterable[str]) -> int:
     return min(max((180_000 - names) // 4_500, 1), 30)
 
 
-def most_down(operation: Operation, instances: Mapping[str, Instance]) -> int | None:
-    """How many instances of the set may be down at once because of this run; None where nothing bounds it.
+def most_down(operation: Operation, instances: Mapping[str, Instance], leases: Iterable[Lease]) -> int | None:
+    """How many instances of the set may be down at once when this run posts; None where nothing bounds it.
+
+    The run that holds the lease now may have put it up in the same moment as another, which did not see it yet and
+    posted. So what others' leases allow counts as well while instances are at work that this run has not posted.
+    """
+    own = own_limit(operation, instances)
+    at_work = any(
+        instance.state in (InstanceState.IN_PROGRESS, InstanceState.UNREPORTED)
+        and instance.instance_id not in operation.outcomes
+        for instance in instances.values()
+    )
+    if not at_work:
+        return own
+    others = (lease.limit for lease in leases if lease.run_id != operation.run_id)
+    return min((limit for limit in (own, *others) if limit is not None), default=None)
+
+
+def own_limit(operation: Operation, instances: Mapping[str, Instance]) -> int | None:
+    """How many instances of the set may be down at once because of this run; None where it bounds nothing.
 
     A percentage is one of the instances that are still there: a set that shrank has its share reckoned anew.
     """

@@ -207,6 +207,7 @@ class Runner:
             scale_set=operation.scale_set.key,
             until=action.until,
             content=operation.content,
+            limit=action.limit,
         )
         try:
             await self._coordination.put(lease)

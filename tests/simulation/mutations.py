@@ -115,6 +115,10 @@ MUTATIONS = (
         "what is down is not counted", ((planning, "within", lambda _: fewest), (posting, "within", lambda _: fewest))
     ),
     Mutation("what is down is not counted by the POST", ((posting, "within", lambda _: lambda m, e, i: tuple(e)),)),
+    Mutation(
+        "limits of other leases do not count",
+        ((planning, "most_down", with_argument(2, ())), (posting, "most_down", with_argument(2, ()))),
+    ),
     Mutation("waves are split anew", ((planning, "plan", no_longer_planned),)),
     Mutation("the stopwatch is ignored", ((Runner, "_post", post_late),)),
     Mutation("the lag of views is ignored", (timing(view_lag=timedelta(0)),)),

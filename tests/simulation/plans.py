@@ -67,7 +67,8 @@ class Happening:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
     """What holds for all of a world. `clocks`: how far each process's clock is ahead. `latency`: of a call. `lag`: how
-    old views may be. `page`: of a peek. `commit`: how long an entry may be numbered before it shows."""
+    old views may be. `page`: of a peek. `commit`: how long an entry may be numbered before it shows. `views` and
+    `wait_for_lease`: settings of the app."""
 
     clocks: tuple[float, ...] = (0.0,)
     shuffled: bool = False
@@ -78,6 +79,8 @@ class Knobs:
     max_deliveries: int = 30
     ticks: int = 1
     letter_case: bool = False
+    views: bool = True
+    wait_for_lease: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,8 @@ def _knobs(draw: random.Random) -> Knobs:
         max_deliveries=draw.choice((30, 30, 10, 3, 2)),
         ticks=draw.choice((1, 2)),
         letter_case=draw.random() < 0.2,
+        views=draw.random() > 0.05,
+        wait_for_lease=draw.random() > 0.05,
     )
 
 

@@ -80,7 +80,9 @@ class Promises:
             if other.answered_at is not None and now > other.answered_at + LOOK and self._cancels(other, operation):
                 since = now - other.answered_at
                 self.break_("S4", f"run {operation.run_id[:6]} posts {since:.0f} s after its cancellation was accepted")
-        oldest = min(process.entries_asked_at, process.views_asked_at.get(operation.scale_set.key, -1e9))
+        oldest = process.entries_asked_at
+        if world.plan.knobs.views:
+            oldest = min(oldest, process.views_asked_at.get(operation.scale_set.key, -1e9))
         if now - oldest > LOOK:
             self.break_("S7", f"run {operation.run_id[:6]} posts, and looked {now - oldest:.0f} s ago")
 
@@ -196,7 +198,10 @@ class Promises:
             reach = run.enqueued_at - REACHES
             if not by_arm and not any(cancels(each, document, reach) for each in others):
                 self.break_("S8", f"run {run_id[:6]} ends as canceled, and nobody canceled it")
+        knobs = self._world.plan.knobs
         good = message.kind not in ("bad", "cancel") and document.get("ineligible") != "reject"
+        # An app that reads no views refuses all that needs them; one that waits for no lease refuses what would wait.
+        good = good and knobs.views and knobs.wait_for_lease
         if status == "Rejected" and good and not run.buried and "deadline" not in document:
             self.break_("S8", f"run {run_id[:6]} is rejected: {data.get('problems')}")
 
@@ -204,6 +209,9 @@ class Promises:
         fate, taken = run.fates.get(name), run.taken[name]
         wrong = None
         match outcome:
+            case "Completed" | "Failed" if not self._world.plan.knobs.views and taken:
+                # An app that reads no views says what ARM says.
+                pass
             case "Completed" if fate not in DONE and name not in run.by_others:
                 wrong = f"is told as Completed, and truly: {fate or 'not maintained for it'}"
             case "Failed" if not run.asked[name]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, cast
 
 from azure.servicebus.aio import ServiceBusClient
@@ -53,7 +54,8 @@ class SimulatedWorker:
     """The parts of one process. See `maintenance.worker.Worker`."""
 
     def __init__(self, process: Process) -> None:
-        settings = SETTINGS
+        knobs = process.world.plan.knobs
+        settings = replace(SETTINGS, read_instance_views=knobs.views, wait_for_lease=knobs.wait_for_lease)
         self.process = process
         self._world = process.world
         bus = Bus(process)

@@ -23,7 +23,7 @@ from tests.support.machine import OTHER_RUN, lease, marker, others_lease
 from tests.support.samples import NOW, RUN, SCALE_SET
 
 
-@pytest.mark.parametrize("entry", [lease(content="c"), marker(reason="why"), marker()])
+@pytest.mark.parametrize("entry", [lease(content="c"), lease(limit=3), marker(reason="why"), marker()])
 def test_entry_is_read_as_it_was_written(entry: Entry) -> None:
     assert read_entry(write_entry(entry), number=entry.number, until=entry.until, now=NOW) == entry
 
@@ -50,6 +50,12 @@ def test_entry_this_app_cannot_have_written_is_passed_over(change: dict[str, Any
     document = {**json.loads(write_entry(marker())), **change}
     body = json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
     assert read_entry(body, number=1, until=NOW + timedelta(days=1), now=NOW) is None
+
+
+@pytest.mark.parametrize(("written", "limit"), [(0, 1), (-5, 1), (True, None), ("2", None), (2.5, None), (7, 7)])
+def test_limit_of_a_lease_is_a_number_of_at_least_one_or_none(written: object, limit: int | None) -> None:
+    body = json.dumps({**json.loads(write_entry(lease())), "limit": written}).encode()
+    assert read_entry(body, number=1, until=lease().until, now=NOW) == lease(limit=limit)
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"1", b"[" * 100_000])

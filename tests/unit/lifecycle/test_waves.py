@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maintenance.domain.instances import Instance
-from maintenance.domain.operation import Rollout
-from maintenance.lifecycle.waves import most_down, split, within
-from tests.support.machine import planned
+from maintenance.domain.operation import Outcome, Result, Rollout
+from maintenance.lifecycle.waves import most_down, own_limit, split, within
+from tests.support.machine import lease, others_lease, planned
 from tests.support.samples import eligible, in_progress
 
 INSTANCES = st.lists(st.one_of(st.none(), st.integers(0, 4)), max_size=40).map(
@@ -140,4 +142,28 @@ def test_most_that_may_be_down_follows_from_rollout_and_what_is_still_there(
 ) -> None:
     ids = tuple(str(number) for number in range(10))
     operation = planned(ids[:6], ids[6:], rollout=rollout)
-    assert most_down(operation, {i: eligible(i) for i in ids[:present]}) == most
+    assert own_limit(operation, {i: eligible(i) for i in ids[:present]}) == most
+
+
+@pytest.mark.parametrize(
+    ("instances", "limits", "most"),
+    [
+        ((eligible("0"), eligible("1")), (1,), None),
+        ((in_progress("0"), eligible("1")), (1,), 1),
+        ((in_progress("0"), eligible("1")), (3, 2, None), 2),
+        ((in_progress("0"), eligible("1")), (None,), None),
+        ((in_progress("0"), eligible("1")), (), None),
+        ((replace(eligible("0"), reported=False), eligible("1")), (1,), 1),
+    ],
+)
+def test_limits_of_other_leases_count_while_their_instances_may_be_at_work(
+    instances: tuple[Instance, ...], limits: tuple[int | None, ...], most: int | None
+) -> None:
+    leases = [lease(limit=9), *(others_lease(number, limit=limit) for number, limit in enumerate(limits, start=2))]
+    assert most_down(planned(("1",)), {each.instance_id: each for each in instances}, leases) == most
+
+
+def test_limits_of_other_leases_do_not_count_for_what_the_run_has_posted_itself() -> None:
+    operation = planned(("0", "1")).with_outcomes({"0": Outcome(Result.FAILED)})
+    instances = {"0": in_progress("0"), "1": eligible("1")}
+    assert most_down(operation, instances, [lease(), others_lease(2, limit=1)]) is None
