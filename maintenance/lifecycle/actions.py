@@ -67,13 +67,17 @@ class Poll:
 class Submit:
     """Send `judge` for `due`, complete the record that is being delivered, and only where Service Bus confirmed that:
     call performMaintenance once for each of `groups` (None: the whole scale set, without a body) while the stopwatch
-    and the age of what was read (`looked_at`) allow."""
+    and the age of what was read (`looked_at`) allow.
+
+    `instead`: nothing is to be posted, and this record is sent after the completion.
+    """
 
     operation: Operation
     judge: Operation
     due: datetime
     groups: tuple[tuple[str, ...] | None, ...]
     looked_at: datetime
+    instead: Continue | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from maintenance.domain.operation import Operation, Phase
 from maintenance.lifecycle import ending, planning, posting, tracking
 from maintenance.lifecycle.actions import (
     Action,
+    Continue,
     Delivered,
     Denied,
     LeaseReleased,
@@ -29,10 +30,22 @@ from maintenance.lifecycle.actions import (
 )
 
 
-def next_action(  # noqa: PLR0912 - one table, to be read from top to bottom
+def next_action(rules: Rules, operation: Operation, observation: Observation, now: datetime) -> Action:
+    """What the shell does next with the record that is being delivered, after it observed `observation`."""
+    action = _transition(rules, operation, observation, now)
+    if operation.phase is Phase.POST and isinstance(action, Continue) and _may_act(observation):
+        return posting.withdraw(rules, operation, action, now)
+    return action
+
+
+def _may_act(observation: Observation) -> bool:
+    """Whether a delivery of a POST record that observed this may still have posted. One that is redelivered may not."""
+    return isinstance(observation, Looked | Unavailable | Denied) or observation == Delivered()
+
+
+def _transition(  # noqa: PLR0912 - one table, to be read from top to bottom
     rules: Rules, operation: Operation, observation: Observation, now: datetime
 ) -> Action:
-    """What the shell does next with the record that is being delivered, after it observed `observation`."""
     if (
         isinstance(observation, Delivered)
         and operation.phase not in (Phase.END, Phase.REST)

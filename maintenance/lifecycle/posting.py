@@ -22,7 +22,7 @@ from maintenance.domain.observations import (
     Throttled,
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
-from maintenance.lifecycle.actions import Action, LeaveToJudge, Looked, Posted, Read, Rules, Submit
+from maintenance.lifecycle.actions import Action, Continue, LeaveToJudge, Looked, Posted, Read, Rules, Submit
 from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
 from maintenance.lifecycle.tracking import confirm
 from maintenance.lifecycle.verdicts import is_changed
@@ -60,6 +60,17 @@ def post(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> A
         groups = tuple((vm_name,) for vm_name in operation.batch)
     due = now + rules.timing.settle
     return Submit(operation, judge.with_next_number(), due, groups, looked.asked_at or now)
+
+
+def withdraw(rules: Rules, operation: Operation, instead: Continue, now: datetime) -> Submit:
+    """Nothing is posted, and `instead` follows: sent like the answer of a POST, after the record was completed.
+
+    Sent before it, it could live beside another delivery of the record that has the lock by now, was not counted, and
+    posts: what follows would then not know of that.
+    """
+    judge = replace(operation, phase=Phase.JUDGE, posted_at=now)
+    followed = replace(instead, operation=instead.operation.with_next_number())
+    return Submit(operation, judge.with_next_number(), now + rules.timing.settle, (), now, followed)
 
 
 def _as_planned(operation: Operation, looked: Looked) -> bool:

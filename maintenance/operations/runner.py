@@ -251,7 +251,8 @@ class Runner:
     # ------------------------------------------------------------------ intent, complete, act
 
     async def _submit(self, action: Submit, settle: Settle, views: InstanceViews) -> Continue | Done | LeaveToJudge:
-        """Send JUDGE, complete the POST record, and only then post; send what ARM answered, and take JUDGE back."""
+        """Send JUDGE, complete the POST record, and only then post; send what ARM answered, and take JUDGE back. Where
+        nothing is to be posted, send what follows instead."""
         operation, timing = action.operation, self._rules.timing
         began_at, began = self._now(), self._monotonic()
         # What was read before may be older than this moment; both clocks run alike for so short a time.
@@ -272,7 +273,7 @@ class Runner:
                 answer = Untrusted(untrusted(submission))
             else:
                 posted.append((ids, submission))
-        concluded = self._conclude(operation, answer or Submitted(posted, began_at))
+        concluded = action.instead or self._conclude(operation, answer or Submitted(posted, began_at))
         if isinstance(concluded, Continue):
             try:
                 await self._bus.send([to_record(concluded.operation, concluded.due)])

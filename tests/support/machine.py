@@ -19,6 +19,7 @@ from maintenance.lifecycle.actions import (
     Looked,
     OperationRead,
     Rules,
+    Submit,
     Submitted,
     Unavailable,
 )
@@ -122,13 +123,21 @@ def tracking(*batch: str, calls: tuple[Call, ...] | None = None, **changes: Any)
 
 def following(action: Action) -> Operation:
     """The next record that the delivery sends."""
-    assert isinstance(action, Continue), action
-    return action.operation
+    return continuation(action).operation
 
 
 def due(action: Action) -> datetime:
+    return continuation(action).due
+
+
+def continuation(action: Action) -> Continue:
+    """What follows where nothing is posted: at once, or once a POST record is completed."""
+    if isinstance(action, Submit):
+        assert action.instead is not None, "it is posted"
+        assert action.groups == ()
+        return action.instead
     assert isinstance(action, Continue), action
-    return action.due
+    return action
 
 
 def outcomes(action: Action) -> dict[str, str]:

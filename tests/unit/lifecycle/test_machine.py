@@ -260,7 +260,8 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
         return self.seen
 
     def submits(self, action: Submit, data: st.DataObject) -> None:
-        self.may_be_posted(action)
+        if action.instead is None:
+            self.may_be_posted(action)
         judge, record = action.judge, self.operation
         assert (judge.phase, judge.number, action.due) == (
             Phase.JUDGE,
@@ -269,6 +270,9 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
         )
         if not self.kindly and data.draw(st.integers(0, 6)) == 0:
             conclusion = self.next(action.operation, NotTheOne())
+        elif action.instead is not None:
+            assert action.groups == ()
+            conclusion = action.instead
         else:
             answers = st.just(Accepted(OPERATION_URL)) if self.kindly else SUBMISSIONS
             posted = [(group, data.draw(answers)) for group in action.groups]

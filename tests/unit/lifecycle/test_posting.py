@@ -66,6 +66,7 @@ NO = Refused(BROKEN, 409)
 def submission(operation: Operation = POST, *args: Any, **options: Any) -> Submit:
     action = look(operation, *args, **options)
     assert isinstance(action, Submit), action
+    assert action.instead is None, action
     return action
 
 
@@ -134,19 +135,20 @@ CHANGED: dict[str, list[Instance]] = {
 def test_anything_changed_since_the_baseline_goes_back_to_plan(instances: list[Instance]) -> None:
     action = look(POST, instances)
     operation = following(action)
-    assert (operation.phase, operation.number, operation.batch, due(action)) == (Phase.PLAN, 4, (), NOW)
+    # JUDGE has number 4: it speaks where this is never sent.
+    assert (operation.phase, operation.number, operation.batch, due(action)) == (Phase.PLAN, 5, (), NOW)
     assert operation.waves == POST.waves
 
 
 def test_limit_used_up_since_the_plan_goes_back_to_plan() -> None:
     limited = posting("0", rollout=Rollout(max_instances_per_wave=1))
-    assert isinstance(look(limited, [eligible("0"), eligible("7")]), Submit)
+    assert submission(limited, [eligible("0"), eligible("7")])
     assert following(look(limited, [eligible("0"), in_progress("7")])).phase is Phase.PLAN
 
 
 def test_lower_lease_of_another_goes_back_to_plan() -> None:
     assert following(look(POST, entries=[others_lease(1), lease(number=2)])).phase is Phase.PLAN
-    assert isinstance(look(POST, entries=[lease(number=1), others_lease(2)]), Submit)
+    assert submission(entries=[lease(number=1), others_lease(2)])
 
 
 @pytest.mark.parametrize("entries", [(), (others_lease(1),), (lease(scale_set="/elsewhere"),)])
@@ -179,6 +181,14 @@ def test_views_that_cannot_be_read_before_the_post_go_back_to_plan_with_a_pause(
         BUSY,
     )
     assert due(action) > NOW
+
+
+def test_decision_not_to_post_is_sent_after_judge_and_the_completion() -> None:
+    action = look(POST, entries=[marker(), lease()])
+    assert isinstance(action, Submit)
+    assert (action.operation, action.groups, action.due) == (POST, (), NOW + RULES.timing.settle)
+    assert (action.judge.phase, action.judge.number, action.judge.batch) == (Phase.JUDGE, 4, POST.batch)
+    assert (following(action).phase, following(action).number) == (Phase.END, 5)
 
 
 def test_completion_not_confirmed_is_left_to_judge() -> None:
