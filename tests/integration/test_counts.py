@@ -59,7 +59,14 @@ async def test_round_trips_from_message_to_post_stay_within_bounds() -> None:
         "complete operations",
     ]
     assert poll[1].startswith("GET ")
-    assert [*(name.partition(" ")[0] for name in end)] == ["receive", "send", "peek", "peek", "cancel", "complete"]
+    assert [*(name.partition(" ")[0] for name in end)] == [
+        "receive",
+        "send",
+        "peek",
+        "peek",
+        "cancel_scheduled",
+        "complete",
+    ]
     assert "send events ended" in end
 
 
