@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long soak bench lint format clean
+.PHONY: demo test test-long simulate soak bench lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)  ## the main job, live, on the embedded sandbox
@@ -14,6 +14,12 @@ test: lint  ## everything that takes under three minutes; more workers than core
 
 test-long: $(READY)  ## what takes longer
 	$(BIN)/python -m pytest -q -m long -n 2
+
+SEEDS ?= 10000
+FIRST ?= 1
+
+simulate: $(READY)  ## worlds by seed, each promise checked at every step: make simulate SEEDS=100000 FIRST=1
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs 2
 
 soak: $(READY)  ## ten minutes of failing calls and dying workers, then the reckoning
 	$(BIN)/python -m tests.reliability.soak

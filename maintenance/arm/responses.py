@@ -29,6 +29,7 @@ from maintenance.domain.observations import (
     Unreported,
     UrlKind,
 )
+from maintenance.domain.redaction import redact
 
 # A record holds several errors and an event holds one; neither may exceed the size of a Service Bus message.
 MAX_NAME = 200
@@ -216,7 +217,8 @@ def _inner_detail(error: Mapping[str, Any]) -> ErrorDetail:
 def _text(value: object, most: int) -> str | None:
     if value is None or value == "":
         return None
-    text = value if isinstance(value, str) else str(value)
+    # An error is carried in records and events, so what must not be read there is taken out here.
+    text = redact(value if isinstance(value, str) else str(value))
     # JSON can hold half of a surrogate pair, which cannot be encoded in a record.
     text = text.encode(errors="replace").decode()
     return text if len(text) <= most else text[:most] + "…"

@@ -75,7 +75,7 @@ class Record:
     due: datetime | None
     subject: str
     correlation_id: str | None = None
-    properties: Mapping[str, str | int] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

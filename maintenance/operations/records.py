@@ -140,7 +140,9 @@ def _problem(operation: Operation) -> str | None:
     if operation.number < 0 or not 0 <= operation.wave <= len(operation.waves):
         return "number or wave is out of range"
     # One expression over all of them: a record has up to 1,000 instances, several times over.
-    if not _INSTANCES.fullmatch("".join(f"{instance_id}\n" for instance_id in _instance_ids(operation))):
+    ids = [f"{instance_id}\n" for instance_id in _instance_ids(operation)]
+    joined = "".join(ids)
+    if joined.count("\n") != len(ids) or not _INSTANCES.fullmatch(joined):
         return "it names an instance by something that is no instance id"
     for name in ("requested_at", "deadline"):
         moment: datetime = getattr(operation, name)

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 SCHEDULED = b"x-opt-scheduled-enqueue-time"
 # How long a receiver's lock on its socket lasts: settling waits for it.
 SOCKET_TIMEOUT = 0.01
-# Seconds. Where one message is due, others that are due too arrive within this time: a short one where few came last, so
+# Seconds. Where one message is due, others arrive within this time: a short one where few came last, so
 # that a single request is not held up, and a longer one where many did, since lists cost a fraction of single calls.
 MORE_WITHIN, MORE_OF_MANY_WITHIN = 0.05, 0.2
 MANY = 4

@@ -60,12 +60,7 @@ async def test_round_trips_from_message_to_post_stay_within_bounds() -> None:
     ]
     assert poll[1].startswith("GET ")
     assert [*(name.partition(" ")[0] for name in end)] == [
-        "receive",
-        "send",
-        "peek",
-        "peek",
-        "cancel_scheduled",
-        "complete",
+        *("receive", "send", "peek", "peek", "cancel_scheduled", "complete")
     ]
     assert "send events ended" in end
 

@@ -43,13 +43,13 @@ class Receiver:
 
     @property
     def queued(self) -> list[dict[str, Any]]:
-        return [json.loads(message.body) for message in self.bus.requests.messages]
+        return [json.loads(message.body) for message in self.bus.operations_queue.messages]
 
 
 async def test_planned_maintenance_is_accepted_with_id_of_discovery() -> None:
     receiver = Receiver()
     response = await receiver.post(health(), Traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-    (message,) = receiver.bus.requests.messages
+    (message,) = receiver.bus.operations_queue.messages
     assert (response.status, response.content_type) == (202, "application/json")
     assert response.document["requestIds"] == [message.message_id]
     assert "VL4T-9X8" in response.document["reason"]
@@ -64,7 +64,7 @@ async def test_alert_on_scale_sets_is_accepted_with_ids_of_requests() -> None:
     response = await receiver.post(
         targeting(scale_set_id("web"), f"{scale_set_id('api')}/virtualMachines/2", custom=PERFORM)
     )
-    messages = receiver.bus.requests.messages
+    messages = receiver.bus.operations_queue.messages
     requests = [read_request(Envelope(body=b""), json.loads(message.body)) for message in messages]
     assert response.status == 202
     assert response.document["requestIds"] == [message.message_id for message in messages]
@@ -118,7 +118,7 @@ async def test_redelivered_alert_sends_same_message_and_update_sends_another() -
     update = await receiver.post(health(essentials={"alertId": "update"}))
     assert first.document == again.document
     assert update.document["requestIds"] != first.document["requestIds"]
-    assert len(receiver.bus.requests.messages) == 2
+    assert len(receiver.bus.operations_queue.messages) == 2
     assert len({read_discovery(each).origin for each in receiver.queued}) == 1
 
 
@@ -155,7 +155,7 @@ async def test_payload_over_limit_returns_413() -> None:
 
 async def test_queue_down_returns_503_with_retry_after() -> None:
     receiver = Receiver()
-    receiver.bus.down.add("requests")
+    receiver.bus.down.add("operations")
     response = await receiver.post(health())
     assert (response.status, response.headers["Retry-After"]) == (503, "30")
     receiver.bus.down.clear()

@@ -44,7 +44,15 @@ def test_instance_with_recorded_status_is_eligible() -> None:
     assert instance == Instance(
         "3",
         provisioning="succeeded",
-        maintenance=MaintenanceStatus(allowed=True),
+        maintenance=MaintenanceStatus(
+            allowed=True,
+            window=(
+                "2018-05-14T12:30:00+00:00",
+                "2018-05-19T12:30:00+00:00",
+                "2018-05-21T16:30:00+00:00",
+                "2018-06-04T16:30:00+00:00",
+            ),
+        ),
         update_domain=2,
         power="running",
         changed_at=datetime(2026, 1, 30, 11, 0, 0, 123_456, tzinfo=UTC),
@@ -110,9 +118,9 @@ def test_instance_updating_in_model_alone_is_in_progress() -> None:
     assert read_instance(document).state is InstanceState.IN_PROGRESS
 
 
-def test_instance_without_view_is_not_eligible() -> None:
-    assert read_instance({"instanceId": "0", "properties": {}}).state is InstanceState.NOT_ELIGIBLE
-    assert read_instance({"instanceId": "0"}).state is InstanceState.NOT_ELIGIBLE
+def test_instance_without_view_is_unreported() -> None:
+    assert read_instance({"instanceId": "0", "properties": {}}).state is InstanceState.UNREPORTED
+    assert read_instance({"instanceId": "0"}).state is InstanceState.UNREPORTED
 
 
 def test_flexible_instance_is_identified_by_its_name() -> None:

@@ -1,267 +1,151 @@
-"""The process dies after any awaited step: one end is published, and each instance is maintained at most once."""
+"""The process dies at every step of a story in turn, and another takes over: nothing is done twice."""
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import Lease
-from maintenance.domain.errors import TransientError
-from maintenance.domain.instances import Instance
-from maintenance.domain.observations import ErrorDetail, Refused, Throttled
-from tests.support.fakes import LOST, UNSENT, all_eligible
-from tests.support.samples import NOW, completed, eligible, request_body, seconds, without_maintenance
+from maintenance.domain.instances import Instance, MaintenanceStatus
+from maintenance.domain.observations import Refused
+from tests.support.fakes import LOST, Killed, all_eligible
+from tests.support.samples import LONG_AGO, eligible, request_body
 from tests.support.unit_environment import UnitEnvironment
 
-
-@pytest.fixture(autouse=True)
-def _silence() -> Iterator[None]:
-    """Thousands of deaths are logged otherwise, which takes longer than to die."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-BUSY = ErrorDetail("TooManyRequests", "Later, please.")
-PAUSE = timedelta(minutes=25)
-CANCELED_AT = NOW + timedelta(minutes=15)
-
-
-def usual(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment(**options)
-    environment.send()
-    return environment
-
-
-def whole_scale_set(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment(**options)
-    environment.send(request_body(instanceIds=...))
-    return environment
-
-
-def without_views(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment(read_instance_views=False, **options)
-    environment.send()
-    return environment
-
-
-def rolling(**options: Any) -> UnitEnvironment:
-    """Two at a time of five, by percentage."""
-    environment = UnitEnvironment(all_eligible(5), **options)
-    environment.send(request_body(instanceIds=..., rollout={"maxInstancesPerWave": "40%"}))
-    return environment
-
-
-def pausing(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment([eligible(str(n), update_domain=n // 2) for n in range(4)], **options)
-    rollout = {"byUpdateDomain": True, "pauseBetweenWaves": "PT25M"}
-    environment.send(request_body(instanceIds=..., rollout=rollout))
-    return environment
-
-
-def canceled_in_a_pause(**options: Any) -> UnitEnvironment:
-    environment = pausing(**options)
-    document = {**request_body(instanceIds=...), "cancel": "req-1"}
-    environment.send(document, message_id="cancel-1")
-    environment.bus.requests.messages[-1].due = CANCELED_AT
-    environment.bus.requests.messages[-1].scheduled = True
-    return environment
-
-
-def ambiguous(**options: Any) -> UnitEnvironment:
-    environment = usual(**options)
-    environment.arm.post_answers = [LOST]
-    return environment
-
-
-def never_arrived(**options: Any) -> UnitEnvironment:
-    environment = usual(**options)
-    environment.arm.post_answers = [UNSENT]
-    return environment
-
-
-def lagging(**options: Any) -> UnitEnvironment:
-    environment = ambiguous(**options)
-    environment.arm.lag = seconds(110)
-    return environment
-
-
-def flexible(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment([eligible(name) for name in ("vm_a", "vm_b", "vm_c")], **options)
-    environment.arm.flexible = True
-    environment.send(request_body(instanceIds=...))
-    return environment
-
-
-def flexible_in_doubt(**options: Any) -> UnitEnvironment:
-    """One VM is accepted, one answer is lost, one is refused at first."""
-    environment = flexible(**options)
-    environment.arm.post_answers = [None, LOST, Refused(BUSY, 409)]
-    return environment
-
-
-def throttled(**options: Any) -> UnitEnvironment:
-    environment = usual(**options)
-    environment.arm.view_answers = [TransientError("list", BUSY, status=503)]
-    environment.arm.post_answers = [Throttled(BUSY, seconds(300))]
-    environment.arm.poll_answers = [Throttled(BUSY, seconds(300))]
-    return environment
-
-
-def scheduled(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment(**options)
-    environment.send(request_body(notBefore="2026-01-31T12:25:00Z"))
-    return environment
-
-
-def some_not_eligible(**options: Any) -> UnitEnvironment:
-    views: list[Instance] = [*all_eligible(1), completed("1"), without_maintenance("2")]
-    environment = UnitEnvironment(views, **options)
-    environment.send()
-    return environment
-
-
-def nothing_to_do(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment([without_maintenance("0")], **options)
-    environment.send()
-    return environment
-
-
-def dry_run(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment(**options)
-    environment.send(request_body(dryRun=True))
-    return environment
-
-
-def bad_request(**options: Any) -> UnitEnvironment:
-    environment = UnitEnvironment(**options)
-    environment.send(b"restart everything")
-    return environment
-
-
-def dead_letters(**options: Any) -> UnitEnvironment:
-    """Each message is delivered once, and then dead-lettered."""
-    environment = usual(**options)
-    environment.bus.requests.most_deliveries = environment.bus.operations_queue.most_deliveries = 1
-    return environment
-
-
-def dead_letters_of_rolling(**options: Any) -> UnitEnvironment:
-    environment = rolling(**options)
-    environment.bus.requests.most_deliveries = environment.bus.operations_queue.most_deliveries = 1
-    return environment
+EARLIER = MaintenanceStatus(True, "maintenancecompleted", window=("2025-01-01",))
 
 
 @dataclass(frozen=True)
 class Story:
-    begin: Callable[..., UnitEnvironment]
-    statuses: str
-    maintained: frozenset[str] = frozenset()
-    most_down: int = 99
-    may_be_left: bool = False
+    """What is asked for, of which instances, and what each must come to."""
+
+    name: str
+    body: dict[str, Any]
+    outcomes: dict[str, str]
+    instances: tuple[Instance, ...] = tuple(all_eligible(3))
+    begin: Callable[[UnitEnvironment], None] = lambda environment: None
 
 
-def of(*ids: str) -> frozenset[str]:
-    return frozenset(ids)
+def lose_response(environment: UnitEnvironment) -> None:
+    environment.arm.post_answers = [LOST]
 
 
-FIVE = of(*map(str, range(5)))
-STORIES: dict[str, Story] = {
-    "usual": Story(usual, "Succeeded", of("0", "1", "2")),
-    "whole scale set": Story(whole_scale_set, "Succeeded", of("0", "1", "2")),
-    # Without views it is never posted again, and what is not known is said so.
-    "without views": Story(without_views, "Succeeded Failed", of("0", "1", "2"), may_be_left=True),
-    "rolling": Story(rolling, "Succeeded", FIVE, most_down=2),
-    "pausing": Story(pausing, "Succeeded", of("0", "1", "2", "3"), most_down=2),
-    "canceled in a pause": Story(canceled_in_a_pause, "Canceled", of("0", "1"), most_down=2, may_be_left=True),
-    "ambiguous": Story(ambiguous, "Succeeded", of("0", "1", "2")),
-    "never arrived": Story(never_arrived, "Succeeded", of("0", "1", "2")),
-    "lagging": Story(lagging, "Succeeded", of("0", "1", "2")),
-    "flexible": Story(flexible, "Succeeded", of("vm_a", "vm_b", "vm_c")),
-    "flexible in doubt": Story(flexible_in_doubt, "Succeeded", of("vm_a", "vm_b", "vm_c")),
-    "throttled": Story(throttled, "Succeeded", of("0", "1", "2")),
-    "scheduled": Story(scheduled, "Succeeded", of("0", "1", "2")),
-    "some not eligible": Story(some_not_eligible, "Succeeded", of("0")),
-    "nothing to do": Story(nothing_to_do, "NothingToDo"),
-    "dry run": Story(dry_run, "NothingToDo"),
-    "bad request": Story(bad_request, "Rejected"),
-    # A request that was given up before its run had begun is rejected.
-    "dead letters": Story(dead_letters, "Succeeded Rejected", of("0", "1", "2"), may_be_left=True),
-    "dead letters of rolling": Story(dead_letters_of_rolling, "Succeeded Rejected", FIVE, 2, may_be_left=True),
-}
+def refuse_once(environment: UnitEnvironment) -> None:
+    environment.arm.post_answers = [Refused(LOST.error, 409)]
 
 
-def check(environment: UnitEnvironment, story: Story) -> None:
-    bus, arm = environment.bus, environment.arm
-    status = environment.end["status"]
-    assert status in story.statuses.split(), status
-    assert set(arm.maintained.values()) <= {1}, f"maintained twice: {arm.maintained}"
-    assert set(arm.maintained) <= story.maintained
-    assert story.may_be_left or set(arm.maintained) == story.maintained
-    assert status != "Succeeded" or set(arm.maintained) == story.maintained
-    assert arm.wrongly_posted == []
-    assert arm.most_down <= story.most_down
-    contents = defaultdict(set)
-    for event in bus.published:
-        contents[event.event_id].add(event.to_json())
-    assert {event_id: len(bodies) for event_id, bodies in contents.items() if len(bodies) > 1} == {}
-    steps = environment.crash_point.steps
-    posts = [at for at, step in enumerate(steps) if step == "POST is sent"]
-    ends = [at for at, step in enumerate(steps) if step.endswith(":ended is published")]
-    assert not posts or posts[-1] < ends[0], "posted after the end was published"
-    assert (bus.requests.dead, bus.operations_queue.dead) == ([], [])
-    assert environment.failures == []
-    assert [each for each in environment.coordination.entries if isinstance(each, Lease)] == []
-    for entry in environment.end.get("instances", ()):
-        done = entry["outcome"] == "Completed"
-        assert not done or arm.maintained[entry["instanceId"]] == 1, "completed by nobody"
-    if story.begin is pausing:
-        assert all(later - sooner >= PAUSE for sooner, later in pairwise(arm.posted_at))
-    if story.begin is canceled_in_a_pause:
-        answers = [event for event in bus.published if event.data.get("cancels") == "req-1"]
-        assert answers
-        assert max(arm.posted_at, default=NOW) < CANCELED_AT
+def be_flexible(environment: UnitEnvironment) -> None:
+    environment.arm.flexible = True
 
 
-@pytest.mark.parametrize("name", STORIES)
-async def test_left_in_peace_the_run_ends_once(name: str) -> None:
-    environment = STORIES[name].begin()
-    await environment.run()
-    check(environment, STORIES[name])
-    assert (environment.bus.requests.dropped, environment.bus.operations_queue.dropped) == ([], [])
+DONE = dict.fromkeys("012", "Completed")
+STORIES = [
+    Story("one wave", request_body(), DONE),
+    Story("one by one", request_body(rollout={"maxInstancesPerWave": 1, "pauseBetweenWaves": "PT20M"}), DONE),
+    Story(
+        "a percentage",
+        request_body(instanceIds=..., rollout={"maxInstancesPerWave": "40%"}),
+        dict.fromkeys("01234", "Completed"),
+        tuple(all_eligible(5)),
+    ),
+    Story("lost response", request_body(), DONE, begin=lose_response),
+    Story("refused once", request_body(), DONE, begin=refuse_once),
+    Story("flexible", request_body(rollout={"maxInstancesPerWave": 2}), DONE, begin=be_flexible),
+    Story(
+        "an earlier campaign",
+        request_body(),
+        DONE,
+        tuple(eligible(i, maintenance=EARLIER, changed_at=LONG_AGO) for i in "012"),
+    ),
+]
 
 
-@pytest.mark.parametrize("name", STORIES)
-async def test_killed_after_any_step_the_run_ends_once_and_maintains_each_instance_once(name: str) -> None:
-    story = STORIES[name]
-    peaceful = story.begin()
-    await peaceful.run()
-    for number, step in enumerate(peaceful.crash_point.steps, start=1):
-        await killed(story, f"killed at step {number}, {step}", die_at=number)
+def check(environment: UnitEnvironment, story: Story, killed_at: str) -> None:
+    where = f"{story.name}, killed at {killed_at}"
+    assert environment.failures == [], where
+    assert environment.outcomes == story.outcomes, where
+    assert set(environment.arm.maintained.values()) == {1}, where
+    assert environment.arm.wrongly_posted == [], where
+    for event_id in {event.event_id for event in environment.bus.published}:
+        contents = {event.to_json() for event in environment.bus.published if event.event_id == event_id}
+        assert len(contents) == 1, f"{where}: {event_id} says two things"
+    end = environment.bus.ends[0]
+    assert all(at <= end.time for at in environment.arm.posted_at), f"{where}: posted after the end"
+    assert environment.coordination.entries == [], f"{where}: a lease is left"
 
 
-@pytest.mark.parametrize("name", ["usual", "ambiguous", "canceled in a pause", "dead letters"])
-async def test_killed_twice_the_run_ends_once_too(name: str) -> None:
-    story = STORIES[name]
-    peaceful = story.begin()
-    await peaceful.run()
-    for number in range(1, len(peaceful.crash_point.steps) + 1):
-        for later in (1, 6):
-            await killed(story, f"killed at steps {number} and {number + later}", die_at=number, then_at=number + later)
-
-
-async def killed(story: Story, when: str, *, die_at: int, then_at: int | None = None) -> None:
-    environment = story.begin(die_at=die_at)
-    environment.crash_point.then_at = then_at
-    try:
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+async def test_killed_at_any_step_everything_is_done_once_and_one_end_is_published(story: Story) -> None:
+    die_at = 0
+    while True:
+        die_at += 1
+        environment = UnitEnvironment(story.instances, die_at=die_at)
+        story.begin(environment)
+        environment.send(story.body)
         await environment.run()
-        check(environment, story)
-    except AssertionError as error:
-        raise AssertionError(f"{when}: {error}") from error
+        if environment.crash_point.die_at is not None:
+            break
+        check(environment, story, f"step {die_at} ({environment.crash_point.steps[die_at - 1]})")
+    assert die_at > 20
+
+
+@pytest.mark.parametrize("apart", [3, 11])
+async def test_killed_twice_a_rollout_is_still_done_once(apart: int) -> None:
+    story = STORIES[1]
+    for die_at in range(1, 120, 7):
+        environment = UnitEnvironment(story.instances, die_at=die_at)
+        environment.crash_point.then_at = die_at + apart
+        environment.send(story.body)
+        await environment.run()
+        check(environment, story, f"steps {die_at} and {die_at + apart}")
+
+
+async def test_killed_at_any_step_nothing_is_posted_after_an_accepted_cancellation() -> None:
+    die_at = 0
+    while True:
+        die_at += 1
+        environment = UnitEnvironment(die_at=die_at)
+        environment.send(request_body(rollout={"maxInstancesPerWave": 1, "pauseBetweenWaves": "PT1H"}))
+        for _ in range(4):
+            await _survive(environment)
+        posted = len(environment.arm.posted)
+        names = {key: value for key, value in request_body().items() if key != "instanceIds"}
+        environment.send({**names, "cancel": "req-1"}, message_id="stop")
+        await environment.run()
+        step = f"step {die_at}"
+        answers = [event for event in environment.bus.events.values() if event.data.get("cancels")]
+        assert len(answers) == 1, step
+        late = [at for at in environment.arm.posted_at if at > answers[0].time + timedelta(minutes=2)]
+        assert late == [], step
+        assert len(environment.bus.ends) == 1, step
+        assert environment.end["status"] in ("Canceled", "PartiallySucceeded"), step
+        assert len(environment.arm.posted) <= max(posted, 1), step
+        if environment.crash_point.die_at is not None:
+            break
+
+
+async def _survive(environment: UnitEnvironment) -> None:
+    try:
+        await environment.deliver()
+        await environment.tick()
+    except (Killed, BaseExceptionGroup):
+        environment.restart()
+
+
+async def test_message_delivered_over_and_over_is_one_run() -> None:
+    environment = UnitEnvironment()
+    environment.send()
+    for _ in range(5):
+        (message,) = environment.bus.requests.messages
+        message.locked_until = environment.clock()
+        message.deliveries = 0
+        envelope_before = replace(message)
+        await environment.deliver()
+        environment.bus.requests.messages.append(envelope_before)
+    environment.bus.requests.messages.clear()
+    await environment.run()
+    assert environment.outcomes == DONE
+    assert len(environment.arm.posted) == 1

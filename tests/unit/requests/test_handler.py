@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -80,11 +81,10 @@ async def test_scale_set_outside_the_allowed_scopes_is_never_read() -> None:
 async def test_scope_that_was_taken_away_meanwhile_stops_the_run_before_any_call() -> None:
     environment = await handled()
     scope = parse_scope(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/other")
-    again = UnitEnvironment(allowed_scopes=(scope,))
-    again.bus, again.coordination, again.arm = environment.bus, environment.coordination, environment.arm
-    again.restart()
-    await again.run()
-    assert again.end["error"]["code"] == "ScopeNotAllowed"
+    environment.settings = replace(environment.settings, allowed_scopes=(scope,))
+    environment.restart()
+    await environment.run()
+    assert environment.end["error"]["code"] == "ScopeNotAllowed"
     assert environment.arm.looks == 0
 
 

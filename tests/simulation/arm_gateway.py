@@ -1,0 +1,195 @@
+"""What a simulated process has in place of its connection to ARM: in the product's own `ThrottlingGateway`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import timedelta
+
+from maintenance.domain.errors import RefusedError, ThrottledError, TransientError, UntrustedUrl
+from maintenance.domain.instances import Instance, ScaleSetSummary
+from maintenance.domain.observations import (
+    Accepted,
+    Ambiguous,
+    ErrorDetail,
+    Failed,
+    Reading,
+    Refused,
+    Running,
+    Submission,
+    Throttled,
+    Unreadable,
+    Unreported,
+)
+from maintenance.domain.operation import Call, Operation
+from maintenance.domain.resources import ScaleSet
+from tests.simulation.faults import Fault
+from tests.simulation.process import Process
+from tests.simulation.resource_manager import Estate
+
+# The record that is being delivered, for whoever has to know on whose account a call is made.
+RUN: ContextVar[Operation | None] = ContextVar("RUN", default=None)
+CALL_TIMEOUT = 45.0
+# Faults of a POST that come after it was sent.
+AFTER = ("kill after", "raise after", "freeze after", "blackout", "lost, done", "late")
+SIMULATED = ErrorDetail("Simulated", "simulated")
+NOT_DONE: dict[str, Submission] = {
+    "refuse 400": Refused(SIMULATED, 400),
+    "refuse 404": Refused(SIMULATED, 404),
+    "refuse 409": Refused(SIMULATED, 409),
+    "denied": Refused(SIMULATED, 403),
+    "no token": Refused(ErrorDetail("Unauthorized", "simulated"), 401),
+    "conflict": Throttled(SIMULATED, timedelta(seconds=20), whole_subscription=False),
+    "throttle": Throttled(SIMULATED, timedelta(seconds=200)),
+    "no connection": Throttled(SIMULATED, whole_subscription=False),
+    "lost, not done": Ambiguous(SIMULATED),
+    "raise before": Ambiguous(SIMULATED),
+    "raise halfway": Ambiguous(SIMULATED),
+    "failed": Failed(SIMULATED),
+}
+
+
+class Arm:
+    """In place of `arm.resource_manager.ResourceManager`."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._world = process.world
+
+    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission:
+        return await self._post(self._world.estate(scale_set), instance_ids)
+
+    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
+        return await self._post(self._world.estate(scale_set), [vm_name])
+
+    async def _post(self, estate: Estate, names: Sequence[str] | None) -> Submission:
+        world, process = self._world, self._process
+        operation = RUN.get()
+        assert operation is not None
+        world.promises.posting(operation, tuple(names or ()), process)
+        fault = world.faults.meet("post")
+        effect = fault.effect if fault else ""
+        if fault is not None and effect not in AFTER:
+            if effect in ("kill before", "freeze before", "slow"):
+                await process.before(fault, _timeout, None)
+            else:
+                world.met(fault, process)
+        if effect in NOT_DONE or world.is_out("arm"):
+            await asyncio.sleep(CALL_TIMEOUT if effect.startswith("lost") else world.latency())
+            answer = NOT_DONE.get(effect, Ambiguous(SIMULATED))
+            world.promises.not_taken(operation, tuple(names or ()), answer)
+            return answer
+        # On the wire: whatever becomes of the process, ARM gets it.
+        got: asyncio.Future[Submission] = world.loop.create_future()
+        delay = world.latency() + (CALL_TIMEOUT + fault.seconds if fault and effect == "late" else 0.0)
+        world.loop.call_later(delay, self._arrive, estate, operation, names, got, context=contextvars.Context())
+        if fault is not None and effect in ("lost, done", "late"):
+            world.met(fault, process)
+            await asyncio.sleep(CALL_TIMEOUT)
+            return Ambiguous(SIMULATED)
+        answer = await got
+        if fault is None:
+            return answer
+        if effect in ("kill after", "freeze after", "blackout"):
+            await process.after(fault, _timeout)
+        elif effect == "raise after":
+            world.met(fault, process)
+            return Ambiguous(SIMULATED)
+        elif effect == "no url" and isinstance(answer, Accepted):
+            return replace(answer, url=None)
+        elif effect == "untrusted" and isinstance(answer, Accepted):
+            raise UntrustedUrl("elsewhere", "simulated")
+        return answer
+
+    def _arrive(
+        self, estate: Estate, operation: Operation, names: Sequence[str] | None, got: asyncio.Future[Submission]
+    ) -> None:
+        answer, taken = estate.post(operation.run_id, names)
+        if taken:
+            self._world.promises.taken(operation, estate, taken)
+        else:
+            self._world.promises.not_taken(operation, tuple(names or ()), answer)
+        if not got.done():
+            got.set_result(answer)
+
+    async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
+        estate = self._world.estate(scale_set)
+
+        def effect(fault: Fault | None) -> Reading:
+            reading = estate.poll(call.url or "")
+            if fault is None:
+                return reading
+            running = isinstance(reading, Running)
+            match fault.effect:
+                case "throttle":
+                    reading = Throttled(SIMULATED, timedelta(seconds=100))
+                case "unreadable":
+                    reading = Unreadable(SIMULATED)
+                case "forbidden":
+                    reading = Unreported(SIMULATED)
+                case "untrusted":
+                    raise UntrustedUrl("elsewhere", "simulated")
+                case "gone" if not running:
+                    reading = Unreported(SIMULATED, gone=True)
+                case "failed" if not running:
+                    reading = Failed(SIMULATED)
+                case "canceled" if not running:
+                    reading = Failed(SIMULATED, canceled=True)
+                case _:
+                    return reading
+            self._world.met(fault, self._process)
+            return reading
+
+        try:
+            reading = await self._process.call_with_fault("poll", "arm", effect, _timeout)
+        except TransientError:
+            return Unreadable(SIMULATED)
+        operation = RUN.get()
+        if isinstance(reading, Failed) and operation is not None:
+            self._world.promises.told_failed(operation)
+        return reading
+
+    async def is_flexible(self, scale_set: ScaleSet) -> bool:
+        estate = self._world.estate(scale_set)
+        return await self._process.call("mode", "arm", lambda: estate.plan.flexible, _timeout)
+
+    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
+        estate = self._world.estate(scale_set)
+        asked_at = self._world.loop.time()
+
+        def effect(fault: Fault | None) -> list[Instance]:
+            if estate.plan.flexible and not flexible:
+                raise RefusedError("list", ErrorDetail("BadRequest", "not for Flexible sets"), status=400)
+            if fault is not None:
+                self._fail_list(fault)
+            shown = self._world.views(estate)
+            if fault is not None and fault.effect == "unreported":
+                self._world.met(fault, self._process)
+                shown = self._world.without_some_views(shown)
+            return shown
+
+        shown = await self._process.call_with_fault("list", "arm", effect, _timeout)
+        self._process.views_asked_at[scale_set.key] = asked_at
+        return shown
+
+    def _fail_list(self, fault: Fault) -> None:
+        match fault.effect:
+            case "throttle":
+                self._world.met(fault, self._process)
+                raise ThrottledError("list", SIMULATED, status=429, retry_after=timedelta(seconds=150))
+            case "error":
+                self._world.met(fault, self._process)
+                raise TransientError("list", SIMULATED, status=503)
+            case "refuse 403":
+                self._world.met(fault, self._process)
+                raise RefusedError("list", SIMULATED, status=403)
+
+    async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:
+        raise NotImplementedError
+
+
+def _timeout() -> Exception:
+    return TransientError("simulated", SIMULATED)

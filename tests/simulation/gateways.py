@@ -1,0 +1,256 @@
+"""What a simulated process has in place of its connections to Service Bus; each call may go wrong, or be its last.
+
+The coordination queue is read and written by the product's own `CoordinationQueue`, over `CoordinationClient`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, TypeVar
+
+from azure.servicebus import ServiceBusMessage, ServiceBusMessageState
+from azure.servicebus.exceptions import MessageNotFoundError, ServiceBusConnectionError
+
+from maintenance.domain.errors import BusUnavailable
+from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
+from maintenance.servicebus.sender import PATIENCE, patiently
+from tests.simulation.clock import moment_of, seconds_of
+from tests.simulation.faults import Fault
+from tests.simulation.process import Process
+from tests.simulation.service_bus import Message, Queue
+
+T = TypeVar("T")
+PEEK_TIME_TO_LIVE = 3600.0
+
+
+def unavailable() -> Exception:
+    return BusUnavailable("simulated")
+
+
+def no_connection() -> Exception:
+    return ServiceBusConnectionError(message="simulated")
+
+
+class Bus:
+    """In place of `servicebus.bus.Bus`, for one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._world = process.world
+
+    async def send(self, records: Sequence[Record]) -> None:
+        if records:
+            await patiently(lambda: self._send(records), PATIENCE)
+
+    async def _send(self, records: Sequence[Record]) -> None:
+        put = self._world.put_record
+
+        def effect() -> None:
+            for record in records:
+                put(record)
+
+        def half() -> None:
+            for record in records[: len(records) // 2]:
+                put(record)
+
+        await self._process.call("send", "operations", effect, unavailable, half=half)
+
+    async def schedule(self, record: Record) -> int:
+        def once() -> Any:
+            effect: Callable[[], int] = lambda: self._world.put_record(record)  # noqa: E731
+            return self._process.call("schedule", "operations", effect, unavailable)
+
+        number: int = await patiently(once, PATIENCE)
+        return number
+
+    async def cancel(self, number: int) -> None:
+        queue = self._world.operations
+        await self._process.call("cancel record", "operations", lambda: queue.cancel(number), unavailable)
+
+    async def publish(self, events: Sequence[MaintenanceEvent]) -> None:
+        def effect() -> None:
+            for event in events:
+                self._world.publish(event)
+
+        def half() -> None:
+            for event in events[: len(events) // 2]:
+                self._world.publish(event)
+
+        await self._process.call("publish", "topic", effect, unavailable, half=half)
+
+    def operations(self) -> Receiver:
+        return Receiver(self._process, self, self._world.operations, "")
+
+    def dead_requests(self) -> Receiver:
+        return Receiver(self._process, self, self._world.dead_requests, "dead ")
+
+    def dead_operations(self) -> Receiver:
+        return Receiver(self._process, self, self._world.dead_operations, "dead ")
+
+
+class Receiver:
+    """In place of `servicebus.operations_queue.OperationsReceiver`."""
+
+    def __init__(self, process: Process, bus: Bus, queue: Queue, kind: str) -> None:
+        self._process = process
+        self._world = process.world
+        self._bus = bus
+        self._queue = queue
+        self._kind = kind
+
+    async def __aenter__(self) -> Receiver:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def receive(self, most: int, *, wait: float) -> list[Delivery]:
+        available = self._queue.next_available()
+        if available is None or available > self._world.loop.time():
+            await asyncio.sleep(wait)
+            available = self._queue.next_available()
+            if available is None or available > self._world.loop.time():
+                return []
+
+        def effect(fault: Fault | None) -> list[Message]:
+            taken = self._queue.take(min(most, self._world.batch()))
+            self._world.mishap(self._queue, taken, fault, self._process)
+            posts = [message for message in taken if message.subject == "post"]
+            if posts:
+                self._world.mishap(self._queue, posts, self._world.faults.meet("receive post"), self._process)
+            return taken
+
+        taken: list[Message] = await self._process.call_with_fault(
+            f"{self._kind}receive", self._queue.name, effect, unavailable
+        )
+        return [self._delivery(message) for message in taken]
+
+    async def send(self, records: Sequence[Record]) -> None:
+        await self._bus.send(records)
+
+    async def complete(self, delivery: Delivery) -> bool:
+        try:
+            return await self._complete(delivery)
+        except BusUnavailable:
+            self._world.note("complete not confirmed")
+            return False
+
+    async def complete_all(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            await self._complete(delivery)
+
+    async def _complete(self, delivery: Delivery) -> bool:
+        message, token, locked_until = delivery.handle
+
+        def effect() -> bool:
+            # As the SDK does: a lock that is over by this process's clock is not even tried.
+            if self._process.seconds() >= locked_until:
+                self._world.note("lock over by the process's clock")
+                return False
+            return self._queue.complete(message, token)
+
+        completed = await self._process.call(f"{self._kind}complete", self._queue.name, effect, unavailable)
+        if not completed:
+            self._world.note("complete not confirmed")
+        return completed
+
+    def _delivery(self, message: Message) -> Delivery:
+        if message.deliveries > 1:
+            self._world.note("redelivered record")
+        return Delivery(
+            body=message.body,
+            message_id=message.message_id or "",
+            subject=message.subject,
+            delivery_count=message.deliveries,
+            sequence_number=message.number,
+            enqueued_at=moment_of(message.enqueued_at),
+            correlation_id=message.correlation_id,
+            properties={name: str(value) for name, value in message.properties.items()},
+            dead_letter_reason=message.dead_reason,
+            handle=(message, message.token, message.locked_until),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Peeked:
+    """What is used of a peeked message."""
+
+    sequence_number: int
+    scheduled_enqueue_time_utc: datetime | None
+    state: ServiceBusMessageState
+    body: list[bytes]
+
+
+class CoordinationClient:
+    """In place of the SDK's client, its receiver and its sender, as far as `CoordinationQueue` uses them."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._world = process.world
+        self._queue = self._world.coordination
+        self._began = 0.0
+
+    def get_queue_receiver(self, _queue: str, **_options: object) -> CoordinationClient:
+        return self
+
+    def get_queue_sender(self, _queue: str, **_options: object) -> CoordinationClient:
+        return self
+
+    async def close(self) -> None:
+        return None
+
+    async def peek_messages(self, *, max_message_count: int, sequence_number: int) -> list[Peeked]:
+        def effect() -> list[Peeked]:
+            self._queue.forget_active(PEEK_TIME_TO_LIVE)
+            page = self._queue.peek(sequence_number, min(max_message_count, self._world.page()))
+            return [self._peeked(message) for message in page]
+
+        if sequence_number == 1:
+            self._began = self._world.loop.time()
+        page: list[Peeked] = await self._process.call("peek", "coordination", effect, no_connection)
+        if not page:
+            self._process.entries_asked_at = self._began
+        return page
+
+    def _peeked(self, message: Message) -> Peeked:
+        scheduled = message.number in self._queue.scheduled
+        state = ServiceBusMessageState.SCHEDULED if scheduled else ServiceBusMessageState.ACTIVE
+        due = moment_of(message.due) if message.due is not None else None
+        return Peeked(message.number, due, state, [message.body])
+
+    async def schedule_messages(self, message: ServiceBusMessage, due: datetime) -> list[int]:
+        # Numbered now, shown a little later; who has sent it hears of it only then.
+        commit = self._world.commit_time()
+
+        def effect() -> list[int]:
+            visible_at = self._world.loop.time() + commit
+            number, kept = self._queue.send(
+                b"".join(message.body), message.message_id, due=seconds_of(due), visible_at=visible_at
+            )
+            if kept is None:
+                self._world.note("dropped duplicate: entry")
+            return [number]
+
+        numbers: list[int] = await self._process.call("put entry", "coordination", effect, no_connection)
+        if commit:
+            await asyncio.sleep(commit)
+        return numbers
+
+    async def cancel_scheduled_messages(self, number: int) -> None:
+        if not await self._process.call(
+            "cancel entry", "coordination", lambda: self._queue.cancel(number), no_connection
+        ):
+            raise MessageNotFoundError(message="simulated")
+
+    async def send_messages(self, message: ServiceBusMessage) -> None:
+        def effect() -> None:
+            self._world.note("lease id used up")
+            self._queue.send(b"", message.message_id)
+
+        await self._process.call("use up", "coordination", effect, no_connection)

@@ -1,0 +1,187 @@
+"""Breaks each rule of the protocol once, and counts the seeds until the simulation finds it.
+
+`python -m tests.simulation.mutations [--most N] [--only WORDS]`. The product is patched here and nowhere else, and only
+as long as a mutated run lasts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+
+from maintenance.domain.instances import Baseline, Instance
+from maintenance.domain.messages import Envelope
+from maintenance.domain.operation import Operation
+from maintenance.lifecycle import ending, planning, posting, tracking, verdicts, waves
+from maintenance.lifecycle.actions import Done
+from maintenance.operations.dead_letters import DeadLetterReader
+from maintenance.operations.instance_views import InstanceViews
+from maintenance.operations.poller import Poller
+from maintenance.operations.runner import Runner
+from maintenance.requests import handler
+from maintenance.servicebus.coordination_queue import CoordinationQueue
+from tests.simulation.gateways import Bus, CoordinationClient
+from tests.simulation.mutants import (
+    Anything,
+    Patch,
+    act_then_complete,
+    always,
+    answer_before_marker,
+    by_phase,
+    complete_then_send,
+    eligible_if_unreported,
+    fewest,
+    keyword,
+    no_age,
+    no_longer_planned,
+    nothing,
+    of_any_content,
+    of_any_set,
+    only_one_page,
+    post_late,
+    run_of_request,
+    shared_for_ever,
+    timing,
+    up,
+    with_argument,
+    without,
+    without_confirmation,
+    without_intent,
+)
+from tests.simulation.story import play_seed, silence
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A rule that is broken. `harmless`: nothing may break, as a control."""
+
+    name: str
+    patches: tuple[Patch, ...]
+    harmless: bool = False
+
+
+@contextlib.contextmanager
+def mutated(mutation: Mutation) -> Iterator[None]:
+    before = [(target, name, vars(target)[name]) for target, name, _ in mutation.patches]
+    try:
+        for target, name, change in mutation.patches:
+            setattr(target, name, change(vars(target)[name]))
+        yield
+    finally:
+        for target, name, original in reversed(before):
+            setattr(target, name, original)
+
+
+NO_LOOK: tuple[Patch, ...] = (
+    (posting, "own_leases", always([Anything])),
+    (posting, "leases_of", always([Anything])),
+)
+MUTATIONS = (
+    Mutation("the POST comes without a confirmed completion", ((Runner, "_submit", without_confirmation),)),
+    Mutation("the POST comes before the completion", ((Runner, "_submit", act_then_complete),)),
+    Mutation("a redelivered POST acts", ((posting, "deliver", keyword(redelivered=False)),)),
+    Mutation("no JUDGE is sent before the POST", ((Runner, "_submit", without_intent),)),
+    Mutation("JUDGE plans again without looking", ((posting, "is_changed", always(False)),)),
+    Mutation("JUDGE looks after a minute", (timing(settle=timedelta(minutes=1)),)),
+    Mutation("ids of records depend on the decision", ((Operation, "message_id", by_phase),)),
+    Mutation("a record is completed before its successor is sent", ((Poller, "_settle", complete_then_send),)),
+    Mutation("the run id follows from the requestId", ((Envelope, "run_id", run_of_request),)),
+    Mutation("the POST does not look at the leases", NO_LOOK),
+    Mutation("nobody looks at the leases of others", (*NO_LOOK, (planning, "_lease", always(None)))),
+    Mutation("the first in line does not wait", (timing(lease_wait=timedelta(0)),)),
+    Mutation("the last in line is first", ((planning, "leases_of", lambda o: lambda *a: o(*a)[::-1]),)),
+    Mutation("a short page ends the peek", ((CoordinationClient, "peek_messages", only_one_page),)),
+    Mutation("the marker lasts a day", ((handler, "MARKER_LASTS", lambda _: timedelta(days=1)),)),
+    Mutation("the marker lasts five minutes", ((handler, "MARKER_LASTS", lambda _: timedelta(minutes=5)),)),
+    Mutation("the answer comes before the marker", ((handler.RequestHandler, "handle", answer_before_marker),)),
+    Mutation("the POST does not look at markers", ((posting, "cancellation", always(None)),)),
+    Mutation("PLAN does not look at markers", ((planning, "cancellation", always(None)),)),
+    Mutation("a marker holds for any scale set", ((planning, "cancellation", of_any_set),)),
+    Mutation(
+        "a duplicate is one of any content",
+        ((planning, "leases_of", of_any_content), (planning, "plan", without("content", 1, ""))),
+    ),
+    Mutation("END releases while a wave is at work", ((ending, "deliver_end", without("at_work", 1, value=False)),)),
+    Mutation("the lease's id is not used up", ((CoordinationQueue, "use_up", nothing),)),
+    Mutation("REST does not look again", ((ending, "after_release", lambda _: lambda r, o, **k: Done(o)),)),
+    Mutation(
+        "what is down is not counted", ((planning, "within", lambda _: fewest), (posting, "within", lambda _: fewest))
+    ),
+    Mutation("what is down is not counted by the POST", ((posting, "within", lambda _: lambda m, e, i: tuple(e)),)),
+    Mutation("waves are split anew", ((planning, "plan", no_longer_planned),)),
+    Mutation("the stopwatch is ignored", ((Runner, "_post", post_late),)),
+    Mutation("the lag of views is ignored", (timing(view_lag=timedelta(0)),)),
+    Mutation("views are shared at any age", ((InstanceViews, "of", no_age), (Runner, "views", shared_for_ever))),
+    Mutation("the baseline is ignored", ((verdicts, "is_completed", with_argument(1, Baseline())),)),
+    Mutation(
+        "ARM's word is enough", ((verdicts, "is_completed", lambda o: lambda *a, **k: k["succeeded"] or o(*a, **k)),)
+    ),
+    Mutation(
+        "an absent status is completed",
+        ((verdicts, "is_completed", lambda o: lambda *a, **k: a[0].maintenance is None or o(*a, **k)),),
+    ),
+    Mutation("an unreported view counts as up", ((Instance, "is_down", up),)),
+    Mutation(
+        "an unreported view counts as eligible",
+        ((Instance, "state", eligible_if_unreported), (Instance, "is_down", up)),
+    ),
+    Mutation("health is not waited for", ((tracking, "has_recovered", always(value=True)),)),
+    Mutation(
+        "update domains are mixed",
+        (
+            (waves, "split", lambda o: o),
+            (planning, "split", lambda o: lambda i, r, **k: o(i, replace(r, by_update_domain=False), **k)),
+        ),
+    ),
+    Mutation("dead letters are ignored", ((DeadLetterReader, "read", nothing),)),
+    Mutation("JUDGE is not canceled", ((Bus, "cancel", nothing),), harmless=True),
+    Mutation("nothing", (), harmless=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    name: str
+    seeds: int
+    how: str | None
+    took: float
+
+
+def find(number: int, *, most: int) -> Finding:
+    """Seeds from 1 until one breaks a promise."""
+    silence()
+    mutation, started = MUTATIONS[number], time.monotonic()
+    with mutated(mutation):
+        for seed in range(1, most + 1):
+            outcome = play_seed(seed)
+            if outcome.broken:
+                return Finding(mutation.name, seed, str(outcome.broken[0]), time.monotonic() - started)
+    return Finding(mutation.name, most, None, time.monotonic() - started)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutations", description=__doc__)
+    parser.add_argument("--most", type=int, default=3000, help="seeds for each mutation")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at once")
+    parser.add_argument("--only", default="", help="those whose names hold these words")
+    options = parser.parse_args()
+    chosen = [number for number, each in enumerate(MUTATIONS) if options.only in each.name]
+    wrong = 0
+    with multiprocessing.get_context("fork").Pool(options.jobs, maxtasksperchild=1) as pool:
+        for finding in pool.imap_unordered(partial(find, most=options.most), chosen, chunksize=1):
+            harmless = next(each.harmless for each in MUTATIONS if each.name == finding.name)
+            wrong += harmless and finding.how is not None
+            found = f"seed {finding.seeds:5}" if finding.how else f"not in {finding.seeds:5}"
+            print(f"{finding.name:55} {found:14} {(finding.how or '')[:110]}", flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

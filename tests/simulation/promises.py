@@ -1,0 +1,258 @@
+"""The promises S1 to S8 of SAFETY.md, checked as each effect happens, and once more when all is over.
+
+What is true is known here from the models: what ARM took, what was maintained for which run, what was published.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from maintenance.domain.messages import MaintenanceEvent
+from maintenance.domain.observations import Refused, Submission, Throttled
+from maintenance.domain.operation import Operation
+from tests.simulation.machine import Machine
+from tests.simulation.plans import MessagePlan
+from tests.simulation.process import Process
+from tests.simulation.resource_manager import DONE, Estate
+from tests.simulation.runs import Broken, Run, cancels, limit_of, same
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+# S4: the greatest age of a look; what is sent is sent at once after it. A second for rounding.
+LOOK = 61.0
+# S4: how soon a run that waits meets a cancellation, and what ticks and calls take until its end is published.
+MEETS = 15 * 60.0 + 150.0
+# Whose call was sent so lately may have to be judged first; what went wrong so lately may hold things up.
+IN_DOUBT = 30 * 60.0
+IN_PEACE = 60 * 60.0
+# A cancellation may overtake its request by so much (`coordination.MARKER_REACHES`).
+REACHES = 121.0
+
+
+class Promises:
+    """Those of one world. `broken`: what did not hold; the world stops at the first."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.broken: list[Broken] = []
+        self.runs: dict[str, Run] = {}
+        self._events: dict[str, bytes] = {}
+        # Runs whose calls ARM works on, by scale set: their limits are in force.
+        self._at_work: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def break_(self, promise: str, how: str) -> None:
+        self.broken.append(Broken(promise, how))
+        self._world.tell("BROKEN {}: {}", promise, how)
+        self._world.loop.stop()
+
+    def enqueued(self, run_id: str, message: MessagePlan, at: float) -> None:
+        self.runs[run_id] = Run(message, at)
+
+    def run(self, run_id: str) -> Run:
+        if run_id not in self.runs:
+            self.break_("S2", f"run {run_id[:6]} belongs to no message")
+            self.runs[run_id] = Run(None, 0.0)
+        return self.runs[run_id]
+
+    # ------------------------------------------------------------------ as it happens
+
+    def posting(self, operation: Operation, names: Sequence[str], process: Process) -> None:
+        """A call is about to be sent."""
+        world, run = self._world, self.run(operation.run_id)
+        now = world.loop.time()
+        world.note("POST sent")
+        world.tell(
+            "{} posts {} for run {} ({})", process, ",".join(names), operation.run_id[:6], operation.message_id[-4:]
+        )
+        for name in names:
+            if run.taken[name.lower()]:
+                self.break_("S1", f"{name} is posted again for run {operation.run_id[:6]}, and ARM had taken it")
+            run.asked[name.lower()] += 1
+        run.asked_at = now
+        if run.ended_at is not None:
+            self.break_("S3", f"run {operation.run_id[:6]} posts after its end was published")
+        if run.message is not None and run.message.kind == "dry":
+            self.break_("S8", f"run {operation.run_id[:6]} is a dry run, and posts")
+        for other in self.runs.values():
+            if other.answered_at is not None and now > other.answered_at + LOOK and self._cancels(other, operation):
+                since = now - other.answered_at
+                self.break_("S4", f"run {operation.run_id[:6]} posts {since:.0f} s after its cancellation was accepted")
+        oldest = min(process.entries_asked_at, process.views_asked_at.get(operation.scale_set.key, -1e9))
+        if now - oldest > LOOK:
+            self.break_("S7", f"run {operation.run_id[:6]} posts, and looked {now - oldest:.0f} s ago")
+
+    def taken(self, operation: Operation, estate: Estate, machines: Sequence[Machine]) -> None:
+        """ARM took a call; all of its machines count as down from now on."""
+        world, run = self._world, self.run(operation.run_id)
+        key = operation.scale_set.key
+        world.note("POST taken")
+        for machine in machines:
+            name = machine.plan.name.lower()
+            if run.taken[name]:
+                self.break_("S1", f"ARM took {name} twice for run {operation.run_id[:6]}")
+            run.taken[name] += 1
+            self._at_work[key][operation.run_id] += 1
+        world.tell("ARM takes {} for run {}", ",".join(m.plan.name for m in machines), operation.run_id[:6])
+        if run.ended_at is not None:
+            self.break_("S3", f"ARM took a call of run {operation.run_id[:6]} after its end was published")
+        if run.limit is None:
+            run.limit = limit_of(operation)
+        down = estate.down_by_us()
+        for run_id, left in self._at_work[key].items():
+            limit = self.run(run_id).limit
+            if left and limit is not None and len(down) > limit:
+                shown = ", ".join(f"{name} ({machine.ours or ''})"[:12] for name, machine in down.items())
+                self.break_("S5", f"{len(down)} are down because of us ({shown}), run {run_id[:6]} allows {limit:.0f}")
+        if operation.rollout.by_update_domain:
+            mixed = {
+                machine.plan.domain for machine in down.values() if machine.ours == operation.run_id and machine.by
+            }
+            mixed |= {machine.plan.domain for machine in machines}
+            if len(mixed) > 1 or (None in mixed and len(machines) > 1):
+                self.break_("S5", f"run {operation.run_id[:6]} has instances of several update domains at work")
+
+    def not_taken(self, operation: Operation, names: Sequence[str], answer: Submission) -> None:
+        refused = isinstance(answer, Refused | Throttled)
+        status = answer.status if isinstance(answer, Refused) else type(answer).__name__
+        self._world.note(f"POST not taken: {status}")
+        self._world.tell(
+            "ARM does not take {} for run {}{}",
+            ",".join(names),
+            operation.run_id[:6],
+            f" ({status})" if refused else "",
+        )
+
+    def maintained(self, run_id: str, name: str, fate: str, key: str) -> None:
+        run = self.run(run_id)
+        run.fates[name.lower()] = fate
+        self._at_work[key][run_id] -= 1
+
+    def published(self, event: MaintenanceEvent) -> None:
+        """An event reached the topic, perhaps not for the first time."""
+        world, body = self._world, event.to_json()
+        run_id, _, kind = event.event_id.partition(":")
+        world.note(f"event {event.properties['type'].split('.')[2]} {event.properties['status']}")
+        before = self._events.setdefault(event.event_id, body)
+        if before != body:
+            world.tell("first {}", before.decode())
+            world.tell("then {}", body.decode())
+            self.break_("S2", f"event {kind} of run {run_id[:6]} has two contents")
+        run = self.run(run_id)
+        world.tell("event {} {} of run {}", kind, event.properties["status"], run_id[:6])
+        answers = kind == "accepted" and event.data.get("cancels") is not None
+        if answers and run.answered_at is None:
+            run.answered_at = world.loop.time()
+            self._answered(run)
+        if kind == "ended" or answers:
+            run.ends[event.event_id] = body
+            if len(run.ends) > 1:
+                self.break_("S2", f"run {run_id[:6]} has two ends")
+            if run.ended_at is None:
+                run.ended_at = world.loop.time()
+                run.end_data, run.end_type = dict(event.data), event.type
+                self._check_end(run_id, run)
+                if (
+                    run.ends_by is not None
+                    and run.ended_at > run.ends_by
+                    and world.trouble_until < run.ends_by - IN_PEACE
+                ):
+                    self.break_("S4", f"run {run_id[:6]} was canceled while it waited, and met it too late")
+
+    def _answered(self, cancellation: Run) -> None:
+        """A cancellation is answered: whom does it find in which phase?"""
+        world = self._world
+        now = world.loop.time()
+        for run_id, run in self.runs.items():
+            document = run.message.document if run.message else b""
+            if isinstance(document, bytes) or not cancels(cancellation, document, run.enqueued_at):
+                continue
+            if run.ended_at is not None:
+                world.note("canceled after its end")
+            elif any(left[run_id] for left in self._at_work.values()):
+                world.note("canceled at work")
+            else:
+                world.note("canceled between waves" if run.taken else "canceled while waiting")
+                if run.asked_at is None or now > run.asked_at + IN_DOUBT:
+                    run.ends_by = now + MEETS
+
+    # ------------------------------------------------------------------ what an end says
+
+    def _check_end(self, run_id: str, run: Run) -> None:
+        data, message = run.end_data, run.message
+        for each in data.get("instances", ()):
+            self._check_outcome(run_id, run, each["instanceId"].lower(), each["outcome"])
+        if message is None:
+            return
+        status = data["status"]
+        document = message.document if isinstance(message.document, dict) else {}
+        others = [each for each in self.runs.values() if each is not run]
+        if status == "Duplicate" and not any(same(each.message, message) for each in others):
+            self.break_("S8", f"run {run_id[:6]} ends as a duplicate, and nobody asked the same")
+        if status == "Canceled":
+            by_arm = (data.get("error") or {}).get("code") != "Canceled"
+            reach = run.enqueued_at - REACHES
+            if not by_arm and not any(cancels(each, document, reach) for each in others):
+                self.break_("S8", f"run {run_id[:6]} ends as canceled, and nobody canceled it")
+        good = message.kind not in ("bad", "cancel") and document.get("ineligible") != "reject"
+        if status == "Rejected" and good and not run.buried and "deadline" not in document:
+            self.break_("S8", f"run {run_id[:6]} is rejected: {data.get('problems')}")
+
+    def _check_outcome(self, run_id: str, run: Run, name: str, outcome: str) -> None:
+        fate, taken = run.fates.get(name), run.taken[name]
+        wrong = None
+        match outcome:
+            case "Completed" if fate not in DONE and name not in run.by_others:
+                wrong = f"is told as Completed, and truly: {fate or 'not maintained for it'}"
+            case "Failed" if not run.asked[name]:
+                wrong = "is told as Failed, and nobody tried"
+            case "Failed" if fate == "completed" or (fate in DONE and not run.told_failed):
+                wrong = f"is told as Failed, and was {fate}"
+            case "NotAttempted" | "Skipped" | "AlreadyCompleted" | "WouldMaintain" if taken:
+                wrong = f"is told as {outcome}, and ARM took it"
+            case "NotFound" if taken and fate != "gone" and not self._world.is_gone(run_id, name):
+                wrong = "is told as NotFound, and ARM took it"
+        if wrong:
+            self.break_("S6", f"{name} of run {run_id[:6]} {wrong}")
+
+    def told_failed(self, operation: Operation) -> None:
+        """ARM said that a call had failed."""
+        self.run(operation.run_id).told_failed = True
+
+    def others_maintained(self, name: str) -> None:
+        """Others maintained it, or withdrew what had failed. A run whose call is in doubt, or was called succeeded,
+        cannot tell that from its own doing."""
+        for run in self.runs.values():
+            if run.ended_at is None:
+                run.by_others.add(name.lower())
+
+    def _cancels(self, cancellation: Run, operation: Operation) -> bool:
+        return cancels(
+            cancellation,
+            {
+                "requestId": operation.request_id,
+                "vmScaleSetName": operation.scale_set.name,
+                "subscriptionId": operation.scale_set.subscription_id,
+            },
+            self.run(operation.run_id).enqueued_at,
+        )
+
+    # ------------------------------------------------------------------ when all is over
+
+    def finish(self) -> None:
+        """Every message has its end, and nothing is left behind."""
+        world = self._world
+        for run_id, run in self.runs.items():
+            if not run.ends:
+                kind = run.message.kind if run.message else "?"
+                self.break_("S2", f"run {run_id[:6]} ({kind}) has no end")
+        for queue in (world.requests, world.operations, world.dead_requests, world.dead_operations):
+            if len(queue):
+                self.break_("S2", f"{len(queue)} messages are left in {queue.name}")
+        leases = [each for each in world.coordination.scheduled.values() if b'"kind": "lease"' in each.body]
+        if leases:
+            self.break_("S2", f"{len(leases)} leases are left behind: {leases[0].body.decode()}")
+        for text in world.loop.unexpected:
+            self.break_("unexpected", text)

@@ -1,0 +1,54 @@
+"""Some hundred seeds of the simulation: every promise holds, a seed replays exactly, and the main kinds occur."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation.mutations import MUTATIONS, mutated
+from tests.simulation.occurrences import missing
+from tests.simulation.plans import draw_plan
+from tests.simulation.story import play, play_seed, shrink, silence
+
+SEEDS = range(1, 251)
+
+
+@pytest.fixture(autouse=True)
+def _silence() -> Iterator[None]:
+    logger = logging.getLogger("maintenance")
+    before = logger.level, logger.propagate
+    silence()
+    yield
+    logger.level, logger.propagate = before
+
+
+def test_every_promise_holds_and_the_main_kinds_occur() -> None:
+    occurred: Counter[str] = Counter()
+    for seed in SEEDS:
+        outcome = play_seed(seed)
+        assert not outcome.broken, (
+            f"seed {seed}: {outcome.broken[0]}; python -m tests.simulation --first {seed} --story"
+        )
+        occurred.update(outcome.occurred)
+    assert missing(occurred) == []
+
+
+@pytest.mark.parametrize("seed", [7, 40, 186])
+def test_a_seed_replays_exactly(seed: int) -> None:
+    first, second = (play(draw_plan(seed), traced=True) for _ in range(2))
+    assert first.trace
+    assert first == second
+
+
+def test_a_broken_rule_is_found_and_its_story_is_shrunk() -> None:
+    rule = next(each for each in MUTATIONS if each.name == "JUDGE plans again without looking")
+    with mutated(rule):
+        plan = next(plan for plan in map(draw_plan, SEEDS) if play(plan).broken)
+        promise = play(plan).broken[0].promise
+        smaller = shrink(plan, promise, most_trials=60)
+        assert [each.promise for each in play(smaller).broken][:1] == [promise]
+    assert len(smaller.faults) <= len(plan.faults)
+    assert play(smaller).broken == ()
