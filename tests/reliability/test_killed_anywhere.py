@@ -15,7 +15,8 @@ from tests.reliability.environment import Story, environment
 from tests.reliability.killing import Circumstances, kill_after_every_step, run_undisturbed
 from tests.support.environment import LIMIT
 
-pytestmark = pytest.mark.timeout(600)
+# Each story takes the worker through real locks and pauses, a minute and more.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 STORIES = [name for name, value in vars(stories).items() if isinstance(value, Story)]
 DISTURBANCES = {
@@ -56,7 +57,6 @@ def test_killed_before_arm_starts_what_was_posted(tmp_path: Path) -> None:
         assert len(services.arm.calls.matching("POST", "performMaintenance")) == 2, "the worker's own and the test's"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("story", "circumstances"),
     # The maintenance of this story does not end.
