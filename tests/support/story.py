@@ -61,6 +61,10 @@ class Story:
         while self.azure.clock() < end:
             self.azure.clock.advance(min(LONGEST_LEAP, end - self.azure.clock()))
 
+    async def settle(self) -> None:
+        """Let what has been sent run to its end."""
+        await self.azure.finish()
+
     async def finish(self, *request_ids: str) -> dict[str, Event]:
         """The last end of each."""
         return await self.azure.finish(*request_ids)
