@@ -55,7 +55,7 @@ class Story:
     the final status of each request. `publishes`: the kinds of all events, in any order. `may_publish`: kinds that
     depend on how far a wave had come when the worker was killed. `maintained`: the instances that are maintained, once
     each. `view_lag`: how old what ARM shows of instances is. `keeps_lease`: its end leaves a wave at work.
-    `after_first_wave`: messages that are sent once `progressed` was published.
+    `after_first_post`: messages that are sent once ARM has accepted a POST.
     """
 
     instances: tuple[InstanceSeed, ...]
@@ -70,7 +70,7 @@ class Story:
     deadline: timedelta | None = None
     view_lag: timedelta | None = None
     keeps_lease: bool = False
-    after_first_wave: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    after_first_post: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def bodies(self, now: datetime) -> dict[str, bytes]:
@@ -96,7 +96,7 @@ class Environment:
     changed: threading.Event = field(default_factory=threading.Event)
     runs: int = 0
     sent_at: datetime | None = None
-    sent_after_first_wave: bool = False
+    sent_after_first_post: bool = False
 
     @property
     def log(self) -> Path:
@@ -182,7 +182,7 @@ class Environment:
         """Wait until every request has ended and no message is left (True), or until a worker was killed (False)."""
         give_up = time.monotonic() + within
         while not self._done():
-            self._send_after_first_wave()
+            self._send_after_first_post()
             if any(worker.exitcode is not None for worker in workers):
                 return False
             if not self.changed.wait(max(give_up - time.monotonic(), 0)):
@@ -190,12 +190,12 @@ class Environment:
             self.changed.clear()
         return True
 
-    def _send_after_first_wave(self) -> None:
-        if not self.story.after_first_wave or self.sent_after_first_wave:
+    def _send_after_first_post(self) -> None:
+        if not self.story.after_first_post or self.sent_after_first_post:
             return
-        if any(_kind(event) == "progressed" for event in self.events()):
-            self.sent_after_first_wave = True
-            self._send({name: json.dumps(body).encode() for name, body in self.story.after_first_wave.items()})
+        if self.arm.operations():
+            self.sent_after_first_post = True
+            self._send({name: json.dumps(body).encode() for name, body in self.story.after_first_post.items()})
 
     def events(self) -> list[dict[str, Any]]:
         """The CloudEvents as a subscriber of the topic receives them."""

@@ -211,7 +211,7 @@ CANCELED_WHILE_IT_WAITS = Story(
 CANCELED_IN_A_PAUSE = Story(
     instances=QUICK_ONES[:4],
     requests={"roll": request(rollout={"maxInstancesPerWave": 2, "pauseBetweenWaves": "PT20S"})},
-    after_first_wave={"stop": request(cancel="roll")},
+    after_first_post={"stop": request(cancel="roll")},
     ends={"roll": "Canceled"},
     publishes=("accepted", "accepted", "progressed", "completed"),
     maintained=frozenset("01"),
