@@ -31,10 +31,6 @@ CIRCUMSTANCES = {
 }
 
 
-def test_killed_after_any_step_of_request_for_two_instances(tmp_path: Path) -> None:
-    kill_after_every_step(stories.TWO_INSTANCES, tmp_path)
-
-
 def test_killed_before_arm_starts_what_was_posted(tmp_path: Path) -> None:
     # ARM receives the POST and does nothing yet: it starts when the worker is dead, and before its successor speaks.
     pending = Fault(method="POST", delay=timedelta(hours=1))

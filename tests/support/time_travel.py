@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.resource_manager import Call
-from sandbox.servicebus import BusEvent, HandMovedClock, MessageReceived, PeekedMessage
+from sandbox.servicebus import HandMovedClock, PeekedMessage
 from tests.support.environment import LIMIT, OPERATIONS, REQUESTS, Environment, Event, Running, environment, running
 
 # The SDK compares locks with the machine's time, so this time has to be ahead of it.
@@ -40,41 +40,31 @@ def due(job: Running) -> list[datetime]:
 
 
 async def tick(job: Running) -> None:
-    """Fire the timer until each record that is due was received and each request that is due was handled, and read the
+    """Fire the timer until each record that is due was delivered and each request that is due was handled, and read the
     events.
 
-    A record is waited for only until it was received once: one poll of a slow machine may take the queue for empty, and
-    a record whose settlement fails stays in the queue. A request whose settlement failed stays locked until the clock
-    is moved, so it is not waited for.
+    A record is waited for until one delivery of it has succeeded or failed: a poll of a slow machine may take the queue
+    for empty, and a receiver that rests releases what it has not looked at. A request whose settlement failed stays
+    locked until the clock is moved, so it is not waited for.
     """
-    bus = job.environment.bus
-    received: set[int] = set()
-
-    def note(event: BusEvent) -> None:
-        if isinstance(event, MessageReceived) and event.entity == OPERATIONS:
-            received.add(event.sequence_number)
-
-    def records_due() -> bool:
-        if not bus.counts(OPERATIONS).active:
-            return False
-        active = [message for message in bus.peek(OPERATIONS, 10_000) if message.state == "active"]
-        return any(message.sequence_number not in received for message in active)
-
-    bus.observers.add(note)
+    failed_before = {each.sequence_number: each.delivery_count for each in _records_due(job)}
     give_up = time.monotonic() + LIMIT
-    try:
-        while True:
-            await job.worker.poll()
-            # In this order: a request that has been handled has left its record behind.
-            more = job.environment.handles_requests or records_due()
-            job.environment.read_events()
-            if not more:
-                return
-            if time.monotonic() > give_up:
-                counts = {queue: str(bus.counts(queue)) for queue in (REQUESTS, OPERATIONS)}
-                raise AssertionError(f"the tick does not end: {counts}")
-    finally:
-        bus.observers.remove(note)
+    while True:
+        await job.worker.poll()
+        handles_requests = job.environment.handles_requests
+        # In this order: a request that has been handled has left its record behind.
+        due = [each for each in _records_due(job) if each.delivery_count <= failed_before.get(each.sequence_number, 0)]
+        job.environment.read_events()
+        if not handles_requests and not due:
+            return
+        if time.monotonic() > give_up:
+            raise AssertionError(f"requests are still handled, or records still due: {job.environment.left_over()}")
+
+
+def _records_due(job: Running) -> list[PeekedMessage]:
+    if not job.environment.bus.counts(OPERATIONS).active:
+        return []
+    return [each for each in job.environment.bus.peek(OPERATIONS, 10_000) if each.state == "active"]
 
 
 async def travel(
