@@ -89,7 +89,8 @@ class Steps:
     def watch(self, kind: type) -> None:
         """Count every public coroutine of a class."""
         for name, method in inspect.getmembers(kind, inspect.iscoroutinefunction):
-            if not name.startswith("_"):
+            # Closing a link changes nothing, and happens at any time.
+            if not name.startswith("_") and name != "close":
                 setattr(kind, name, self._counted(name, method))
 
     def watch_requests(self) -> None:

@@ -41,7 +41,7 @@ ENTITIES = (REQUESTS, OPERATIONS, f"{TOPIC}/Subscriptions/{SUBSCRIPTION}")
 
 DURATION = timedelta(seconds=0.3)
 # Seconds. Tests wait for events; the limit only ends a test that would wait for ever.
-LIMIT = 240.0
+LIMIT = 100.0
 
 # The product's pauses are seconds to minutes; tests wait for events, not for pauses.
 QUICK = {
