@@ -42,6 +42,9 @@ SETTINGS = {
     "MAINTENANCE_MAX_POLL_INTERVAL": "PT20S",
     # Of a POST whose response is lost; longer than any response takes here.
     "MAINTENANCE_SETTLE_TIME": "PT20S",
+    # The product's own are minutes: two for the views, which do not lag here, and ten for leases that show late.
+    "MAINTENANCE_VIEW_LAG": "PT2S",
+    "MAINTENANCE_LEASE_WAIT": "PT2S",
     "DEAD_LETTER_SCHEDULE": "*/10 * * * * *",
     "MAINTENANCE_RECEIVE_WAIT": "PT0.5S",
 }
