@@ -1,7 +1,7 @@
 """Round trips to Service Bus and ARM, one after another, that a request, a poll and an end take.
 
-What must happen one after the other from a message to its POST is counted here: each costs a trip over the network.
-Calls that are under way at the same time count once: they take one round trip's time.
+What is counted are coroutines of the Service Bus SDK and of aiohttp, so nothing of `maintenance` is touched. Calls that
+are under way at the same time count once: they take one round trip's time.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from maintenance.servicebus import coordination_queue
 from maintenance.servicebus.connection import connect
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from sandbox.servicebus import ServiceBus, Topology
-from tests.support.environment import COORDINATION, TOPOLOGY
+from tests.support.environment import COORDINATION, LIMIT, TOPOLOGY
 
 # What the SDK gives a link of management answers.
 CREDIT = 10_000
@@ -32,7 +32,7 @@ async def coordination(
 ) -> AsyncIterator[tuple[CoordinationQueue, ServiceBus]]:
     with ServiceBus(Topology.read(TOPOLOGY), peek_limit=peek_limit) as bus:
         async with connect(connection_string=bus.connection_string) as client:
-            queue = CoordinationQueue(client, COORDINATION, now=utc_now, call_timeout=20, patience=0, **options)
+            queue = CoordinationQueue(client, COORDINATION, now=utc_now, call_timeout=LIMIT, patience=0, **options)
             yield queue, bus
             await queue.close()
 

@@ -27,7 +27,17 @@ from sandbox.resource_manager import (
 from sandbox.resource_manager.seeds import OrchestrationMode
 from sandbox.servicebus import ServiceBus, Topology
 from tests.reliability.killable_worker import BEGUN, FAILED, CrashPoint, WorkerRun, kind_of, run_worker, send
-from tests.support.environment import COORDINATION, LIMIT, OPERATIONS, QUICK, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY
+from tests.support.environment import (
+    LIMIT,
+    OPERATIONS,
+    QUICK,
+    REQUESTS,
+    SUBSCRIPTION,
+    TOPIC,
+    TOPOLOGY,
+    entries,
+    left_over,
+)
 
 GROUP = "shop"
 SCALE_SET = "web"
@@ -44,7 +54,8 @@ class Story:
     `requests` by message id; `not_before` and `deadline` are added to them, counted from when they are sent. `ends`:
     the final status of each request. `publishes`: the kinds of all events, in any order. `may_publish`: kinds that
     depend on how far a wave had come when the worker was killed. `maintained`: the instances that are maintained, once
-    each.
+    each. `view_lag`: how old what ARM shows of instances is. `keeps_lease`: its end leaves a wave at work.
+    `after_first_post`: messages that are sent once ARM has accepted a POST.
     """
 
     instances: tuple[InstanceSeed, ...]
@@ -57,13 +68,18 @@ class Story:
     faults: tuple[Fault, ...] = ()
     not_before: timedelta | None = None
     deadline: timedelta | None = None
+    view_lag: timedelta | None = None
+    keeps_lease: bool = False
+    after_first_post: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def bodies(self, now: datetime) -> dict[str, bytes]:
         times = {"notBefore": self.not_before, "deadline": self.deadline}
         fields = {name: (now + span).isoformat() for name, span in times.items() if span is not None}
         return {
-            name: body if isinstance(body, bytes) else json.dumps({**body, **fields}).encode()
+            name: body
+            if isinstance(body, bytes)
+            else json.dumps(body if "cancel" in body else {**body, **fields}).encode()
             for name, body in self.requests.items()
         }
 
@@ -80,6 +96,7 @@ class Environment:
     changed: threading.Event = field(default_factory=threading.Event)
     runs: int = 0
     sent_at: datetime | None = None
+    sent_after_first_post: bool = False
 
     @property
     def log(self) -> Path:
@@ -88,7 +105,10 @@ class Environment:
     def send_requests(self) -> None:
         """Send the requests."""
         self.sent_at = datetime.now(UTC)
-        arguments = (self.bus.connection_string, REQUESTS, self.story.bodies(self.sent_at))
+        self._send(self.story.bodies(self.sent_at))
+
+    def _send(self, bodies: Mapping[str, bytes]) -> None:
+        arguments = (self.bus.connection_string, REQUESTS, bodies)
         process = PROCESSES.Process(target=send, args=arguments, daemon=True)
         process.start()
         process.join(LIMIT)
@@ -162,12 +182,20 @@ class Environment:
         """Wait until every request has ended and no message is left (True), or until a worker was killed (False)."""
         give_up = time.monotonic() + within
         while not self._done():
+            self._send_after_first_post()
             if any(worker.exitcode is not None for worker in workers):
                 return False
             if not self.changed.wait(max(give_up - time.monotonic(), 0)):
                 raise AssertionError(f"not finished within {within} s:\n{self.report()}")
             self.changed.clear()
         return True
+
+    def _send_after_first_post(self) -> None:
+        if not self.story.after_first_post or self.sent_after_first_post:
+            return
+        if self.arm.operations():
+            self.sent_after_first_post = True
+            self._send({name: json.dumps(body).encode() for name, body in self.story.after_first_post.items()})
 
     def events(self) -> list[dict[str, Any]]:
         """The CloudEvents as a subscriber of the topic receives them."""
@@ -234,9 +262,9 @@ class Environment:
         # The worker fires its timers itself, again and again.
         return {**names, **QUICK, "POLL_SCHEDULE": "0 0 0 1 1 *", **self.story.settings}
 
-    def _left(self) -> dict[str, str]:
-        counts = {queue: self.bus.counts(queue) for queue in (REQUESTS, OPERATIONS, COORDINATION)}
-        return {queue: str(count) for queue, count in counts.items() if not count.empty}
+    def _left(self) -> list[str]:
+        leases = [f"the lease of {entry['requestId']}" for entry in entries(self.bus, "lease")]
+        return left_over(self.bus) + ([] if self.story.keeps_lease else leases)
 
     def _done(self) -> bool:
         ended = [event for event in self.events() if _kind(event) in ("completed", "rejected")]
@@ -263,6 +291,7 @@ def environment(story: Story, folder: Path) -> Iterator[Environment]:
                 SCALE_SET,
                 orchestration_mode=story.orchestration,
                 instances=story.instances,
+                view_lag=story.view_lag,
             )
         )
         for fault in story.faults:

@@ -24,6 +24,7 @@ from typing import Any
 import aiohttp
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from sandbox.functions_host import FunctionsHost, load_app
 
@@ -88,7 +89,8 @@ class Steps:
     def watch(self, kind: type) -> None:
         """Count every public coroutine of a class."""
         for name, method in inspect.getmembers(kind, inspect.iscoroutinefunction):
-            if not name.startswith("_"):
+            # Closing a link changes nothing, and happens at any time.
+            if not name.startswith("_") and name != "close":
                 setattr(kind, name, self._counted(name, method))
 
     def watch_requests(self) -> None:
@@ -115,7 +117,7 @@ class Steps:
                 # An empty receive changes nothing, and an idle worker receives for ever.
                 if result := await method(link, *arguments, **options):
                     self.begun()
-                    self.taken(f"{name} {link._entity_name} {_ids(result)}".rstrip())
+                    self.taken(f"{name} {link._entity_name} {_subjects(result)}".rstrip())
                 return result
             self.begun()
             try:
@@ -123,23 +125,35 @@ class Steps:
             except BaseException:
                 self.failed()
                 raise
-            self.taken(f"{name} {link._entity_name} {_ids(next(iter(arguments), None))}".rstrip())
+            self.taken(f"{name} {link._entity_name} {_subjects(next(iter(arguments), None))}".rstrip())
             return result
 
         return counted
 
 
 def kind_of(step: str) -> str:
-    """The kind of a step: without the request, and without the number of the poll, which depends on the machine."""
+    """The kind of a step: what is called, and the first message that it is about."""
     what, _, which = step.partition(" ")
-    where, _, ids = which.partition(" ")
-    return f"{what} {where} {re.sub(r':?p[0-9]+', '', ids.partition(' ')[0].partition(':')[2])}".strip()
+    where, _, about = which.partition(" ")
+    first = about.partition(" ")[0]
+    return f"{what} {where} {'' if first.isdigit() else first}".strip()
 
 
-def _ids(subject: object) -> str:
-    messages = subject if isinstance(subject, list) else [subject]
-    known = (ServiceBusMessage, ServiceBusReceivedMessage)
-    return " ".join(str(message.message_id) for message in messages if isinstance(message, known))
+def _subjects(about: object) -> str:
+    """What messages are: the phase of a record, `lease`, `cancellation`, the kind of an event."""
+    messages = about if isinstance(about, list) else [about]
+    return " ".join(subject for message in messages if (subject := _subject(message)))
+
+
+def _subject(message: object) -> str:
+    if isinstance(message, AmqpAnnotatedMessage):
+        subject = message.properties.subject if message.properties else None
+    elif isinstance(message, (ServiceBusMessage, ServiceBusReceivedMessage)):
+        subject = message.subject
+    else:
+        return ""
+    text = subject.decode() if isinstance(subject, bytes) else str(subject or "")
+    return text.split(".")[-2] if "." in text else text
 
 
 def abandon_once() -> None:

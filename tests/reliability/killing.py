@@ -15,6 +15,8 @@ from tests.reliability.killable_worker import CrashPoint, kind_of
 
 # Workers mostly wait, for links to open and for maintenance to end: many stories fit on one core.
 CONCURRENCY = 10
+# Three waves have three steps of each kind.
+OF_A_KIND = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,15 @@ def kill_after_every_step(story: Story, folder: Path, circumstances: Circumstanc
         reached = [crash for crash, was_killed in zip(crashes, killed, strict=True) if was_killed]
     written = {as_written(crash.kind) for crash in crashes}
     assert written <= steps(), f"not in docs/reliability.md: {written - steps()}"
-    missed = {crash.kind for crash in crashes} - {crash.kind for crash in reached}
+    missed = {crash.kind for crash in crashes if not _by_chance(crash)} - {crash.kind for crash in reached}
     # Of two workers either may do the work.
     assert not missed or (reached and circumstances.workers > 1), f"never killed after: {missed}"
+
+
+def _by_chance(crash: CrashPoint) -> bool:
+    """Whether a step depends on what is sent at the same time: the batch of several messages, and its sending."""
+    call, _, which = crash.kind.partition(" ")
+    return call == "create_message_batch" or (call == "send_messages" and " " not in which)
 
 
 def run_undisturbed(story: Story, folder: Path, circumstances: Circumstances = PLAIN) -> list[str]:
@@ -87,8 +95,11 @@ def kill(crash: CrashPoint, story: Story, folder: Path, circumstances: Circumsta
 
 
 def _crash_points(steps: list[str]) -> Iterator[CrashPoint]:
+    """Of the steps of one kind the first ones and the last: a run polls as often as there is time."""
+    total = Counter(kind_of(step) for step in steps)
     taken: Counter[str] = Counter()
     for step in steps:
         kind = kind_of(step)
         taken[kind] += 1
-        yield CrashPoint(kind, taken[kind])
+        if taken[kind] <= OF_A_KIND or taken[kind] == total[kind]:
+            yield CrashPoint(kind, taken[kind])

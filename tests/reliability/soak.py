@@ -40,7 +40,12 @@ SETTINGS = {
     "MAINTENANCE_MIN_POLL_INTERVAL": "PT2S",
     "MAINTENANCE_DEFAULT_POLL_INTERVAL": "PT2S",
     "MAINTENANCE_MAX_POLL_INTERVAL": "PT20S",
-    "MAINTENANCE_SETTLE_TIME": "PT5S",
+    # Of a POST whose response is lost; longer than any response takes here.
+    "MAINTENANCE_SETTLE_TIME": "PT20S",
+    # The product's own are minutes: two for the views, which do not lag here, and ten for leases that show late.
+    "MAINTENANCE_VIEW_LAG": "PT2S",
+    "MAINTENANCE_LEASE_WAIT": "PT2S",
+    "DEAD_LETTER_SCHEDULE": "*/10 * * * * *",
     "MAINTENANCE_RECEIVE_WAIT": "PT0.5S",
 }
 
@@ -130,7 +135,7 @@ def _send(requests: list[PlannedRequest], connection_string: str, over: float, s
 
 
 def _send_with_retries(sender: ServiceBusSender, message: ServiceBusMessage) -> None:
-    """Send a message although the sender's own calls fail too. A duplicate is dropped by its message id."""
+    """Send a message although the sender's own calls fail too. A message that is sent twice has two ends."""
     while True:
         try:
             sender.send_messages(message)

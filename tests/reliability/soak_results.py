@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from sandbox.servicebus import (
 )
 from tests.reliability.soak_plan import GROUP, Plan, Target
 from tests.reliability.soak_workers import WorkerRun
-from tests.support.environment import COORDINATION, OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC
+from tests.support.environment import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, entries, left_over
 
 SUBSCRIPTION_PATH = f"{TOPIC}/Subscriptions/{SUBSCRIPTION}"
 SHOWN = 10
@@ -47,8 +46,8 @@ class Tally:
                     self.ends += message_id.endswith(":ended")
                 elif entity == OPERATIONS:
                     self.counts["records"] += 1
-                elif entity == REQUESTS and re.search(r":r\d+$", message_id):
-                    self.counts["retries"] += 1
+                elif entity == REQUESTS:
+                    self.counts["messages"] += 1
             case DuplicateDropped():
                 self.counts["duplicates"] += 1
             case LockLost():
@@ -70,18 +69,17 @@ class Tally:
         return True
 
     def over(self, bus: ServiceBus) -> bool:
-        """Whether every request has ended and no message is left."""
-        return self.ends >= self._requests and not left_over(bus)
+        """Whether every message has ended and none is left, nor a lease."""
+        return self.ends >= max(self._requests, self.counts["messages"]) and not remains(bus)
 
     def __str__(self) -> str:
-        retries, locks = self.counts["retries"], self.counts["locks"]
-        return f"{self.ends} of {self._requests} ended, {retries} retries, {locks} locks lost"
+        messages, locks = self.counts["messages"], self.counts["locks"]
+        return f"{self.ends} ends of {messages} messages for {self._requests} requests, {locks} locks lost"
 
 
-def left_over(bus: ServiceBus) -> list[str]:
-    """The queues that are not empty, with their message counts."""
-    counts = {queue: bus.counts(queue) for queue in (REQUESTS, OPERATIONS, COORDINATION)}
-    return [f"{queue}: {count}" for queue, count in counts.items() if not count.empty]
+def remains(bus: ServiceBus) -> list[str]:
+    """Messages of runs that have not ended, and leases."""
+    return [*left_over(bus), *(f"the lease of {entry['requestId']}" for entry in entries(bus, "lease"))]
 
 
 def evaluate(
@@ -91,22 +89,22 @@ def evaluate(
     events = [json.loads(message.body) for message in bus.peek(SUBSCRIPTION_PATH, 100_000)]
     ends: dict[str, list[dict[str, Any]]] = {}
     for event in events:
-        if str(event["type"]).split(".")[-2] in ("completed", "rejected"):
+        if str(event["type"]).split(".")[-2] in ("completed", "rejected", "duplicate"):
             ends.setdefault(str(event["data"]["requestId"]), []).append(event["data"])
     instances = {
         (each.name, report.instance_id): report
         for each in plan.scale_sets
         for report in arm.instances(each.subscription_id, GROUP, each.name)
     }
-    errors = [*_end_errors(plan, ends, instances), *_instance_errors(plan, instances)]
-    errors += [f"left over in {each}" for each in left_over(bus)]
+    errors = [*_end_errors(plan, ends, instances), *_instance_errors(plan, instances), *_run_errors(tally, ends)]
+    errors += [f"left over: {each}" for each in remains(bus)]
     statuses = Counter(data["status"] for datas in ends.values() for data in datas)
     begun = Counter(instances[target].maintenance_count for target in plan.named)
     report = [
         f"requests: {len(plan.requests)} sent, {len(ends)} ended: {_listed(statuses)}",
         f"events: {len(events)}, of which {sum(map(len, ends.values()))} ends; "
         f"{tally.counts['duplicates']} messages dropped as duplicates in all",
-        f"retries: {tally.counts['retries']} of requests; {tally.counts['records']} records of operations; "
+        f"messages: {tally.counts['messages']} of requests; {tally.counts['records']} records; "
         f"{tally.counts['redeliveries']} redeliveries, {tally.counts['locks']} of them after a lost lock, "
         f"one message {tally.most_deliveries} times at the most; {tally.counts['dead letters']} dead letters",
         f"instances: {len(plan.named)} named; maintained {_times(begun)}",
@@ -121,11 +119,14 @@ def _end_errors(
 ) -> list[str]:
     errors = []
     for request in plan.requests:
-        finals = ends.get(request.request_id, [])
-        if len(finals) != 1:
-            errors.append(f"{request.request_id} ended {len(finals)} times: {[data['status'] for data in finals]}")
+        # A sender that had no response sent the message again: a duplicate, or a run that found everything done.
+        finals = [data for data in ends.get(request.request_id, []) if data["status"] != "Duplicate"]
+        if not finals:
+            errors.append(f"{request.request_id} has no end of its own")
             continue
-        (final,) = finals
+        final, *again = finals
+        if repeated := [data["status"] for data in again if data["status"] not in ("NothingToDo", "Rejected")]:
+            errors.append(f"{request.request_id} ended again as {repeated}")
         status = final["status"]
         outcomes = {(_scale_set(final), each["instanceId"]): each["outcome"] for each in final.get("instances", ())}
         completed = [target for target, outcome in outcomes.items() if outcome in ("Completed", "AlreadyCompleted")]
@@ -140,6 +141,15 @@ def _end_errors(
             errors.append(f"{request.request_id} reports {sorted(outcomes)}, not the instances it named")
         elif not request.invalid and alone and all_succeed and status != "Succeeded":
             errors.append(f"{request.request_id} ended as {status}, but its instances succeeded: {final.get('error')}")
+    return _cut(errors)
+
+
+def _run_errors(tally: Tally, ends: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Each message has a run of its own, and each run one end."""
+    runs = Counter(str(data["runId"]) for datas in ends.values() for data in datas)
+    errors = [f"run {run_id} ended {times} times" for run_id, times in runs.items() if times > 1]
+    if len(runs) != tally.counts["messages"]:
+        errors.append(f"{tally.counts['messages']} messages came to {len(runs)} ends")
     return _cut(errors)
 
 

@@ -300,6 +300,8 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
     The managed identity's variables must be set in this process, as they are in Azure.
     """
     worker = Worker(read_settings(environment.app_settings(**settings)), **environment.worker_options)
+    client = ServiceBusClient.from_connection_string(environment.bus.connection_string, retry_backoff_factor=0.05)
+    job = Running(environment, worker, client)
     app = func.FunctionApp()
 
     @app.service_bus_queue_trigger(
@@ -308,14 +310,12 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
     async def receive_request(message: func.ServiceBusMessage) -> None:
         environment.handling += 1
         try:
-            await worker.receive(message)
+            await job.worker.receive(message)
         finally:
             environment.handling -= 1
 
-    client = ServiceBusClient.from_connection_string(environment.bus.connection_string, retry_backoff_factor=0.05)
     with _settlements_watched(environment):
         async with client, FunctionsHost(app, environment=environment.app_settings()):
-            job = Running(environment, worker, client)
             await job.open()
             try:
                 yield job

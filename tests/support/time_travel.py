@@ -40,21 +40,31 @@ def due(job: Running) -> list[datetime]:
 
 
 async def tick(job: Running) -> None:
-    """Fire the timer until the requests and the records that are due have been handled, and read the events.
+    """Fire the timer until each record that is due was delivered and each request that is due was handled, and read the
+    events.
 
-    A request whose settlement failed stays locked until the clock is moved, so it is not waited for.
+    A record is waited for until one delivery of it has succeeded or failed: a poll of a slow machine may take the queue
+    for empty, and a receiver that rests releases what it has not looked at. A request whose settlement failed stays
+    locked until the clock is moved, so it is not waited for.
     """
+    failed_before = {each.sequence_number: each.delivery_count for each in _records_due(job)}
     give_up = time.monotonic() + LIMIT
     while True:
-        ticked = await job.worker.poll()
+        await job.worker.poll()
         handles_requests = job.environment.handles_requests
-        # What a handler's own tick came too late for is due still.
-        more = ticked.taken and job.environment.bus.counts(OPERATIONS).active
+        # In this order: a request that has been handled has left its record behind.
+        due = [each for each in _records_due(job) if each.delivery_count <= failed_before.get(each.sequence_number, 0)]
         job.environment.read_events()
-        if not handles_requests and not more:
+        if not handles_requests and not due:
             return
         if time.monotonic() > give_up:
-            raise AssertionError(f"requests are still being handled: {job.environment.bus.counts(REQUESTS)}")
+            raise AssertionError(f"requests are still handled, or records still due: {job.environment.left_over()}")
+
+
+def _records_due(job: Running) -> list[PeekedMessage]:
+    if not job.environment.bus.counts(OPERATIONS).active:
+        return []
+    return [each for each in job.environment.bus.peek(OPERATIONS, 10_000) if each.state == "active"]
 
 
 async def travel(
