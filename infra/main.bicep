@@ -74,6 +74,9 @@ param operationsReaderRoleId string = ''
 @description('Resource id of a role that exists, for reading the properties of Service Bus queues; empty to define one.')
 param queueReaderRoleId string = ''
 
+@description('Whether the worker may list the scale sets of each subscription, also beyond the allowed scopes. Alerts of Azure Service Health name no scale set, so it has to look for those that they mean.')
+param listScaleSets bool = true
+
 @description('Version of Python.')
 @allowed([
   '3.11'
@@ -172,11 +175,13 @@ var tags = {
 // One parameter feeds the roles and the setting, so they cannot drift.
 var scopeTexts = filter(split(replace(replace(allowedScopes, ',', ' '), ';', ' '), ' '), text => !empty(text))
 // A bare subscription id means the same as its path; a slash at the end means nothing.
-var scopePaths = map(scopeTexts, text => startsWith(text, '/') ? text : '/subscriptions/${text}')
+var scopePaths = union(map(scopeTexts, text => startsWith(text, '/') ? text : '/subscriptions/${text}'), [])
+// So that an id of any length has the parts of the longest.
+var padding = ['', '', '', '', '', '', '', '', '']
 var scopes = map(scopePaths, path => {
-  subscriptionId: toLower(split('${path}/////////', '/')[2])
-  resourceGroupName: split('${path}/////////', '/')[4]
-  scaleSetName: split('${path}/////////', '/')[8]
+  subscriptionId: toLower(concat(split(path, '/'), padding)[2])
+  resourceGroupName: concat(split(path, '/'), padding)[4]
+  scaleSetName: concat(split(path, '/'), padding)[8]
 })
 var subscriptionIds = union(map(scopes, scope => scope.subscriptionId), [])
 var subscriptionScopes = filter(scopes, scope => assignRoles && empty(scope.resourceGroupName))
@@ -186,7 +191,7 @@ var assignedSubscriptionIds = filter(subscriptionIds, id => assignRoles)
 var maintainerSubscriptionIds = filter(subscriptionIds, id => assignRoles && empty(maintainerRoleId))
 var operationsSubscriptionIds = filter(subscriptionIds, id => assignRoles && empty(operationsReaderRoleId))
 
-var namespaceIdParts = split('${serviceBusNamespaceId}/////////', '/')
+var namespaceIdParts = concat(split(serviceBusNamespaceId, '/'), padding)
 var namespaceSubscriptionId = empty(serviceBusNamespaceId) ? subscription().subscriptionId : namespaceIdParts[2]
 var namespaceResourceGroupName = empty(serviceBusNamespaceId) ? '${abbreviations.resourceGroup}${environmentName}' : namespaceIdParts[4]
 
@@ -308,6 +313,7 @@ module operationsReaderRoles 'modules/operations-reader-role.bicep' = [for id in
   name: 'operations-reader-role-${resourceToken}'
   scope: subscription(id)
   params: {
+    listScaleSets: listScaleSets
     owner: owner
   }
 }]

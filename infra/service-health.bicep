@@ -39,7 +39,8 @@ var tags = {
   'azd-env-name': environmentName
 }
 var scopeTexts = filter(split(replace(replace(allowedScopes, ',', ' '), ';', ' '), ' '), text => !empty(text))
-var subscriptionIds = union(map(scopeTexts, text => toLower(split('/${replace(toLower(text), '/subscriptions/', '')}/', '/')[1])), [])
+// A bare subscription id means the same as its path.
+var subscriptionIds = union(map(scopeTexts, text => split(replace(toLower(text), '/subscriptions/', ''), '/')[0]), [])
 var otherSubscriptionIds = filter(subscriptionIds, id => id != toLower(subscription().subscriptionId))
 var ownSubscriptionIds = filter(subscriptionIds, id => id == toLower(subscription().subscriptionId))
 var actionGroupName = '${abbreviations.actionGroup}${environmentName}-maintenance'

@@ -5,19 +5,26 @@ targetScope = 'subscription'
 @description('Text that marks what belongs to this environment, for its removal.')
 param owner string
 
+@description('Whether the role also lists scale sets, which alerts of Azure Service Health need.')
+param listScaleSets bool
+
+var operationsActions = [
+  'Microsoft.Compute/locations/operations/read'
+]
+var listActions = [
+  'Microsoft.Compute/virtualMachineScaleSets/read'
+]
 var roleName = 'Compute operations reader (${owner}, ${subscription().subscriptionId})'
 
 resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(subscription().id, roleName)
   properties: {
     roleName: roleName
-    description: 'Read the state of long-running operations of Microsoft.Compute.'
+    description: 'Read the state of operations of Microsoft.Compute, and list VM scale sets where alerts need it.'
     type: 'CustomRole'
     permissions: [
       {
-        actions: [
-          'Microsoft.Compute/locations/operations/read'
-        ]
+        actions: concat(operationsActions, listScaleSets ? listActions : [])
         notActions: []
         dataActions: []
         notDataActions: []
