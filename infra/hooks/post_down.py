@@ -1,4 +1,4 @@
-"""After `azd down`: remove what lies outside the resource group. Runs any number of times; touches only what is ours."""
+"""After `azd down`: remove what lies outside the resource group, and only what is ours. Runs any number of times."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def clean(subscription: str, environment: Mapping[str, str], run: Az) -> None:
             run("role", "assignment", "delete", "--ids", assignment["id"], "--subscription", subscription)
     definitions = run("role", "definition", "list", "--custom-role-only", "true", "--subscription", subscription)
     for role in definitions or []:
-        name = role.get("roleName", "")
-        if f"({mark})" in name or f"({mark}, {subscription})" in name.lower().replace(mark.lower(), mark):
+        name = role.get("roleName", "").lower()
+        if f"({mark.lower()})" in name or f"({mark.lower()}, " in name:
             scope = f"/subscriptions/{subscription}"
             run(
                 "role", "definition", "delete", "--name", role["name"], "--scope", scope, "--subscription", subscription
