@@ -151,7 +151,7 @@ def test_alert_on_failed_requests_looks_for_words_that_the_log_has() -> None:
         (ENTITIES, "for queue in topology.Queues", "for queue in []", topology_problems),
         (ENTITIES, "maxDeliveryCount: queue.Properties.MaxDeliveryCount\n", "", topology_problems),
         (APP, "    AzureWebJobsStorage__credential:", "    FUNCTIONS_WORKER_RUNTIME:", setting_problems),
-        (APP, "    properties: {", "    properties: ", bicep.syntax_problems),
+        (APP, "  properties: {", "  properties: ", bicep.syntax_problems),
         (MAIN, "  }\n}\n", "  }\n", bicep.syntax_problems),
         (ROLES, "  scope: operationsQueue\n", "  scope: namespace\n", bicep.role_problems),
         (ROLES, "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0", bicep.DATA_ROLES[2], bicep.role_problems),
