@@ -4,7 +4,7 @@ import os
 
 import azure.functions as func
 
-from maintenance.settings import CONNECTION, DEAD_LETTER_SCHEDULE, POLL_SCHEDULE, read_settings
+from maintenance.settings import CONNECTION, DEAD_LETTER_SCHEDULE, POLL_SCHEDULE, alerts_come_with_token, read_settings
 
 app = func.FunctionApp()
 
@@ -35,7 +35,12 @@ async def receive_request(message: func.ServiceBusMessage) -> None:
 
 
 @app.function_name("receive_alert")
-@app.route(route="alerts", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@app.route(
+    route="alerts",
+    methods=["POST"],
+    # An action group that signs in has no key. The worker then checks its token.
+    auth_level=func.AuthLevel.ANONYMOUS if alerts_come_with_token(os.environ) else func.AuthLevel.FUNCTION,
+)
 async def receive_alert(req: func.HttpRequest) -> func.HttpResponse:
     """Handle an alert that an action group of Azure Monitor sends."""
     from maintenance.worker import worker  # noqa: PLC0415 - as above

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from maintenance.alerts.rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
+from maintenance.alerts.token_rules import ACTION_GROUPS, LOGIN, WEBHOOK_ROLE, TokenRules
 from maintenance.domain.errors import InvalidRequest, Problem, SettingsError
 from maintenance.domain.formats import parse_duration, parse_json
 from maintenance.domain.redaction import redact
@@ -52,6 +53,9 @@ _SCHEDULE: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
 _SCHEDULE_ITEM = re.compile(
     r"(?:\*|([0-9]{1,2}|[A-Za-z]{3,9})(?:-([0-9]{1,2}|[A-Za-z]{3,9}))?)(?:/([0-9]{1,2}))?", re.ASCII
 )
+# With an audience, alerts come with a token of Entra in place of a function key.
+ALERT_AUDIENCE = "MAINTENANCE_ALERT_TOKEN_AUDIENCE"
+ALERT_TENANT = "MAINTENANCE_ALERT_TOKEN_TENANT"
 DEFAULT_ENTITIES = {
     "REQUESTS_QUEUE": "maintenance-requests",
     "OPERATIONS_QUEUE": "maintenance-operations",
@@ -110,6 +114,7 @@ class Settings:
     poll_receivers: int = 4
     receive_wait: timedelta = timedelta(seconds=1)
     alerts: AlertRules = field(default_factory=AlertRules)
+    alert_tokens: TokenRules | None = None
 
     def __post_init__(self) -> None:
         # An alert is cut to what this app may touch where it is read.
@@ -118,6 +123,11 @@ class Settings:
     def allows(self, scale_set: ScaleSet) -> bool:
         """Whether requests are allowed to name this scale set."""
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)
+
+
+def alerts_come_with_token(environment: Mapping[str, str]) -> bool:
+    """Whether the worker itself checks who sends an alert, so that the host need not ask for a key."""
+    return bool(environment.get(ALERT_AUDIENCE, "").strip())
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -164,6 +174,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
         receive_wait=reader.duration("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1)),
         alerts=reader.alert_rules(views=views, dry_run=dry_run),
+        alert_tokens=reader.alert_tokens(),
     )
     reader.check_entities("REQUESTS_QUEUE", "OPERATIONS_QUEUE", "COORDINATION_QUEUE", "EVENTS_TOPIC")
     reader.parsed("POLL_SCHEDULE", POLL_SCHEDULE, _schedule)
@@ -262,6 +273,23 @@ class _Reader:
             dry_run=self.flag("MAINTENANCE_ALERT_DRY_RUN", default=False) or dry_run,
         )
 
+    def alert_tokens(self) -> TokenRules | None:
+        audiences: tuple[str, ...] = self._read(ALERT_AUDIENCE, (), parse_names)
+        tenant = self.parsed(ALERT_TENANT, "", _guid)
+        callers: tuple[str, ...] = self._read("MAINTENANCE_ALERT_TOKEN_CALLERS", (ACTION_GROUPS,), _guids)
+        rules = TokenRules(
+            tenant=tenant,
+            audiences=audiences,
+            callers=callers,
+            role=self.text("MAINTENANCE_ALERT_TOKEN_ROLE", WEBHOOK_ROLE),
+            authority=self.parsed("MAINTENANCE_ALERT_TOKEN_AUTHORITY", LOGIN, _endpoint),
+        )
+        if audiences and not self.text(ALERT_TENANT, ""):
+            self.report(ALERT_TENANT, f"is missing: with {ALERT_AUDIENCE}, the id of the tenant that issues the tokens")
+        if self.text(ALERT_TENANT, "") and not self.text(ALERT_AUDIENCE, ""):
+            self.report(ALERT_AUDIENCE, f"is missing: with {ALERT_TENANT}, the client id of the app registration")
+        return rules if audiences and tenant else None
+
     def service_bus(self) -> ServiceBusConnection:
         connection_string = self.text(CONNECTION, "")
         namespace = self.parsed(NAMESPACE, "", _namespace)
@@ -352,6 +380,16 @@ def _client_id(text: str) -> str:
     if not GUID.fullmatch(text):
         raise ValueError("must be the client id of a user-assigned identity, a GUID; not its name or resource id")
     return text
+
+
+def _guid(text: str) -> str:
+    if not GUID.fullmatch(text):
+        raise ValueError("must be a GUID with dashes")
+    return text
+
+
+def _guids(text: str) -> tuple[str, ...]:
+    return tuple(_guid(name) for name in parse_names(text))
 
 
 def _split(text: str) -> SplitResult | None:

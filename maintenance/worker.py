@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 import httpx
@@ -39,6 +40,9 @@ from maintenance.servicebus.connection import close_quietly, connect
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.servicebus.sender import PATIENCE
 from maintenance.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from maintenance.alerts.signing_keys import TokenGate
 
 
 def utc_now() -> datetime:
@@ -99,6 +103,14 @@ class Worker:
         )
         runner = Runner(arm, self._bus, self._coordination, rules, now=now, monotonic=monotonic)
         self._alerts = AlertReceiver(self._bus, settings.alerts)
+        self._gate: TokenGate | None = None
+        self._keys_transport: AiohttpTransport | None = None
+        if settings.alert_tokens is not None:
+            from maintenance.alerts import signing_keys  # noqa: PLC0415 - few apps need it
+
+            self._keys_transport = AiohttpTransport(limit=2)
+            keys = signing_keys.SigningKeys(settings.alert_tokens.keys_url, self._keys_transport, monotonic=monotonic)
+            self._gate = signing_keys.TokenGate(settings.alert_tokens, keys, now=now)
         # What the requests queue brings beside requests and cancellations.
         others = (self._alerts,)
         self._handler = RequestHandler(
@@ -123,7 +135,10 @@ class Worker:
 
     async def receive_alert(self, request: func.HttpRequest) -> func.HttpResponse:
         """Take an alert of Azure Monitor's."""
-        answer = await self._alerts.answer(request.get_body(), request.headers)
+        refusal = None
+        if self._gate is not None:
+            refusal = await self._gate.refusal(request.headers.get("Authorization", ""))
+        answer = refusal or await self._alerts.answer(request.get_body(), request.headers)
         headers = {"Content-Type": answer.content_type, **answer.headers}
         return func.HttpResponse(answer.body, status_code=answer.status, headers=headers)
 
@@ -143,6 +158,8 @@ class Worker:
         await self._bus.close()
         await close_quietly(self._bus_client)
         await self._client.aclose()
+        if self._keys_transport is not None:
+            await self._keys_transport.aclose()
         await self._credential.close()
         if self._bus_credential is not None:
             await self._bus_credential.close()

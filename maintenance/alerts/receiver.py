@@ -62,7 +62,7 @@ class AlertReceiver:
         what was sent."""
         if len(body) > MAX_ALERT:
             limit = f"An alert has at most {MAX_ALERT:,} bytes; this has {len(body):,}."
-            return _problem(413, "Content Too Large", limit)
+            return problem_answer(413, "Content Too Large", limit)
         try:
             document = read_json(body, MAX_ALERT)
             decision, ids = await self._act(
@@ -70,11 +70,11 @@ class AlertReceiver:
             )
         except ProblemsError as error:
             logger.warning("An alert was refused: %s", redact(str(error))[:1000])
-            return _problem(400, "Bad Request", "This is no alert that can be read.", error.problems)
+            return problem_answer(400, "Bad Request", "This is no alert that can be read.", error.problems)
         except BusUnavailable as error:
             logger.error("An alert could not be put on the queue: %s", error)
             advice = "Service Bus does not take messages now; send the alert again."
-            return _problem(503, "Service Unavailable", advice, retry=True)
+            return problem_answer(503, "Service Unavailable", advice, retry=True)
         status = "test" if decision.test else "accepted" if ids else "ignored"
         told: dict[str, Any] = {"status": status, "reason": decision.reason, "requestIds": ids}
         if decision.dropped:
@@ -105,7 +105,7 @@ class AlertReceiver:
         return decision, ids
 
 
-def _problem(
+def problem_answer(
     status: int, title: str, detail: str, problems: tuple[Problem, ...] = (), *, retry: bool = False
 ) -> Answer:
     """RFC 9457. The problems are named under `problems`."""

@@ -1,0 +1,36 @@
+"""Runs the Azure CLI and reads its JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+# Arguments in, parsed output out. Tests pass their own.
+Az = Callable[..., Any]
+# A deployment of the Service Health rules takes about a minute.
+TIMEOUT_SECONDS = 900
+
+
+class AzureCliError(Exception):
+    """The Azure CLI is missing, or a command of it failed. The text has its message."""
+
+
+def az(*arguments: str) -> Any:
+    """Run `az` with these arguments. Raises AzureCliError."""
+    program = shutil.which("az")
+    if program is None:
+        raise AzureCliError("The Azure CLI (az) is not installed: https://aka.ms/install-az-cli. Then run az login.")
+    command = [program, *arguments, "--output", "json", "--only-show-errors"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)  # noqa: S603
+    if done.returncode:
+        raise AzureCliError(f"az {' '.join(arguments[:3])} failed: {done.stderr.strip()[:2000]}")
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def say(text: str) -> None:
+    """Print a line for the person who runs azd."""
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,1 @@
+"""Tests of what is deployed: Bicep, hooks, the package."""
