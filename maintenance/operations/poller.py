@@ -302,7 +302,8 @@ class Poller:
         )
         match result:
             case Continue(operation=successor, due=due):
-                unit.successor = to_record(successor, due)
+                # Scheduled for now by a clock that is ahead, it would come that much later.
+                unit.successor = to_record(successor, due if due > self._now() else None)
                 unit.completes = True
             case Done():
                 unit.completes = True

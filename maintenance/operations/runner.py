@@ -276,7 +276,8 @@ class Runner:
         concluded = action.instead or self._conclude(operation, answer or Submitted(posted, began_at))
         if isinstance(concluded, Continue):
             try:
-                await self._bus.send([to_record(concluded.operation, concluded.due)])
+                due = concluded.due if concluded.due > self._now() else None
+                await self._bus.send([to_record(concluded.operation, due)])
                 await self._bus.cancel(judge_number)
             except BusUnavailable as error:
                 logger.warning(

@@ -112,7 +112,8 @@ async def test_token_of_an_action_group_is_let_in_and_keys_are_read_once(issuer:
         {"key": "", "algorithm": "none"},
         {"kid": "key-2"},
     ],
-    ids=str,
+    # Without values: the key and the times are others in each process of pytest-xdist.
+    ids="-".join,
 )
 async def test_token_with_one_wrong_thing_is_refused(issuer: Issuer, gate: TokenGate, changes: dict[str, Any]) -> None:
     assert await status(gate, f"Bearer {issuer.token(**changes)}") == 401
