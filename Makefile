@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long simulate soak bench lint format clean
+.PHONY: demo test test-long simulate soak emulator-topology bench lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)  ## the main job, live, on the embedded sandbox
@@ -23,6 +23,9 @@ simulate: $(READY)  ## worlds by seed, each promise checked at every step: make 
 
 soak: $(READY)  ## ten minutes of failing calls and dying workers, then the reckoning
 	$(BIN)/python -m tests.reliability.soak
+
+emulator-topology: $(READY)  ## infra/topology.json within the limits of Microsoft's own emulator, on stdout
+	@$(BIN)/python -m tests.infra.emulator_topology
 
 bench: $(READY)  ## ours against what the SDKs do alone; takes a quarter of an hour, and a quiet machine
 	@$(BIN)/python -m tests.benchmarks

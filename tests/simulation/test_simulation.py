@@ -36,8 +36,8 @@ def test_every_promise_holds_and_the_main_kinds_occur() -> None:
     assert missing(occurred) == []
 
 
-# What each found: a lease of another put up in the same moment, and its wave at work; a POST record that was left to its
-# lock for long; what followed a POST record sent before its completion (twice); what was due at once scheduled by a
+# What each found: a lease of another put up in the same moment, and its wave at work; a POST record that was left to
+# its lock for long; what followed a POST record sent before its completion (twice); what was due at once scheduled by a
 # clock that was ahead.
 @pytest.mark.parametrize("seed", [1875, 31511, 56469, 65356, 67103])
 def test_seed_that_once_broke_a_promise_holds(seed: int) -> None:
