@@ -163,6 +163,14 @@ def test_failed_provisioning_of_before_the_post_is_no_failure_while_arm_is_at_wo
     assert judged(before, None, SOON, baseline=before.baseline) == "pending"
 
 
+def test_failed_provisioning_of_before_a_post_in_doubt_is_unknown_though_the_window_moved() -> None:
+    before = eligible("0", provisioning="failed")
+    moved = replace(before, maintenance=MaintenanceStatus(True, window=("2026-02-01", "", "", "")))
+    for instance in (before, moved):
+        assert judged(instance, "unknown", GIVEN_UP, baseline=before.baseline) == "Unknown"
+    assert judged(replace(before, changed_at=CHANGED), "unknown", RESTED, baseline=before.baseline) == "Failed"
+
+
 def test_flexible_vm_without_change_after_the_settle_time_is_untouched() -> None:
     assert judged(UNTOUCHED, "unknown", SETTLED, flexible=True) == "untouched"
     assert judged(UNTOUCHED, "unknown", SETTLED, flexible=False) == "Unknown"
