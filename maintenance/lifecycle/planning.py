@@ -99,7 +99,7 @@ def _lease(rules: Rules, operation: Operation, looked: Looked, now: datetime, *,
         return retry(rules, leased, ErrorDetail("LeaseHeld", message), now)
     behind = any(lease.run_id != operation.run_id for lease in leases)
     if behind and now < (operation.leased_at or now) + rules.timing.lease_wait and operation.started_at is None:
-        # One behind may have read the queue before this lease showed; what it posted then must be in the views.
+        # One behind may have read the queue before this lease showed, and posted: that must have been judged by now.
         leased_at = operation.leased_at or now
         fresh = replace(operation, planned=False, waves=(), outcomes={}, leased_at=leased_at)
         return wait(rules, fresh, now, leased_at + rules.timing.lease_wait)

@@ -21,7 +21,9 @@ class Timing:
     + view lag (2 min) + clocks (5 min). `stopwatch`: how long after its successor was sent a POST may be made.
     `fresh`: how long after it was enqueued a POST record may act: a lock, and a minute. `look`: how old may be what was
     read before a POST. `slice`: the longest wait of any record but JUDGE. `lease_wait`: how long a lease must have been
-    up before it counts against those behind it. `release_look`: when the coordination queue is read again after the end
+    up before its run starts anything, where others are behind it: one of them may have posted without having seen it.
+    Its default is `settle` and 5 minutes: by then that POST is judged, so no change of this run's is taken for its
+    doing. `release_look`: when the coordination queue is read again after the end
     for a lease that came late. `foreign`: how long others' updates are waited for.
     """
 
@@ -35,7 +37,7 @@ class Timing:
     fresh: timedelta = timedelta(minutes=6)
     look: timedelta = timedelta(minutes=1)
     slice: timedelta = timedelta(minutes=10)
-    lease_wait: timedelta = timedelta(minutes=10)
+    lease_wait: timedelta = timedelta(minutes=25)
     release_look: timedelta = timedelta(minutes=6)
     foreign: timedelta = timedelta(hours=1)
 
