@@ -76,14 +76,15 @@ def _judge_one(
         return "pending"
     baseline = operation.baseline.get(instance_id)
     was_updating = instance_id in operation.updating
-    if instance.provisioning == "failed":
+    if instance.provisioning == "failed" and (ended != "unknown" or _was_worked_on(instance, baseline)):
         if ended is None or not (rested or _differs(instance, baseline)):
             # It may have failed before, and the view may be from then.
             return "pending"
-        if ended != "unknown" or baseline is None or _was_worked_on(instance, baseline):
-            return Outcome(Result.FAILED, _account(call, instance, "its provisioning failed"), wave)
-        # Nobody knows whether the POST was taken, and its provisioning may have failed before.
-    elif is_completed(instance, baseline, succeeded=ended == "succeeded", was_updating=was_updating):
+        return Outcome(Result.FAILED, _account(call, instance, "its provisioning failed"), wave)
+    # Of what failed before, nobody knows whether a POST in doubt was taken. It is never completed.
+    if instance.provisioning != "failed" and is_completed(
+        instance, baseline, succeeded=ended == "succeeded", was_updating=was_updating
+    ):
         return Outcome(Result.COMPLETED, None if instance.maintenance else "no maintenance is planned any more", wave)
     if ended is None:
         return "pending"
@@ -147,10 +148,10 @@ def has_recovered(instance: Instance, baseline: Baseline | None) -> bool:
     return was_down or instance.power in (None, "running")
 
 
-def _was_worked_on(instance: Instance, baseline: Baseline) -> bool:
+def _was_worked_on(instance: Instance, baseline: Baseline | None) -> bool:
     """Whether Azure did something to the instance since the baseline: a campaign may be moved without that."""
     now = instance.baseline
-    return (now.last_result, now.changed_at) != (baseline.last_result, baseline.changed_at)
+    return baseline is None or (now.last_result, now.changed_at) != (baseline.last_result, baseline.changed_at)
 
 
 def _differs(instance: Instance, baseline: Baseline | None) -> bool:

@@ -329,18 +329,23 @@ def test_started_run_is_neither_rejected_nor_duplicate_when_another_is_ahead() -
 def test_first_with_others_behind_waits_until_the_lease_wait_is_over_and_only_once() -> None:
     entries = [lease(number=1), others_lease(2)]
     action = look(new_operation(), entries=entries)
-    waiting = following(action)
-    assert (waiting.phase, waiting.leased_at, due(action)) == (Phase.PLAN, NOW, NOW + timedelta(minutes=10))
-    again = look(waiting, now=NOW + timedelta(minutes=5), entries=entries)
-    assert due(again) == NOW + timedelta(minutes=10)
-    assert following(again).leased_at == NOW
-    assert following(look(following(again), now=due(again), entries=entries)).phase is Phase.POST
+    waited = []
+    while following(action).phase is Phase.PLAN:
+        assert following(action).leased_at == NOW
+        waited.append(due(action) - NOW)
+        action = look(following(action), now=due(action), entries=entries)
+    assert waited == [timedelta(minutes=10), timedelta(minutes=20), RULES.timing.lease_wait]
+    assert following(action).phase is Phase.POST
+
+
+def test_wait_of_the_first_in_line_outlasts_the_settle_time_of_a_post_of_those_behind() -> None:
+    assert RULES.timing.lease_wait > RULES.timing.settle + RULES.timing.stopwatch + RULES.timing.look
 
 
 def test_first_that_waited_for_others_behind_still_touches_only_its_targets() -> None:
     views, entries = [*ALL, eligible("8")], [lease(number=1), others_lease(2)]
     action = look(new_operation(), views, entries=entries)
-    posting = following(look(following(action), views, due(action), entries=entries))
+    posting = following(look(following(action), views, NOW + RULES.timing.lease_wait, entries=entries))
     assert (posting.phase, posting.batch) == (Phase.POST, ("0", "1", "2"))
 
 
