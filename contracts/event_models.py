@@ -61,9 +61,10 @@ class InstanceOutcome(_Model):
     outcome: Literal[
         "Completed", "AlreadyCompleted", "Failed", "Skipped", "NotFound", "NotAttempted", "Unknown", "WouldMaintain"
     ]
-    """Completed: maintained for this request. AlreadyCompleted: had its maintenance before. Failed: it was tried and did
-    not complete. Skipped: not eligible. NotFound: the scale set has no such instance. NotAttempted: the request ended
-    before its turn. Unknown: maintenance was asked for, its end was not seen. WouldMaintain: eligible, in a dry run."""
+    """Completed: maintained for this request. AlreadyCompleted: had its maintenance before. Failed: it was tried and
+    did not complete. Skipped: not eligible. NotFound: the scale set has no such instance. NotAttempted: the request
+    ended before its turn. Unknown: maintenance was asked for, its end was not seen. WouldMaintain: eligible, in a dry
+    run."""
     wave: Number | Absent = None
     """The wave that the instance was in, from 1."""
     message: str | Absent = None

@@ -83,9 +83,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
             "requestCut": False,
         },
     ),
-    "duplicate": (
-        {**_NAMES, "status": "Duplicate", "duplicateOf": "5d0a9c7e3b1f4826a1c2d3e4f5061728"},
-    ),
+    "duplicate": ({**_NAMES, "status": "Duplicate", "duplicateOf": "5d0a9c7e3b1f4826a1c2d3e4f5061728"},),
 }
 
 

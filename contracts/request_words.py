@@ -29,7 +29,9 @@ TARGET = {
         "Resource id", "The scale set's resource id, in any letter case, in place of the three names.", (RESOURCE_ID,)
     ),
     "reason": Words(
-        "Reason", "Free text of one line, which the events repeat. Anybody who reads events reads it.", ("kernel update",)
+        "Reason",
+        "Free text of one line, which the events repeat. Anybody who reads events reads it.",
+        ("kernel update",),
     ),
 }
 REQUEST = {
@@ -47,9 +49,7 @@ REQUEST = {
         "the case of ASCII letters only are the same id; all ids together have at most 40,000 characters.",
         (["0", "3"],),
     ),
-    "notBefore": Words(
-        "Not before", "The request waits until then. At most 35 days ahead.", ("2026-01-31T22:00:00Z",)
-    ),
+    "notBefore": Words("Not before", "The request waits until then. At most 35 days ahead.", ("2026-01-31T22:00:00Z",)),
     "deadline": Words(
         "Deadline",
         "What has not ended by then ends as TimedOut. After notBefore, and at most 35 days ahead. Left out: six hours "
@@ -82,9 +82,7 @@ ROLLOUT = {
         "deadline.",
         ("PT5M", "P1DT12H"),
     ),
-    "maxFailedInstances": Words(
-        "Failures allowed", "How many instances may fail before the rollout stops.", (0, 3)
-    ),
+    "maxFailedInstances": Words("Failures allowed", "How many instances may fail before the rollout stops.", (0, 3)),
     "healthTimeout": Words(
         "Health time-out",
         "How long a wave's instances may take to be healthy again before the rollout stops. ISO 8601 duration of at "
@@ -94,7 +92,9 @@ ROLLOUT = {
 }
 CANCELLATION = {
     **TARGET,
-    "cancel": Words("Request to cancel", "The requestId of the request that is to start nothing more.", ("4f7c0f6e-rolling",)),
+    "cancel": Words(
+        "Request to cancel", "The requestId of the request that is to start nothing more.", ("4f7c0f6e-rolling",)
+    ),
 }
 REQUEST_EXAMPLES: tuple[dict[str, Any], ...] = (
     {

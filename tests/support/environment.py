@@ -29,6 +29,7 @@ from sandbox.functions_host import FunctionsHost
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import EXAMPLE_RESOURCE_GROUP, EXAMPLE_SUBSCRIPTION_ID, ResourceManager, seed_example
 from sandbox.servicebus import HandMovedClock, ServiceBus, Topology, system_clock
+from tests.support.contract import check_event
 from tests.support.secret_scanner import SECRET_SCANNER
 
 TOPOLOGY = Path(__file__).parents[2] / "infra" / "topology.json"
@@ -66,6 +67,9 @@ class Event:
     correlation_id: str
     properties: dict[str, Any]
     document: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_event(self.document)
 
     @property
     def kind(self) -> str:
