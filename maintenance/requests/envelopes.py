@@ -7,7 +7,6 @@ where the body is its data and application properties name its type. Pure.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -77,12 +76,13 @@ def _data(event: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(data, str):
         return _read("data", data.encode(errors="surrogatepass"))
     encoded = event.get("data_base64")
-    if data is None and isinstance(encoded, str):
-        try:
-            return _read("data_base64", base64.b64decode("".join(encoded.split()), validate=True))
-        except ValueError:
-            refuse("data_base64", "must be base64 of a JSON object", None)
-    refuse("data", "must be the request, a JSON object", None if data is None else json.dumps(data)[:100])
+    if data is not None or not isinstance(encoded, str):
+        refuse("data", "must be the request, a JSON object", None if data is None else shown(data))
+    try:
+        decoded = base64.b64decode("".join(encoded.split()), validate=True)
+    except ValueError:
+        refuse("data_base64", "must be base64 of a JSON object", None)
+    return _read("data_base64", decoded)
 
 
 def _read(name: str, text: bytes) -> dict[str, Any]:
