@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from contracts.generated import files
 from contracts.identity import ROOT
 from contracts.yaml_text import yaml_text
 from maintenance.domain.operation import Result, Status
+from tests.contracts.node_packages import installed
 from tests.support.contract import check_event, schemas
 
 META_SCHEMA = Path(__file__).parent / "asyncapi-3.0.0.json"
@@ -62,6 +65,17 @@ def test_example_of_an_event_is_what_its_schemas_say(kind: str, number: int) -> 
 
 def test_asyncapi_document_is_valid() -> None:
     Draft7Validator(json.loads(META_SCHEMA.read_text(encoding="utf-8"))).validate(document())
+
+
+@pytest.mark.long
+def test_asyncapi_document_is_what_asyncapis_own_parser_accepts() -> None:
+    directory = installed("asyncapi-parser", "@asyncapi/parser@3.6.6")
+    script = shutil.copy(Path(__file__).parent / "validate.mjs", directory)
+    command = ["node", script, str(ROOT / "asyncapi.yaml")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    channels = [["maintenance-requests", 2], ["maintenance-events", len(EVENTS)]]
+    assert json.loads(run.stdout) == {"problems": [], "channels": channels}
 
 
 def test_examples_of_asyncapi_messages_are_what_their_payloads_say() -> None:
