@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +20,10 @@ import pytest
 
 from maintenance_client import MaintenanceClient, MaintenanceRequest, Rollout, ScaleSet, aio
 from maintenance_client.events import EndOf, MaintenanceEvent
+from sandbox.functions_host import FunctionsHost
 from tests.contracts.node_packages import installed
 from tests.support.contract import CANCELLATION, REQUEST, named
-from tests.support.environment import LIMIT, SUBSCRIPTION, Running
+from tests.support.environment import LIMIT, SUBSCRIPTION, Running, request
 
 ROOT = Path(__file__).parents[2]
 WEB = ScaleSet("11111111-1111-4111-8111-111111111111", "shop", "web")
@@ -49,15 +54,15 @@ async def output(job: Running, *command: str | Path) -> str:
 
 @with_worker
 async def test_client_that_blocks_waits_for_the_end_of_its_request(job: Running) -> None:
-    request = MaintenanceRequest(scale_set=WEB, instance_ids=("0",), reason="client")
+    wanted = MaintenanceRequest(scale_set=WEB, instance_ids=("0",), reason="client")
 
     def use() -> MaintenanceEvent:
         with MaintenanceClient.from_connection_string(job.environment.bus.connection_string) as client:
-            client.request(request)
-            return client.wait_for(request.request_id, SUBSCRIPTION, timeout=LIMIT, pause=0.1)
+            client.request(wanted)
+            return client.wait_for(wanted.request_id, SUBSCRIPTION, timeout=LIMIT, pause=0.1)
 
     end = await while_polling(job, asyncio.to_thread(use))
-    assert (end.kind, end.status, end.request_id) == ("completed", "Succeeded", request.request_id)
+    assert (end.kind, end.status, end.request_id) == ("completed", "Succeeded", wanted.request_id)
     assert [(each.instance_id, each.outcome) for each in end.instances] == [("0", "Completed")]
 
 
@@ -106,7 +111,7 @@ async def test_node_example_sends_a_request_and_prints_its_completion(job: Runni
 
 
 def test_whatever_the_client_sends_is_what_the_schemas_say() -> None:
-    request = MaintenanceRequest(
+    wanted = MaintenanceRequest(
         scale_set=WEB,
         instance_ids=("0",),
         not_before=NOW,
@@ -122,7 +127,7 @@ def test_whatever_the_client_sends_is_what_the_schemas_say() -> None:
         dry_run=True,
         reason="größe",
     )
-    document = request.to_document()
+    document = wanted.to_document()
     named(REQUEST).validate(document)
     assert document["rollout"]["pauseBetweenWaves"] == "PT86400.5S"
     # Nothing that a request may say is missing from the client, but the other way to name a scale set.
@@ -165,3 +170,51 @@ def test_end_of_an_earlier_request_with_the_same_id_is_passed_over() -> None:
     assert end.take(end_event("completed", "1", minutes=-1)) is None
     second = end_event("completed", "2", minutes=1)
     assert end.take(second) is second
+
+
+@with_worker
+async def test_function_example_logs_the_end_of_a_request(job: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    spec = importlib.util.spec_from_file_location("example_app", ROOT / "examples" / "function" / "function_app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    settings = {**job.environment.app_settings(), "EVENTS_SUBSCRIPTION": SUBSCRIPTION}
+    async with FunctionsHost(module.app, environment=settings):
+        request_id = await job.send(request(instanceIds=["0"]))
+        line = f"Maintenance {request_id} of "
+        while not any(line in record.getMessage() for record in caplog.records):
+            await job.worker.poll()
+            await asyncio.sleep(0.05)
+    (message,) = (record.getMessage() for record in caplog.records if line in record.getMessage())
+    assert message.endswith(": Succeeded, failed: []")
+
+
+def test_curl_example_posts_a_valid_request_with_its_message_id() -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    calls: list[tuple[str, dict[str, str], bytes]] = []
+
+    class Recorder(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            calls.append((self.path, dict(self.headers.items()), body))
+            self.send_response(201)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Recorder) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        environment = {"PATH": os.environ["PATH"], "SERVICEBUS_URL": f"http://127.0.0.1:{server.server_port}"}
+        command = ["sh", str(ROOT / "examples" / "curl" / "send.sh"), WEB.subscription_id, "shop", "web", "r-1", "0"]
+        subprocess.run(command, env={**environment, "SERVICEBUS_TOKEN": "made-up"}, timeout=60, check=True)
+        thread.join()
+    ((path, headers, body),) = calls
+    assert path == "/maintenance-requests/messages"
+    assert headers["Authorization"] == "Bearer made-up"
+    assert json.loads(headers["BrokerProperties"]) == {"MessageId": "r-1"}
+    named(REQUEST).validate(json.loads(body))
