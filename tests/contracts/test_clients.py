@@ -159,10 +159,10 @@ def end_event(kind: str, run_id: str, *, minutes: int = 0, duplicate_of: str | N
 
 
 def test_end_of_a_duplicate_is_the_end_of_the_run_that_it_names() -> None:
-    end = EndOf("r", None)
-    assert end.take(end_event("duplicate", "2", duplicate_of="1")) is None
-    first = end_event("completed", "1")
-    assert end.take(first) is first
+    end = EndOf("r", NOW)
+    first = end_event("completed", "1", minutes=-1)
+    assert end.take(first) is None
+    assert end.take(end_event("duplicate", "2", minutes=1, duplicate_of="1")) is first
 
 
 def test_end_of_an_earlier_request_with_the_same_id_is_passed_over() -> None:

@@ -88,6 +88,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 @given(changes=st.fixed_dictionaries({}, optional=FIELDS), by_id=st.booleans())
 @example(changes={"requestId": None, "rollout": {"healthTimeout": None}, "ineligible": None}, by_id=False)
 @example(changes={"instanceIds": ["a", "A"]}, by_id=False)
+@example(changes={"rollout": {"maxInstancesPerWave": 2.0}}, by_id=False)
+@example(changes={"rollout": {"maxFailedInstances": 1.0}}, by_id=True)
 def test_any_document_gets_the_same_verdict_from_worker_and_schema(changes: dict[str, Any], by_id: bool) -> None:
     check_verdict({**({"resourceId": RESOURCE_ID} if by_id else NAMES), **changes})
 
