@@ -49,3 +49,7 @@ $(READY): requirements.txt requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: contracts
+contracts: $(READY)  ## write the JSON Schemas, the AsyncAPI document and the reference pages from the models
+	$(BIN)/python -m contracts

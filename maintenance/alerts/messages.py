@@ -1,4 +1,4 @@
-"""X"""
+"""Messages that an alert leads to: requests for its targets, and discoveries of the scale sets it concerns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X"""
+"""Errors of the domain: problems with an input, and failures of Azure with what is known of them."""
 
 from __future__ import annotations
 

@@ -81,6 +81,10 @@ def read_json(body: bytes, most: int) -> dict[str, Any]:
         document = parse_json(text, object_pairs_hook=unique, parse_constant=_no_constant)
     except ValueError as error:
         refuse("body", f"must be JSON: {error}", None)
+    if isinstance(document, list):
+        refuse("body", "must be a JSON object, not a list: send each in a message of its own", shown(document))
+    if isinstance(document, str) and document.lstrip().startswith("{"):
+        refuse("body", "must be a JSON object, not text that holds one: it was encoded twice", shown(document))
     if not isinstance(document, dict):
         refuse("body", "must be a JSON object", shown(document))
     if repeated:

@@ -113,9 +113,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceEvent:
-    """One CloudEvent, with the plain properties that subscription filters look at."""
+    """One CloudEvent, with the plain properties that subscription filters look at. `data_schema`: what describes its
+    data, the `$id` of a JSON Schema in `contracts/`."""
 
     type: str
+    data_schema: str
     event_id: str
     source: str
     subject: str
@@ -153,6 +155,7 @@ class MaintenanceEvent:
             "subject": self.subject,
             "time": self.time.isoformat(),
             "datacontenttype": "application/json",
+            "dataschema": self.data_schema,
             "data": data,
         }
         document.update({name: self.trace[name] for name in ("traceparent", "tracestate") if name in self.trace})

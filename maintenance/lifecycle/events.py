@@ -14,6 +14,9 @@ from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet
 
 TYPE_PREFIX = "vmss.maintenance"
+# Names a schema and never changes once an event carried it: a change of the data gets the next number. Nothing is
+# served there, and by nobody: the domain is reserved (RFC 2606).
+DATA_SCHEMA = "https://vmss-maintenance.example/schemas/maintenance-{kind}/1/schema.json"
 MAX_PROBLEMS = 100
 MAX_VALUE = 200
 
@@ -102,6 +105,7 @@ def replied(reply: Reply) -> MaintenanceEvent:
     accepts = reply.cancels is not None
     return MaintenanceEvent(
         type=f"{TYPE_PREFIX}.{kind}.v1",
+        data_schema=DATA_SCHEMA.format(kind=kind),
         event_id=message_ids.accepted(reply.run_id) if accepts else message_ids.ended(reply.run_id),
         source=reply.scale_set.resource_id if reply.scale_set else reply.source,
         subject=reply.request_id,
@@ -120,6 +124,7 @@ def _event(operation: Operation, kind: str, event_id: str, now: datetime, data: 
         document["reason"] = redact(operation.reason)
     return MaintenanceEvent(
         type=f"{TYPE_PREFIX}.{kind}.v1",
+        data_schema=DATA_SCHEMA.format(kind=kind),
         event_id=event_id,
         source=scale_set.resource_id,
         subject=operation.request_id,

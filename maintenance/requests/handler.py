@@ -19,6 +19,7 @@ from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import place_of, redact
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record, to_reply_record
+from maintenance.requests.envelopes import document_of, open_envelope
 from maintenance.requests.policy import Policy, check_cancellation, check_request, deadline_of
 from maintenance.requests.schema import read_cancellation, read_request
 
@@ -99,6 +100,7 @@ class RequestHandler:
             if other := next((each for each in self._others if each.recognizes(document)), None):
                 await other.handle(envelope, document)
                 return None
+            document = open_envelope(envelope, document)
             if "cancel" in document:
                 return await self._cancel(envelope, document)
             return self._start(envelope, document)
@@ -181,11 +183,7 @@ class RequestHandler:
     def give_up(self, delivery: Delivery, reason: str) -> Record:
         """The end of a message that was dead-lettered; dropped as a duplicate where its run had begun."""
         problem = Problem("body", f"could not be handled: Service Bus gave up delivering it: {reason}")
-        try:
-            document = read_document(delivery.envelope)
-        except ProblemsError:
-            document = None
-        return self.rejection(delivery.envelope, [problem], document=document)
+        return self.rejection(delivery.envelope, [problem], document=document_of(delivery.envelope))
 
     @property
     def _source(self) -> str:

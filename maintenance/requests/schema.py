@@ -1,44 +1,42 @@
-"""X"""
+"""The requests queue's documents: a request or a cancellation, read from JSON with every problem found. Pure."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from maintenance.domain import message_ids
 from maintenance.domain.errors import InvalidRequest, Problem
-from maintenance.domain.formats import MAX_SHOWN, RFC_3339, parse_duration, refuse, shown
+from maintenance.domain.formats import MAX_SHOWN, refuse, shown
 from maintenance.domain.messages import Envelope, trace_of
 from maintenance.domain.operation import Operation, Rollout
-from maintenance.domain.resources import (
-    ScaleSet,
-    fold,
-    instance_problem,
-    parse_scale_set_id,
-    resource_group_problem,
-    scale_set_problem,
-    subscription_problem,
+from maintenance.domain.resources import ScaleSet, fold, parse_scale_set_id
+from maintenance.requests.field_types import (
+    FailedInstances,
+    InstanceIds,
+    Pause,
+    Reason,
+    RequestId,
+    ResourceGroupName,
+    ScaleSetId,
+    ScaleSetName,
+    SchemaVersion,
+    SubscriptionId,
+    Time,
+    WaveSize,
 )
 
-# An operation's record names each instance three times, and must fit into one message.
-MAX_NAMES = 40_000
 # Of an invalid request. The search for the field that was meant takes a millisecond each.
 MAX_PROBLEMS = 100
 MAX_HINTS = 20
-# Characters that show the text behind them in another direction.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 M = TypeVar("M", bound="_Targeted")
-LONGEST_PAUSE = timedelta(days=7)
 SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
 
 
@@ -97,10 +95,10 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
 
     Raises InvalidRequest with every problem found.
     """
-    fields = _validated(_Request, document)
+    fields = _validated(RequestFields, document)
     if fields.deadline and fields.not_before and fields.deadline <= fields.not_before:
         refuse("deadline", "must be after notBefore", fields.deadline.isoformat())
-    rollout = fields.rollout or _Rollout()
+    rollout = fields.rollout or RolloutFields()
     return MaintenanceRequest(
         request_id=message_ids.request(document.get("requestId"), envelope.message_id, envelope.sequence_number),
         scale_set=fields.scale_set(),
@@ -122,7 +120,7 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
 
 def read_cancellation(document: dict[str, Any]) -> Cancellation:
     """The cancellation in a document, which has the field `cancel`. Raises InvalidRequest with every problem found."""
-    fields = _validated(_Cancellation, document)
+    fields = _validated(CancellationFields, document)
     return Cancellation(request_id=fields.cancel, scale_set=fields.scale_set(), reason=fields.reason)
 
 
@@ -152,105 +150,29 @@ def _without_nulls(document: Mapping[str, Any], model: type[BaseModel]) -> dict[
     known = {info.alias for info in model.model_fields.values()} - {"instanceIds"}
     kept = {name: value for name, value in document.items() if value is not None or name not in known}
     if isinstance(rollout := kept.get("rollout"), dict):
-        kept["rollout"] = _without_nulls(rollout, _Rollout)
+        kept["rollout"] = _without_nulls(rollout, RolloutFields)
     return kept
-
-
-def _checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
-    def check(value: str) -> str:
-        if problem := problem_of(value):
-            raise ValueError(problem)
-        return value
-
-    return AfterValidator(check)
-
-
-def _resource_id(value: str) -> str:
-    parse_scale_set_id(value)
-    return value
-
-
-def _request_id(value: str) -> str:
-    if not message_ids.REQUEST_ID.fullmatch(value):
-        raise ValueError("must be 1 to 100 printable ASCII characters without spaces")
-    return value
-
-
-def _reason(value: str) -> str:
-    # It goes into logs and events, for people to read. Letters of every script, emoji and their joiners are welcome.
-    if any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _TURNING for each in value):
-        raise ValueError("must be one line without control characters")
-    return value
-
-
-def _unique(ids: list[str]) -> list[str]:
-    counts = Counter(map(fold, ids))
-    twice = sorted({instance_id for instance_id in ids if counts[fold(instance_id)] > 1})
-    if twice:
-        raise ValueError(f"must name each instance once; more than once: {', '.join(twice[:10])}")
-    return ids
-
-
-def _wave_size(value: object) -> object:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    share = isinstance(value, str) and re.fullmatch(r"[1-9][0-9]?%|100%", value, re.ASCII)
-    if not whole and not share:
-        raise ValueError('must be a number of instances from 1, or a percentage from "1%" to "100%"')
-    return value
-
-
-def _schema_version(value: object) -> object:
-    # To Python, true equals 1.
-    if isinstance(value, bool) or value != 1:
-        raise ValueError("must be 1")
-    return value
-
-
-def _time(value: object) -> datetime:
-    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
-        raise ValueError('must be an RFC 3339 time with its offset, as "2026-01-31T22:00:00Z"')
-    return datetime.fromisoformat(value)
-
-
-def _pause(value: object) -> timedelta:
-    pause = parse_duration(value if isinstance(value, str) else "")
-    if pause > LONGEST_PAUSE:
-        raise ValueError("must be at most 7 days")
-    return pause
-
-
-def _instance_ids(value: object) -> object:
-    if not isinstance(value, list) or not value:
-        raise ValueError("must be a list of at least one instance id, or left out for the whole scale set")
-    if sum(len(instance_id) for instance_id in value if isinstance(instance_id, str)) > MAX_NAMES:
-        raise ValueError(f"must have at most {MAX_NAMES:,} characters in all; send several requests")
-    return value
-
-
-_Time = Annotated[datetime, PlainValidator(_time)]
-_Pause = Annotated[timedelta, PlainValidator(_pause)]
-_InstanceId = Annotated[str, _checked(instance_problem)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
 
 
-class _Rollout(_Strict):
-    max_instances_per_wave: Annotated[int | str | None, BeforeValidator(_wave_size)] = None
+class RolloutFields(_Strict):
+    max_instances_per_wave: WaveSize | None = None
     by_update_domain: bool = False
-    pause_between_waves: _Pause = timedelta(0)
-    max_failed_instances: Annotated[int, Field(ge=0)] = 0
-    health_timeout: _Pause = Rollout().health_timeout
+    pause_between_waves: Pause = timedelta(0)
+    max_failed_instances: FailedInstances = 0
+    health_timeout: Pause = Rollout().health_timeout
 
 
 class _Targeted(_Strict):
-    schema_version: Annotated[Literal[1], BeforeValidator(_schema_version)] = 1
-    subscription_id: Annotated[str, _checked(subscription_problem)] | None = None
-    resource_group_name: Annotated[str, _checked(resource_group_problem)] | None = None
-    vm_scale_set_name: Annotated[str, _checked(scale_set_problem)] | None = None
-    resource_id: Annotated[str, AfterValidator(_resource_id)] | None = None
-    reason: Annotated[str, Field(max_length=1000), AfterValidator(_reason)] | None = None
+    schema_version: SchemaVersion = 1
+    subscription_id: SubscriptionId | None = None
+    resource_group_name: ResourceGroupName | None = None
+    vm_scale_set_name: ScaleSetName | None = None
+    resource_id: ScaleSetId | None = None
+    reason: Reason | None = None
 
     def scale_set(self) -> ScaleSet:
         if self.resource_id:
@@ -258,20 +180,16 @@ class _Targeted(_Strict):
         return ScaleSet(self.subscription_id or "", self.resource_group_name or "", self.vm_scale_set_name or "")
 
 
-class _Cancellation(_Targeted):
-    cancel: Annotated[str, AfterValidator(_request_id)]
+class CancellationFields(_Targeted):
+    cancel: RequestId
 
 
-class _Request(_Targeted):
-    request_id: Annotated[str, AfterValidator(_request_id)] | None = None
-    # Null and an empty list are mistakes of the sender, not other words for "all": _instance_ids refuses both.
-    instance_ids: Annotated[
-        Annotated[list[_InstanceId], Field(max_length=1000), AfterValidator(_unique)] | None,
-        BeforeValidator(_instance_ids),
-    ] = None
-    not_before: _Time | None = None
-    deadline: _Time | None = None
-    rollout: _Rollout | None = None
+class RequestFields(_Targeted):
+    request_id: RequestId | None = None
+    instance_ids: InstanceIds = None
+    not_before: Time | None = None
+    deadline: Time | None = None
+    rollout: RolloutFields | None = None
     ineligible: Literal["skip", "reject"] = "skip"
     dry_run: bool = False
 
@@ -289,7 +207,7 @@ def _problem(detail: Mapping[str, Any], request: type[BaseModel], *, hint: bool)
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         name = str(detail["loc"][-1])
-        model = _Rollout if "rollout" in detail["loc"][:-1] else request
+        model = RolloutFields if "rollout" in detail["loc"][:-1] else request
         known = [info.alias or name for info in model.model_fields.values()]
         close = difflib.get_close_matches(name[:MAX_SHOWN], known, n=1) if hint else []
         message = "is not a field of a maintenance request" + (f"; did you mean {close[0]}?" if close else "")

@@ -114,10 +114,11 @@ class Estate:
         return Succeeded()
 
     def views(self, lag: float, *, each: bool) -> list[Instance]:
-        """What the views show: all as it was `lag` seconds ago, or `each` as it was at some time since then."""
+        """What the views show: all as it was `lag` seconds ago, or `each` as it was at some time since then; nothing
+        from before there was a world."""
         now, shown = self._loop.time(), []
         for machine in self.machines.values():
-            moment = now - (self._draw.uniform(0, lag) if each else lag)
+            moment = max(now - (self._draw.uniform(0, lag) if each else lag), 0.0)
             view = next((view for at, view in reversed(machine.history) if at <= moment), None)
             if view is not None:
                 shown.append(view)

@@ -29,6 +29,7 @@ from sandbox.functions_host import FunctionsHost
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import EXAMPLE_RESOURCE_GROUP, EXAMPLE_SUBSCRIPTION_ID, ResourceManager, seed_example
 from sandbox.servicebus import HandMovedClock, ServiceBus, Topology, system_clock
+from tests.support.contract import check_event, check_sent
 from tests.support.secret_scanner import SECRET_SCANNER
 
 TOPOLOGY = Path(__file__).parents[2] / "infra" / "topology.json"
@@ -66,6 +67,9 @@ class Event:
     correlation_id: str
     properties: dict[str, Any]
     document: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_event(self.document)
 
     @property
     def kind(self) -> str:
@@ -216,6 +220,7 @@ class Running:
         """Send a request and return its message id."""
         message_id = message_id or f"test-{uuid.uuid4().hex[:8]}"
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        check_sent(raw)
         await self._sender.send_messages(
             ServiceBusMessage(raw, message_id=message_id, application_properties=dict(properties or {}))  # type: ignore[arg-type] # str keys are str | bytes keys
         )

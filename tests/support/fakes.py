@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from maintenance.domain.observations import (
 )
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
+from tests.support.contract import check_event
 from tests.support.samples import ENDPOINT, LONG_AGO, NOW, SUBSCRIPTION, completed, eligible, in_progress
 
 # ARM took it, and its answer was lost; it never reached ARM.
@@ -329,6 +331,7 @@ class FakeBus:
             return
         self._check("events", "publish " + ", ".join(event.event_id for event in events))
         for event in events:
+            check_event(json.loads(event.to_json()))
             self.published.append(event)
             self._crash_point.step(f"{event.event_id} is published")
 

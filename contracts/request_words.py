@@ -1,0 +1,119 @@
+"""What people read about the fields of requests and cancellations: title, description, examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    title: str
+    description: str
+    examples: tuple[Any, ...] = ()
+
+
+SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
+RESOURCE_ID = (
+    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/shop/providers/Microsoft.Compute/virtualMachineScaleSets/web"
+)
+
+TARGET = {
+    "schemaVersion": Words("Version of this form", "Always 1. Left out: 1.", (1,)),
+    "subscriptionId": Words(
+        "Subscription", "Id of the scale set's subscription. Needs the two other names.", (SUBSCRIPTION,)
+    ),
+    "resourceGroupName": Words("Resource group", "Name of the scale set's resource group.", ("shop",)),
+    "vmScaleSetName": Words("Scale set", "Name of the scale set.", ("web",)),
+    "resourceId": Words(
+        "Resource id", "The scale set's resource id, in any letter case, in place of the three names.", (RESOURCE_ID,)
+    ),
+    "reason": Words(
+        "Reason",
+        "Free text of one line, which the events repeat. Anybody who reads events reads it.",
+        ("kernel update",),
+    ),
+}
+REQUEST = {
+    **TARGET,
+    "requestId": Words(
+        "Request id",
+        "Names the request in every event: printable ASCII characters without spaces. Left out: the message id, else "
+        "one made of the sequence number.",
+        ("4f7c0f6e-rolling",),
+    ),
+    "instanceIds": Words(
+        "Instances",
+        "Which instances: numbers in a Uniform scale set, VM names in a Flexible one. Left out: the whole scale set. "
+        "Null and an empty list are refused, so that a mistake never becomes the whole scale set. Ids that differ in "
+        "the case of ASCII letters only are the same id; all ids together have at most 40,000 characters.",
+        (["0", "3"],),
+    ),
+    "notBefore": Words("Not before", "The request waits until then. At most 35 days ahead.", ("2026-01-31T22:00:00Z",)),
+    "deadline": Words(
+        "Deadline",
+        "What has not ended by then ends as TimedOut. After notBefore, and at most 35 days ahead. Left out: six hours "
+        "after the request's begin (a setting of the app).",
+        ("2026-02-01T06:00:00+01:00",),
+    ),
+    "rollout": Words("Rollout", "How many instances are maintained at a time, and when to stop."),
+    "ineligible": Words(
+        "Ineligible instances",
+        "What to do when some of the instances cannot be maintained: skip them and name them, or reject the request.",
+        ("reject",),
+    ),
+    "dryRun": Words(
+        "Dry run",
+        "True: nothing is started. The end tells the waves, and for each instance why it is in or out.",
+        (True,),
+    ),
+}
+ROLLOUT = {
+    "maxInstancesPerWave": Words(
+        "Instances in a wave",
+        "How many instances are maintained at a time: a number, or a percentage of them, rounded down but at least "
+        "one. Left out: all.",
+        (2, "20%"),
+    ),
+    "byUpdateDomain": Words("By update domain", "True: one platform update domain at a time.", (True,)),
+    "pauseBetweenWaves": Words(
+        "Pause between waves",
+        "ISO 8601 duration of at most 7 days, each unit below the next larger one. Shorter than the time to the "
+        "deadline.",
+        ("PT5M", "P1DT12H"),
+    ),
+    "maxFailedInstances": Words("Failures allowed", "How many instances may fail before the rollout stops.", (0, 3)),
+    "healthTimeout": Words(
+        "Health time-out",
+        "How long a wave's instances may take to be healthy again before the rollout stops. ISO 8601 duration of at "
+        "most 7 days.",
+        ("PT10M",),
+    ),
+}
+CANCELLATION = {
+    **TARGET,
+    "cancel": Words(
+        "Request to cancel", "The requestId of the request that is to start nothing more.", ("4f7c0f6e-rolling",)
+    ),
+}
+REQUEST_EXAMPLES: tuple[dict[str, Any], ...] = (
+    {
+        "subscriptionId": SUBSCRIPTION,
+        "resourceGroupName": "shop",
+        "vmScaleSetName": "web",
+        "instanceIds": ["0", "3"],
+        "requestId": "4f7c0f6e-rolling",
+        "rollout": {"maxInstancesPerWave": "20%", "byUpdateDomain": True, "pauseBetweenWaves": "PT5M"},
+        "reason": "kernel update",
+    },
+    {"resourceId": RESOURCE_ID, "dryRun": True},
+)
+CANCELLATION_EXAMPLES: tuple[dict[str, Any], ...] = (
+    {
+        "subscriptionId": SUBSCRIPTION,
+        "resourceGroupName": "shop",
+        "vmScaleSetName": "web",
+        "cancel": "4f7c0f6e-rolling",
+        "reason": "wrong day",
+    },
+)

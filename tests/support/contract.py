@@ -1,0 +1,120 @@
+"""A stranger's validator: JSON Schema alone, with the committed schemas in a local registry, by their `$id`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+from referencing import Registry, Resource
+
+from maintenance.domain.errors import InvalidRequest
+from maintenance.domain.messages import Envelope, read_document
+from maintenance.domain.resources import fold
+from maintenance.requests.field_types import MAX_NAMES
+from maintenance.requests.schema import SCALE_SET_FIELDS, read_cancellation, read_request
+
+SCHEMAS = Path(__file__).parents[2] / "contracts" / "schemas"
+REQUEST = "maintenance-request"
+CANCELLATION = "maintenance-cancellation"
+EVENT = "maintenance-event"
+
+
+@functools.cache
+def schemas() -> dict[str, dict[str, Any]]:
+    """Every committed schema by its `$id`."""
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(SCHEMAS.rglob("schema.json"))]
+    return {document["$id"]: document for document in documents}
+
+
+@functools.cache
+def validator(identifier: str, *, closed: bool = False) -> Draft202012Validator:
+    """The validator of a schema. `closed`: fields that the schema does not name are wrong."""
+    registry: Registry[Any] = Registry().with_resources(
+        (each, Resource.from_contents(schema)) for each, schema in schemas().items()
+    )
+    schema = schemas()[identifier]
+    return Draft202012Validator(
+        _closed(schema) if closed else schema, registry=registry, format_checker=FormatChecker()
+    )
+
+
+def named(name: str) -> Draft202012Validator:
+    """The validator of the first schema of a name."""
+    return validator(next(each for each in schemas() if f"/schemas/{name}/1/" in each))
+
+
+def check_event(document: dict[str, Any]) -> None:
+    """Raise ValidationError unless the event, and its data by its `dataschema`, are what the schemas say, no more and
+    no less."""
+    named(EVENT).validate(document)
+    validator(document["dataschema"], closed=True).validate(document["data"])
+    assert document["dataschema"].split("/")[-3] == f"maintenance-{document['type'].split('.')[-2]}"
+
+
+def worker_accepts(document: Mapping[str, Any]) -> bool:
+    envelope = Envelope(body=json.dumps(document).encode(), message_id="m", sequence_number=1)
+    read = read_cancellation if "cancel" in document else read_request
+    try:
+        if read is read_cancellation:
+            read_cancellation(read_document(envelope))
+        else:
+            read_request(envelope, read_document(envelope))
+    except InvalidRequest:
+        return False
+    return True
+
+
+def schema_accepts(document: Mapping[str, Any]) -> bool:
+    accepts: bool = named(CANCELLATION if "cancel" in document else REQUEST).is_valid(document)
+    return accepts
+
+
+def other_rule_broken(document: Mapping[str, Any]) -> bool:
+    """Whether one of the rules is broken that no schema can say, of a document that the schema accepts."""
+    ids = document.get("instanceIds") or []
+    begin, end = (document.get(name) and _moment(document[name]) for name in ("notBefore", "deadline"))
+    groups = [document.get("resourceGroupName") or "", (document.get("resourceId") or "").split("/")[4:5]]
+    group = "".join(groups[0]) + "".join(groups[1])
+    return (
+        bool(begin and end and end <= begin)
+        or len({fold(each) for each in ids}) < len(ids)
+        or sum(map(len, ids)) > MAX_NAMES
+        or any(not each.isascii() and not each.isalnum() for each in group)
+    )
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.upper())
+
+
+def check_verdict(document: Mapping[str, Any]) -> None:
+    """Assert that worker and schema say the same of the form of a document."""
+    by_schema = schema_accepts(document)
+    if by_schema and other_rule_broken(document):
+        assert not worker_accepts(document), document
+    else:
+        assert worker_accepts(document) == by_schema, document
+
+
+def check_sent(body: bytes) -> None:
+    """Assert the same of what a test sends to the requests queue, where it names a scale set or a request at all."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return
+    if isinstance(document, dict) and document.keys() & {*SCALE_SET_FIELDS, "resourceId", "requestId"}:
+        check_verdict(document)
+
+
+def _closed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _closed(value) for name, value in schema.items()}
+    return {**found, "additionalProperties": False} if "properties" in schema and "type" in schema else found
