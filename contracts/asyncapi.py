@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from contracts.event_models import EVENTS
-from contracts.event_schemas import EXAMPLES, cloud_event, event_type
-from contracts.identity import ROOT, schema_id, schema_path
+from contracts.event_schemas import EXAMPLES, cloud_event
+from contracts.identity import ROOT, schema_id, schema_place
 from contracts.request_words import CANCELLATION_EXAMPLES, REQUEST_EXAMPLES
 from maintenance.domain.messages import CONTENT_TYPE
+from maintenance.lifecycle.events import data_schema, event_type
 
 TOPOLOGY = ROOT.parent / "infra" / "topology.json"
 _SCHEMA_FORMAT = "application/schema+json;version=2020-12"
@@ -86,7 +87,7 @@ def _message_ref(kind: str) -> dict[str, str]:
 
 
 def _schema_ref(identifier: str) -> dict[str, str]:
-    return {"$ref": f"./{schema_path(identifier).relative_to(ROOT).as_posix()}"}
+    return {"$ref": f"./{schema_place(identifier)}"}
 
 
 def _sent(name: str, title: str, examples: tuple[dict[str, Any], ...]) -> dict[str, Any]:
@@ -108,8 +109,8 @@ def _event(kind: str) -> dict[str, Any]:
                 "type": "object",
                 "properties": {
                     "type": {"const": event_type(kind)},
-                    "dataschema": {"const": schema_id(f"maintenance-{kind}")},
-                    "data": _schema_ref(schema_id(f"maintenance-{kind}")),
+                    "dataschema": {"const": data_schema(kind)},
+                    "data": _schema_ref(data_schema(kind)),
                 },
             },
         ]
@@ -132,9 +133,7 @@ def _event(kind: str) -> dict[str, Any]:
 def _queue(properties: dict[str, Any]) -> dict[str, Any]:
     return {
         "kind": "queue",
-        "lockDuration": properties["LockDuration"],
-        "maxDeliveryCount": properties["MaxDeliveryCount"],
-        "defaultMessageTimeToLive": properties["DefaultMessageTimeToLive"],
+        **_deliveries(properties),
         **_duplicates(properties),
         "deadLetterQueue": "maintenance-requests/$deadletterqueue",
     }
@@ -145,14 +144,15 @@ def _topic(topic: dict[str, Any]) -> dict[str, Any]:
         "kind": "topic",
         "defaultMessageTimeToLive": topic["Properties"]["DefaultMessageTimeToLive"],
         **_duplicates(topic["Properties"]),
-        "subscriptions": {
-            each["Name"]: {
-                "lockDuration": each["Properties"]["LockDuration"],
-                "maxDeliveryCount": each["Properties"]["MaxDeliveryCount"],
-                "defaultMessageTimeToLive": each["Properties"]["DefaultMessageTimeToLive"],
-            }
-            for each in topic["Subscriptions"]
-        },
+        "subscriptions": {each["Name"]: _deliveries(each["Properties"]) for each in topic["Subscriptions"]},
+    }
+
+
+def _deliveries(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "lockDuration": properties["LockDuration"],
+        "maxDeliveryCount": properties["MaxDeliveryCount"],
+        "defaultMessageTimeToLive": properties["DefaultMessageTimeToLive"],
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from contracts.event_models import EVENTS
 from contracts.identity import DIALECT, schema_id
 from contracts.request_words import RESOURCE_ID, SUBSCRIPTION
-from maintenance.lifecycle.events import DATA_SCHEMA, TYPE_PREFIX
+from maintenance.lifecycle.events import data_schema, event_type
 
 Schema = dict[str, Any]
 _RUN = "0b5e0e84c1f24d6c9a43f7d1a0e2b955"
@@ -87,17 +87,13 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-def event_type(kind: str) -> str:
-    return f"{TYPE_PREFIX}.{kind}.v1"
-
-
 def event_schema(kind: str) -> Schema:
     """The schema of the data of an event. Fields may be added to it later, so none is forbidden."""
     model = EVENTS[kind]
     generated = _plain(model.model_json_schema(by_alias=True, mode="serialization"))
     return {
         "$schema": DIALECT,
-        "$id": DATA_SCHEMA.format(kind=kind),
+        "$id": data_schema(kind),
         "title": f"Data of {event_type(kind)}",
         "description": generated.pop("description"),
         **{name: value for name, value in generated.items() if name != "title"},
@@ -127,7 +123,7 @@ def cloud_event_schema() -> Schema:
             "time": {"type": "string", "format": "date-time", "description": "When it happened."},
             "datacontenttype": {"const": "application/json", "description": "The data is JSON."},
             "dataschema": {
-                "enum": [DATA_SCHEMA.format(kind=kind) for kind in EVENTS],
+                "enum": [data_schema(kind) for kind in EVENTS],
                 "description": "The $id of the JSON Schema of the data. It is a name: nothing is served there.",
             },
             "data": {"type": "object", "description": "As the schema that dataschema names describes it."},
@@ -151,7 +147,7 @@ def cloud_event(kind: str, number: int = 0) -> dict[str, Any]:
         "subject": data["requestId"],
         "time": data.get("end", data.get("start", "2026-01-31T22:00:04+00:00")) or "2026-01-31T22:00:04+00:00",
         "datacontenttype": "application/json",
-        "dataschema": DATA_SCHEMA.format(kind=kind),
+        "dataschema": data_schema(kind),
         "data": data,
     }
 

@@ -17,6 +17,11 @@ def schema_id(name: str, number: int = 1) -> str:
     return f"{BASE}schemas/{name}/{number}/schema.json"
 
 
+def schema_place(identifier: str) -> str:
+    """Where the file of a schema stands below `contracts`, from its `$id`."""
+    return identifier.removeprefix(BASE)
+
+
 def schema_path(identifier: str) -> Path:
     """The file of a schema, from its `$id`."""
-    return ROOT / identifier.removeprefix(BASE)
+    return ROOT / schema_place(identifier)

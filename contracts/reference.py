@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from contracts.identity import schema_place
+
 Schema = dict[str, Any]
 _HEAD = "<!-- Written by `make contracts`; changes here are lost. -->\n"
 
@@ -23,7 +25,7 @@ def pages(schemas: dict[str, Schema]) -> dict[str, str]:
 def _page(schema: Schema) -> str:
     parts = [
         f"{_HEAD}\n# {schema['title']}\n\n{schema['description']}\n",
-        f"Schema: [`{schema['$id']}`](../../contracts/{'/'.join(schema['$id'].split('/')[3:])})\n",
+        f"Schema: [`{schema['$id']}`](../../contracts/{schema_place(schema['$id'])})\n",
         *([_listed(schema["$comment"])] if "$comment" in schema else []),
         *_objects("", schema),
     ]

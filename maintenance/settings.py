@@ -21,7 +21,7 @@ from maintenance.alerts.token_rules import ACTION_GROUPS, LOGIN, WEBHOOK_ROLE, T
 from maintenance.domain.errors import InvalidRequest, Problem, SettingsError
 from maintenance.domain.formats import parse_duration, parse_json
 from maintenance.domain.redaction import redact
-from maintenance.domain.resources import GUID, ScaleSet, Scope, parse_scope
+from maintenance.domain.resources import GUID, ScaleSet, Scope, parse_scope, split_scopes
 from maintenance.lifecycle.timing import Timing
 
 T = TypeVar("T")
@@ -248,7 +248,7 @@ class _Reader:
             return default
 
     def scopes(self, name: str) -> tuple[Scope, ...]:
-        texts = self.text(name, "").replace(",", " ").replace(";", " ").split()
+        texts = split_scopes(self.text(name, ""))
         if not texts:
             rule = "is missing: list the subscriptions, resource groups or scale sets that requests are allowed to name"
             self.report(name, rule)

@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.servicebus.aio import ServiceBusClient
 
-from maintenance_client.client import CLOCKS, EVENTS, PAGE, REQUESTS
-from maintenance_client.events import EndOf, MaintenanceEvent, read_event
-from maintenance_client.requests import MaintenanceRequest, ScaleSet, cancellation_message, request_message
+from maintenance_client.events import MaintenanceEvent, read_event
+from maintenance_client.messages import PAGE, Messages
+from maintenance_client.requests import MaintenanceRequest, ScaleSet
 
 
-class MaintenanceClient:
-    """Sends to the requests queue, and reads a subscription of the events topic. Takes a `ServiceBusClient` and leaves
-    closing it to whoever made it, unless it was made here."""
-
-    def __init__(
-        self,
-        client: ServiceBusClient,
-        *,
-        requests_queue: str = REQUESTS,
-        events_topic: str = EVENTS,
-        owned: bool = False,
-    ) -> None:
-        self._client = client
-        self._queue = requests_queue
-        self._topic = events_topic
-        self._owned = owned
-        self._sent: dict[str, datetime] = {}
+class MaintenanceClient(Messages[ServiceBusClient]):
+    __doc__ = Messages.__doc__
 
     @classmethod
     def from_namespace(cls, namespace: str, credential: AsyncTokenCredential, **options: Any) -> MaintenanceClient:
@@ -47,16 +31,16 @@ class MaintenanceClient:
 
     async def request(self, request: MaintenanceRequest) -> str:
         """Send a request and return its id. Sending the same request again while it is under way starts nothing."""
-        self._sent[request.request_id] = datetime.now(UTC) - CLOCKS
+        message = self._request(request)
         async with self._client.get_queue_sender(self._queue) as sender:
-            await sender.send_messages(request_message(request))
+            await sender.send_messages(message)
         return request.request_id
 
     async def cancel(self, request_id: str, scale_set: ScaleSet, *, reason: str | None = None) -> str:
         """Ask that a request starts nothing more; return the id of the cancellation, whose answer is `accepted`."""
-        own_id = str(uuid.uuid4())
+        own_id, message = self._cancellation(request_id, scale_set, reason)
         async with self._client.get_queue_sender(self._queue) as sender:
-            await sender.send_messages(cancellation_message(request_id, scale_set, reason, own_id))
+            await sender.send_messages(message)
         return own_id
 
     async def events(self, subscription: str, *, max_wait: float | None = None) -> AsyncIterator[MaintenanceEvent]:
@@ -93,20 +77,13 @@ class MaintenanceClient:
         Only peeks, so it takes no event from anybody; the subscription must be one whose events stay a while. `since`:
         pass over what is older; by default five minutes before this client sent the request. `pause` in seconds.
         """
-        end = EndOf(request_id, since or self._sent.get(request_id))
+        pages = self._pages(request_id, since)
         give_up = time.monotonic() + timeout
-        number = 1
         async with self._client.get_subscription_receiver(self._topic, subscription) as receiver:
             while True:
-                page = await receiver.peek_messages(PAGE, sequence_number=number, timeout=30)
-                for message in page:
-                    number = int(message.sequence_number or 0) + 1
-                    try:
-                        found = end.take(read_event(message))
-                    except ValueError:
-                        continue
-                    if found is not None:
-                        return found
+                page = await receiver.peek_messages(PAGE, sequence_number=pages.number, timeout=30)
+                if (found := pages.take(page)) is not None:
+                    return found
                 if page:
                     continue
                 if time.monotonic() >= give_up:

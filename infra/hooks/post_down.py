@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from infra.hooks.azure_cli import Az, AzureCliError, az, say
-from maintenance.domain.resources import parse_scope
+from maintenance.domain.resources import parse_scope, split_scopes
 
 
 def owner(environment: Mapping[str, str]) -> str:
@@ -18,7 +18,7 @@ def owner(environment: Mapping[str, str]) -> str:
 def subscriptions(environment: Mapping[str, str]) -> list[str]:
     """Where something of this environment may be: its own subscription, the namespace's, those of the scopes."""
     found = [environment["AZURE_SUBSCRIPTION_ID"].lower()]
-    scopes = environment.get("MAINTENANCE_ALLOWED_SCOPES", "").replace(",", " ").replace(";", " ").split()
+    scopes = split_scopes(environment.get("MAINTENANCE_ALLOWED_SCOPES", ""))
     found += [parse_scope(scope).subscription_id.lower() for scope in scopes]
     if namespace := environment.get("WORKER_SERVICE_BUS_NAMESPACE_ID", ""):
         found.append(namespace.split("/")[2].lower())

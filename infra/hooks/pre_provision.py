@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping
 
 from infra.hooks.azure_cli import say
-from maintenance.domain.resources import parse_scope
+from maintenance.domain.resources import parse_scope, split_scopes
 
 
 def problems(environment: Mapping[str, str]) -> list[str]:
     """What is wrong with the environment, for a person; empty where nothing is."""
-    texts = environment.get("MAINTENANCE_ALLOWED_SCOPES", "").replace(",", " ").replace(";", " ").split()
+    texts = split_scopes(environment.get("MAINTENANCE_ALLOWED_SCOPES", ""))
     if not texts:
         return [
             "MAINTENANCE_ALLOWED_SCOPES is not set. Name what the worker may restart, for example\n"

@@ -76,10 +76,10 @@ class AlertReceiver:
             advice = "Service Bus does not take messages now; send the alert again."
             return problem_answer(503, "Service Unavailable", advice, retry=True)
         status = "test" if decision.test else "accepted" if ids else "ignored"
-        told: dict[str, Any] = {"status": status, "reason": decision.reason, "requestIds": ids}
+        response: dict[str, Any] = {"status": status, "reason": decision.reason, "requestIds": ids}
         if decision.dropped:
-            told["outsideAllowedScopes"] = decision.dropped
-        return Answer(202 if ids else 200, told)
+            response["outsideAllowedScopes"] = decision.dropped
+        return Answer(202 if ids else 200, response)
 
     def recognizes(self, document: Mapping[str, Any]) -> bool:
         return alert_in(document) is not None

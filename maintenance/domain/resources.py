@@ -109,6 +109,11 @@ def parse_scale_set_id(text: str) -> ScaleSet:
     return ScaleSet(scope.subscription_id, scope.resource_group_name, scope.scale_set_name)
 
 
+def split_scopes(text: str) -> list[str]:
+    """The texts of a list of scopes, separated by commas, semicolons or spaces; each for `parse_scope`."""
+    return text.replace(",", " ").replace(";", " ").split()
+
+
 def parse_scope(text: str) -> Scope:
     """Parse a subscription id (bare or as a path), a resource group id or a scale set id, in any letter case.
 

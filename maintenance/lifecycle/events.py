@@ -21,6 +21,15 @@ MAX_PROBLEMS = 100
 MAX_VALUE = 200
 
 
+def event_type(kind: str) -> str:
+    return f"{TYPE_PREFIX}.{kind}.v1"
+
+
+def data_schema(kind: str) -> str:
+    """The `$id` of the schema that describes the data of events of a kind."""
+    return DATA_SCHEMA.format(kind=kind)
+
+
 def owed_events(operation: Operation) -> tuple[MaintenanceEvent, ...]:
     """What a delivery of the record publishes before it does anything else, in this order."""
     events = tuple(_owed(operation, owed) for owed in operation.owed)
@@ -104,8 +113,8 @@ def replied(reply: Reply) -> MaintenanceEvent:
         data["reason"] = redact(reply.reason)
     accepts = reply.cancels is not None
     return MaintenanceEvent(
-        type=f"{TYPE_PREFIX}.{kind}.v1",
-        data_schema=DATA_SCHEMA.format(kind=kind),
+        type=event_type(kind),
+        data_schema=data_schema(kind),
         event_id=message_ids.accepted(reply.run_id) if accepts else message_ids.ended(reply.run_id),
         source=reply.scale_set.resource_id if reply.scale_set else reply.source,
         subject=reply.request_id,
@@ -123,8 +132,8 @@ def _event(operation: Operation, kind: str, event_id: str, now: datetime, data: 
     if operation.reason is not None:
         document["reason"] = redact(operation.reason)
     return MaintenanceEvent(
-        type=f"{TYPE_PREFIX}.{kind}.v1",
-        data_schema=DATA_SCHEMA.format(kind=kind),
+        type=event_type(kind),
+        data_schema=data_schema(kind),
         event_id=event_id,
         source=scale_set.resource_id,
         subject=operation.request_id,

@@ -14,7 +14,7 @@ from maintenance.domain.operation import Operation, Outcome, Phase, Result, Stat
 from maintenance.lifecycle.actions import Action, Looked, Read, Rules, TakeLease
 from maintenance.lifecycle.ending import cancel, duplicate, end, proceed, reject, retry, time_out, wait
 from maintenance.lifecycle.tracking import close_wave
-from maintenance.lifecycle.waves import most_down, most_per_flexible_wave, own_limit, split, within
+from maintenance.lifecycle.waves import most_per_flexible_wave, own_limit, split, startable
 
 
 def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
@@ -144,9 +144,7 @@ def _choose(rules: Rules, operation: Operation, looked: Looked, now: datetime) -
         return close_wave(rules, operation, operation, now)
     if not eligible:
         return _wait_for_others(rules, operation, instances, blocked, now)
-    by_id = {instance.instance_id: instance for instance in instances}
-    leases = leases_of(looked.entries, operation.scale_set.key)
-    batch = within(most_down(operation, by_id, leases), eligible, by_id)
+    batch = startable(operation, instances, leases_of(looked.entries, operation.scale_set.key), eligible)
     if operation.one_by_one:
         batch = batch[:1]
     if not batch:

@@ -26,7 +26,7 @@ from maintenance.lifecycle.actions import Action, Continue, LeaveToJudge, Looked
 from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
 from maintenance.lifecycle.tracking import confirm
 from maintenance.lifecycle.verdicts import is_changed
-from maintenance.lifecycle.waves import most_down, within
+from maintenance.lifecycle.waves import startable
 
 UNKNOWN = ErrorDetail(
     "OutcomeUnknown", "performMaintenance was sent, its outcome is not known, and instance views are not read."
@@ -54,12 +54,10 @@ def post(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> A
         return end(replace(operation, error=LEASE_LOST), now)
     if leases[0].run_id != operation.run_id or (rules.views and not _as_planned(operation, looked)):
         return proceed(planning_again(operation), now)
-    judge = replace(operation, phase=Phase.JUDGE, posted_at=now, transient_error=operation.transient_error)
     groups: tuple[tuple[str, ...] | None, ...] = (operation.batch or None,)
     if operation.flexible:
         groups = tuple((vm_name,) for vm_name in operation.batch)
-    due = now + rules.timing.settle
-    return Submit(operation, judge.with_next_number(), due, groups, looked.asked_at or now)
+    return _submit(rules, operation, now, groups, looked_at=looked.asked_at or now)
 
 
 def withdraw(rules: Rules, operation: Operation, instead: Continue, now: datetime) -> Submit:
@@ -68,9 +66,22 @@ def withdraw(rules: Rules, operation: Operation, instead: Continue, now: datetim
     Sent before it, it could live beside another delivery of the record that has the lock by now, was not counted, and
     posts: what follows would then not know of that.
     """
-    judge = replace(operation, phase=Phase.JUDGE, posted_at=now)
+    # JUDGE has the number that it had.
     followed = replace(instead, operation=instead.operation.with_next_number())
-    return Submit(operation, judge.with_next_number(), now + rules.timing.settle, (), now, followed)
+    return _submit(rules, operation, now, (), looked_at=now, instead=followed)
+
+
+def _submit(
+    rules: Rules,
+    operation: Operation,
+    now: datetime,
+    groups: tuple[tuple[str, ...] | None, ...],
+    *,
+    looked_at: datetime,
+    instead: Continue | None = None,
+) -> Submit:
+    judge = replace(operation, phase=Phase.JUDGE, posted_at=now).with_next_number()
+    return Submit(operation, judge, now + rules.timing.settle, groups, looked_at, instead)
 
 
 def _as_planned(operation: Operation, looked: Looked) -> bool:
@@ -82,9 +93,8 @@ def _as_planned(operation: Operation, looked: Looked) -> bool:
         for instance_id, instance in found.items()
     ):
         return False
-    by_id = {instance.instance_id: instance for instance in instances}
     leases = leases_of(looked.entries, operation.scale_set.key)
-    return within(most_down(operation, by_id, leases), operation.batch, by_id) == operation.batch
+    return startable(operation, instances, leases, operation.batch) == operation.batch
 
 
 def after_submission(

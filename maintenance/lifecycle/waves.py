@@ -40,6 +40,14 @@ def most_per_flexible_wave(instance_ids: Iterable[str]) -> int:
     return min(max((180_000 - names) // 4_500, 1), 30)
 
 
+def startable(
+    operation: Operation, instances: Sequence[Instance], leases: Iterable[Lease], wanted: Sequence[str]
+) -> tuple[str, ...]:
+    """As many of the wanted ids as this run may post now. `instances` are all of the set, `leases` those of the set."""
+    by_id = {instance.instance_id: instance for instance in instances}
+    return within(most_down(operation, by_id, leases), wanted, by_id)
+
+
 def most_down(operation: Operation, instances: Mapping[str, Instance], leases: Iterable[Lease]) -> int | None:
     """How many instances of the set may be down at once when this run posts; None where nothing bounds it.
 

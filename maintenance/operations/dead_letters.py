@@ -14,7 +14,7 @@ from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.redaction import place_of, redact
 from maintenance.lifecycle.ending import strike
 from maintenance.operations.poller import Deliveries
-from maintenance.operations.records import REPLY, read_record, read_reply, to_record, to_reply_record
+from maintenance.operations.records import REPLY, read_record, read_reply, to_reply_record, to_successor
 from maintenance.operations.unreadable import pass_on
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,6 @@ class DeadLetterReader:
             if delivery.subject == REPLY:
                 reply = read_reply(delivery.body)
                 return to_reply_record(replace(reply, number=reply.number + 1), now)
-            struck = strike(read_record(delivery.body), reason, now)
-            return to_record(struck.operation, struck.due)
+            return to_successor(strike(read_record(delivery.body), reason, now), now)
         except UnreadableRecord as error:
             return pass_on(delivery, f"{error.reason}: {error.description}", now)

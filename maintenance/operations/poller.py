@@ -17,7 +17,7 @@ from maintenance.domain.redaction import place_of, redact
 from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
 from maintenance.lifecycle.events import owed_events, replied
 from maintenance.operations.instance_views import InstanceViews
-from maintenance.operations.records import REPLY, read_record, read_reply, to_record, to_reply_record
+from maintenance.operations.records import REPLY, read_record, read_reply, to_record, to_reply_record, to_successor
 from maintenance.operations.runner import Runner
 from maintenance.operations.unreadable import pass_on
 
@@ -301,9 +301,8 @@ class Poller:
             enqueued_at=unit.delivery.enqueued_at,
         )
         match result:
-            case Continue(operation=successor, due=due):
-                # Scheduled for now by a clock that is ahead, it would come that much later.
-                unit.successor = to_record(successor, due if due > self._now() else None)
+            case Continue():
+                unit.successor = to_successor(result, self._now())
                 unit.completes = True
             case Done():
                 unit.completes = True

@@ -29,6 +29,7 @@ from maintenance.domain.resources import (
     scale_set_problem,
     subscription_problem,
 )
+from maintenance.lifecycle.actions import Continue
 
 SCHEMA_VERSION = 2
 # Under the 256 KB that a message may have in the Standard tier, with room for its properties.
@@ -69,6 +70,12 @@ def to_record(operation: Operation, due: datetime | None) -> Record:
             ABOUT: f"{operation.request_id} {operation.deadline.isoformat()} {operation.scale_set.resource_id}"
         },
     )
+
+
+def to_successor(decided: Continue, now: datetime) -> Record:
+    """The record that follows a delivery. What is due at once is not scheduled: by a clock that is ahead of Service
+    Bus's it would come that much later."""
+    return to_record(decided.operation, decided.due if decided.due > now else None)
 
 
 def to_reply_record(reply: Reply, due: datetime | None) -> Record:

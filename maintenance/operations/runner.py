@@ -44,7 +44,7 @@ from maintenance.lifecycle.actions import (
 )
 from maintenance.lifecycle.machine import next_action
 from maintenance.operations.instance_views import InstanceViews
-from maintenance.operations.records import to_record
+from maintenance.operations.records import to_record, to_successor
 
 logger = logging.getLogger(__name__)
 
@@ -276,8 +276,7 @@ class Runner:
         concluded = action.instead or self._conclude(operation, answer or Submitted(posted, began_at))
         if isinstance(concluded, Continue):
             try:
-                due = concluded.due if concluded.due > self._now() else None
-                await self._bus.send([to_record(concluded.operation, due)])
+                await self._bus.send([to_successor(concluded, self._now())])
                 await self._bus.cancel(judge_number)
             except BusUnavailable as error:
                 logger.warning(

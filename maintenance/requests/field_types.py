@@ -100,8 +100,12 @@ _DURATION = "|".join(
 )
 
 
+def _string(pattern: str, **more: Any) -> dict[str, Any]:
+    return {"type": "string", "pattern": _whole(pattern), **more}
+
+
 def _text(pattern: str, **more: Any) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": _whole(pattern), **more})
+    return WithJsonSchema(_string(pattern, **more))
 
 
 def _checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
@@ -212,7 +216,7 @@ InstanceIds = Annotated[
     WithJsonSchema(
         {
             "type": "array",
-            "items": {"type": "string", "pattern": _whole(INSTANCE.pattern)},
+            "items": _string(INSTANCE.pattern),
             "minItems": 1,
             "maxItems": MAX_INSTANCES,
             "uniqueItems": True,
@@ -226,7 +230,7 @@ WaveSize = Annotated[
         {
             "oneOf": [
                 {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER},
-                {"type": "string", "pattern": _whole(_SHARE)},
+                _string(_SHARE),
             ]
         }
     ),

@@ -10,36 +10,17 @@ import pytest
 
 from sandbox.servicebus import ServiceBus
 from tests.conformance.namespace import service_bus
+from tests.support.node_packages import installed
 
 SOURCE = Path(__file__).parent / "node"
-INSTALLED = Path(__file__).parents[2] / "build" / "servicebus-conformance"  # kept from run to run, not in git
 
 
 @pytest.fixture
 def script() -> Path:
     """The script, beside the packages it imports."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node.js and npm are not installed: @azure/service-bus is not tried")
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    wanted = (SOURCE / "package.json").read_text()
-    manifest = INSTALLED / "package.json"
-    if not (INSTALLED / "node_modules").exists() or not manifest.exists() or manifest.read_text() != wanted:
-        manifest.unlink(missing_ok=True)
-        shutil.copy(SOURCE / "package.json", INSTALLED / "installing.json")
-        patience = ["--fetch-retries=0", "--fetch-timeout=30000"]  # where there is no registry, say so soon
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--no-save", *patience]
-        try:
-            subprocess.run(
-                [*command, *_packages(wanted)], cwd=INSTALLED, capture_output=True, text=True, timeout=60, check=True
-            )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"@azure/service-bus cannot be installed: {error} {str(error.stderr)[-300:]}")
-        (INSTALLED / "installing.json").rename(manifest)  # last: says that the installation is whole
-    return Path(shutil.copy(SOURCE / "conformance.mjs", INSTALLED))
-
-
-def _packages(manifest: str) -> list[str]:
-    return [f"{name}@{version}" for name, version in json.loads(manifest)["dependencies"].items()]
+    wanted = json.loads((SOURCE / "package.json").read_text())["dependencies"]
+    directory = installed("servicebus-conformance", *(f"{name}@{version}" for name, version in wanted.items()))
+    return Path(shutil.copy(SOURCE / "conformance.mjs", directory))
 
 
 @pytest.fixture

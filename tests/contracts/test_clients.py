@@ -21,9 +21,9 @@ import pytest
 from maintenance_client import MaintenanceClient, MaintenanceRequest, Rollout, ScaleSet, aio
 from maintenance_client.events import EndOf, MaintenanceEvent
 from sandbox.functions_host import FunctionsHost
-from tests.contracts.node_packages import installed
 from tests.support.contract import CANCELLATION, REQUEST, named
 from tests.support.environment import LIMIT, SUBSCRIPTION, Running, request
+from tests.support.node_packages import installed
 
 ROOT = Path(__file__).parents[2]
 WEB = ScaleSet("11111111-1111-4111-8111-111111111111", "shop", "web")

@@ -18,8 +18,8 @@ from contracts.generated import files
 from contracts.identity import ROOT
 from contracts.yaml_text import yaml_text
 from maintenance.domain.operation import Result, Status
-from tests.contracts.node_packages import installed
 from tests.support.contract import check_event, schemas
+from tests.support.node_packages import installed
 
 META_SCHEMA = Path(__file__).parent / "asyncapi-3.0.0.json"
 PATHS = [str(path.relative_to(ROOT.parent)) for path in files()]

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from datetime import timedelta
 from typing import Any
 
+from maintenance.domain.formats import parse_duration
 from tests.infra.bicep import topology
 
 # https://github.com/Azure/azure-service-bus-emulator-installer
 LONGEST = {"DefaultMessageTimeToLive": timedelta(hours=1), "DuplicateDetectionHistoryTimeWindow": timedelta(minutes=5)}
 MAX_DELIVERIES = 10
-_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?")
-
-
-def span(text: str) -> timedelta:
-    """An ISO 8601 duration of days to seconds; what is too long for Python is the longest that it has."""
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text} is no duration")
-    days, hours, minutes, seconds = (float(each or 0) for each in found.groups())
-    return timedelta(days=min(days, 999_999), hours=hours, minutes=minutes, seconds=seconds)
 
 
 def capped() -> dict[str, Any]:
@@ -33,7 +23,7 @@ def capped() -> dict[str, Any]:
     for entity in (*namespace["Queues"], *namespace["Topics"], *subscriptions):
         properties = entity["Properties"]
         for name, longest in LONGEST.items():
-            if name in properties and span(properties[name]) > longest:
+            if name in properties and parse_duration(properties[name]) > longest:
                 properties[name] = "PT1H" if longest == timedelta(hours=1) else "PT5M"
         if properties.get("MaxDeliveryCount", 0) > MAX_DELIVERIES:
             properties["MaxDeliveryCount"] = MAX_DELIVERIES

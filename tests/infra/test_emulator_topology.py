@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from maintenance.domain.formats import parse_duration
 from tests.infra.bicep import topology
-from tests.infra.emulator_topology import LONGEST, MAX_DELIVERIES, capped, span
+from tests.infra.emulator_topology import LONGEST, MAX_DELIVERIES, capped
 
 
 def test_capped_topology_is_within_the_limits_and_has_every_entity() -> None:
@@ -20,5 +21,7 @@ def test_capped_topology_is_within_the_limits_and_has_every_entity() -> None:
     ]
     for entity in entities:
         properties = entity["Properties"]
-        assert all(span(properties[name]) <= longest for name, longest in LONGEST.items() if name in properties)
+        assert all(
+            parse_duration(properties[name]) <= longest for name, longest in LONGEST.items() if name in properties
+        )
         assert properties.get("MaxDeliveryCount", 1) <= MAX_DELIVERIES

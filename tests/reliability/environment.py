@@ -35,8 +35,8 @@ from tests.support.environment import (
     SUBSCRIPTION,
     TOPIC,
     TOPOLOGY,
-    entries,
     left_over,
+    remains,
 )
 
 GROUP = "shop"
@@ -263,8 +263,7 @@ class Environment:
         return {**names, **QUICK, "POLL_SCHEDULE": "0 0 0 1 1 *", **self.story.settings}
 
     def _left(self) -> list[str]:
-        leases = [f"the lease of {entry['requestId']}" for entry in entries(self.bus, "lease")]
-        return left_over(self.bus) + ([] if self.story.keeps_lease else leases)
+        return left_over(self.bus) if self.story.keeps_lease else remains(self.bus)
 
     def _done(self) -> bool:
         ended = [event for event in self.events() if _kind(event) in ("completed", "rejected")]

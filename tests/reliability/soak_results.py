@@ -21,7 +21,7 @@ from sandbox.servicebus import (
 )
 from tests.reliability.soak_plan import GROUP, Plan, Target
 from tests.reliability.soak_workers import WorkerRun
-from tests.support.environment import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, entries, left_over
+from tests.support.environment import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, remains
 
 SUBSCRIPTION_PATH = f"{TOPIC}/Subscriptions/{SUBSCRIPTION}"
 SHOWN = 10
@@ -75,11 +75,6 @@ class Tally:
     def __str__(self) -> str:
         messages, locks = self.counts["messages"], self.counts["locks"]
         return f"{self.ends} ends of {messages} messages for {self._requests} requests, {locks} locks lost"
-
-
-def remains(bus: ServiceBus) -> list[str]:
-    """Messages of runs that have not ended, and leases."""
-    return [*left_over(bus), *(f"the lease of {entry['requestId']}" for entry in entries(bus, "lease"))]
 
 
 def evaluate(

@@ -111,14 +111,12 @@ MUTATIONS = (
     Mutation("END releases while a wave is at work", ((ending, "deliver_end", without("at_work", 1, value=False)),)),
     Mutation("the lease's id is not used up", ((CoordinationQueue, "use_up", nothing),)),
     Mutation("REST does not look again", ((ending, "after_release", lambda _: lambda r, o, **k: Done(o)),)),
+    Mutation("what is down is not counted", ((waves, "within", lambda _: fewest),)),
     Mutation(
-        "what is down is not counted", ((planning, "within", lambda _: fewest), (posting, "within", lambda _: fewest))
+        "what is down is not counted by the POST",
+        ((posting, "startable", lambda _: lambda operation, instances, leases, wanted: tuple(wanted)),),
     ),
-    Mutation("what is down is not counted by the POST", ((posting, "within", lambda _: lambda m, e, i: tuple(e)),)),
-    Mutation(
-        "limits of other leases do not count",
-        ((planning, "most_down", with_argument(2, ())), (posting, "most_down", with_argument(2, ()))),
-    ),
+    Mutation("limits of other leases do not count", ((waves, "most_down", with_argument(2, ())),)),
     Mutation("waves are split anew", ((planning, "plan", no_longer_planned),)),
     Mutation("the stopwatch is ignored", ((Runner, "_post", post_late),)),
     Mutation("the lag of views is ignored", (timing(view_lag=timedelta(0)),)),

@@ -58,9 +58,8 @@ def check_event(document: dict[str, Any]) -> None:
 
 def worker_accepts(document: Mapping[str, Any]) -> bool:
     envelope = Envelope(body=json.dumps(document).encode(), message_id="m", sequence_number=1)
-    read = read_cancellation if "cancel" in document else read_request
     try:
-        if read is read_cancellation:
+        if "cancel" in document:
             read_cancellation(read_document(envelope))
         else:
             read_request(envelope, read_document(envelope))
@@ -78,8 +77,8 @@ def other_rule_broken(document: Mapping[str, Any]) -> bool:
     """Whether one of the rules is broken that no schema can say, of a document that the schema accepts."""
     ids = document.get("instanceIds") or []
     begin, end = (document.get(name) and _moment(document[name]) for name in ("notBefore", "deadline"))
-    groups = [document.get("resourceGroupName") or "", (document.get("resourceId") or "").split("/")[4:5]]
-    group = "".join(groups[0]) + "".join(groups[1])
+    of_resource_id = (document.get("resourceId") or "").split("/")[4:5]
+    group = "".join((document.get("resourceGroupName") or "", *of_resource_id))
     return (
         bool(begin and end and end <= begin)
         or len({fold(each) for each in ids}) < len(ids)

@@ -117,6 +117,11 @@ def entries(bus: ServiceBus, kind: str) -> list[dict[str, Any]]:
     return [json.loads(each.body) for each in messages if (each.subject, each.state) == (kind, "scheduled")]
 
 
+def remains(bus: ServiceBus) -> list[str]:
+    """What runs that have not ended leave in the queues, and leases."""
+    return [*left_over(bus), *(f"the lease of {entry['requestId']}" for entry in entries(bus, "lease"))]
+
+
 @dataclass
 class Environment:
     """Azure services, the events read from the topic so far, and the progress of requests.

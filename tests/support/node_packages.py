@@ -24,6 +24,6 @@ def installed(name: str, *packages: str) -> Path:
         try:
             subprocess.run([*command, *patience, *packages], cwd=directory, capture_output=True, timeout=90, check=True)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"{', '.join(packages)} cannot be installed: {error}")
+            pytest.skip(f"{', '.join(packages)} cannot be installed: {error} {str(error.stderr)[-300:]}")
         whole.write_text("\n".join(packages), encoding="utf-8")
     return directory
