@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from maintenance.domain.coordination import CancellationMarker, cancellation
 from maintenance.domain.instances import Instance, select
 from maintenance.domain.observations import (
     ErrorDetail,
@@ -19,7 +20,7 @@ from maintenance.domain.observations import (
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
 from maintenance.lifecycle.actions import Action, Looked, Poll, Read, Rules
-from maintenance.lifecycle.ending import end, failed, in_doubt_by_outcome, proceed, time_out, wait
+from maintenance.lifecycle.ending import cancel, end, failed, in_doubt_by_outcome, proceed, time_out, wait
 from maintenance.lifecycle.verdicts import has_recovered, judge
 
 UNREPORTED = ErrorDetail(
@@ -81,7 +82,12 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
 def confirm(rules: Rules, operation: Operation, now: datetime) -> Action:
     """Every call has its final status: read the views, or conclude without them."""
     if rules.views:
-        return Read(operation, views=True, coordination=False, newer_than=operation.views_read_at or operation.final_at)
+        return Read(
+            operation,
+            views=True,
+            coordination=_waits(rules, operation, now),
+            newer_than=operation.views_read_at or operation.final_at,
+        )
     settled: dict[str, Outcome] = {}
     for call in operation.calls:
         match call.ended:
@@ -96,12 +102,24 @@ def confirm(rules: Rules, operation: Operation, now: datetime) -> Action:
     return close_batch(rules, operation.with_outcomes(settled), now)
 
 
+def _waits(rules: Rules, operation: Operation, now: datetime) -> bool:
+    """Whether nothing is known to be at work any more: the run waits for recovery, or for views that do not say how
+    it ended. Then it meets a cancellation like any that waits. While ARM works, a read more would serve nobody."""
+    final_at = operation.final_at
+    return operation.recovering_since is not None or (final_at is not None and now >= final_at + rules.timing.slice)
+
+
+def _cancellation(operation: Operation, looked: Looked) -> CancellationMarker | None:
+    return cancellation(looked.entries, operation.scale_set.key, operation.request_id, operation.requested_at)
+
+
 def judge_batch(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
     """The views were read after ARM's final status."""
     read_at = looked.views_asked_at or now
     found, _ = select(looked.instances or (), operation.batch)
     verdict = judge(operation, found, read_at, rules.timing)
     operation = replace(operation.with_outcomes(verdict.settled), views_read_at=read_at, updating=verdict.updating)
+    marker = _cancellation(operation, looked)
     if verdict.pending:
         if now >= operation.deadline:
             shown = ", ".join(verdict.pending[:20])
@@ -110,11 +128,19 @@ def judge_batch(rules: Rules, operation: Operation, looked: Looked, now: datetim
         if any((instance := found.get(i)) is not None and instance.provisioning == "updating" for i in verdict.pending):
             # The views can confirm nothing before the update is over, so their time begins then.
             operation = replace(operation, final_at=now)
+        elif marker is not None:
+            return cancel(operation, marker, now)
         return wait(rules, operation, now, rules.timing.next_read(now))
-    return _recover(rules, operation, found, now)
+    return _recover(rules, operation, found, marker, now)
 
 
-def _recover(rules: Rules, operation: Operation, instances: Mapping[str, Instance], now: datetime) -> Action:
+def _recover(
+    rules: Rules,
+    operation: Operation,
+    instances: Mapping[str, Instance],
+    marker: CancellationMarker | None,
+    now: datetime,
+) -> Action:
     """Before anything else is posted, the instances of this batch must be healthy again."""
     last = operation.wave + 1 >= len(operation.waves) and not operation.left_of_wave()
     unhealthy = [
@@ -131,6 +157,8 @@ def _recover(rules: Rules, operation: Operation, instances: Mapping[str, Instanc
     if last:
         # The end need not wait for it, but the lease does.
         return close_batch(rules, replace(operation, recovering_since=since), now)
+    if marker is not None:
+        return cancel(replace(operation, recovering_since=since), marker, now)
     give_up = min(since + operation.rollout.health_timeout, operation.deadline)
     if now < give_up:
         due = min(rules.timing.next_read(now), give_up)

@@ -31,7 +31,9 @@ from tests.support.machine import (
     due,
     ended,
     following,
+    lease,
     look,
+    marker,
     outcomes,
     polled,
     tracking,
@@ -287,6 +289,38 @@ def test_last_wave_is_not_waited_for() -> None:
 def test_rest_of_the_last_wave_waits_for_recovery_too() -> None:
     operation = final("0", waves=(("0", "1"),), rollout=ONE)
     action = look(operation, [replace(completed("0", NOW), healthy=False), eligible("1")], NOW + seconds(1))
+    assert following(action).phase is Phase.TRACK
+
+
+# ---- a cancellation while nothing is at work
+
+
+def test_run_that_waits_for_recovery_meets_a_cancellation() -> None:
+    waiting = two_waves(recovering_since=NOW)
+    assert deliver(waiting, NOW + MINUTE) == Read(waiting, views=True, coordination=True, newer_than=NOW)
+    ill = [replace(completed("0", NOW), healthy=False), eligible("1")]
+    action = look(waiting, ill, NOW + MINUTE, entries=[lease(), marker()])
+    assert ended(action) == ("Canceled", "Canceled")
+    assert outcomes(action) == {"0": "Completed", "1": "NotAttempted"}
+    assert following(action).at_work, "the lease stays until the instance is up"
+
+
+def test_run_whose_end_the_views_do_not_tell_meets_a_cancellation_after_one_slice() -> None:
+    untold = final("0", status="unreported")
+    at_first, later = NOW + 9 * MINUTE, NOW + 10 * MINUTE
+    assert deliver(untold, at_first) == Read(untold, views=True, coordination=False, newer_than=NOW)
+    assert deliver(untold, later) == Read(untold, views=True, coordination=True, newer_than=NOW)
+    silent = [replace(eligible("0"), maintenance=None)]
+    assert following(look(untold, silent, later)).phase is Phase.TRACK
+    action = look(untold, silent, later, entries=[lease(), marker()])
+    assert ended(action)[0] == "Canceled"
+    assert outcomes(action) == {"0": "Unknown"}
+    assert following(action).at_work
+
+
+def test_run_that_is_seen_at_work_is_followed_though_it_was_canceled() -> None:
+    busy = [in_progress("0")]
+    action = look(final("0", status="unreported"), busy, NOW + 10 * MINUTE, entries=[lease(), marker()])
     assert following(action).phase is Phase.TRACK
 
 
