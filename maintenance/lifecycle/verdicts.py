@@ -83,7 +83,7 @@ def _judge_one(
         return Outcome(Result.FAILED, _account(call, instance, "its provisioning failed"), wave)
     # Of what failed before, nobody knows whether a POST in doubt was taken. It is never completed.
     if instance.provisioning != "failed" and is_completed(
-        instance, baseline, succeeded=ended == "succeeded", was_updating=was_updating
+        instance, baseline, succeeded=ended == "succeeded", was_updating=was_updating, in_doubt=ended == "unknown"
     ):
         return Outcome(Result.COMPLETED, None if instance.maintenance else "no maintenance is planned any more", wave)
     if ended is None:
@@ -105,9 +105,12 @@ def _judge_one(
     return _unknown(wave, "the instance view never showed how maintenance ended") if given_up else "pending"
 
 
-def is_completed(instance: Instance, baseline: Baseline | None, *, succeeded: bool, was_updating: bool) -> bool:
+def is_completed(
+    instance: Instance, baseline: Baseline | None, *, succeeded: bool, was_updating: bool, in_doubt: bool = False
+) -> bool:
     """Whether maintenance was done since the baseline, by positive proof: a result that was not there before; or an
-    absent status together with ARM's own `Succeeded`, or with an update that was seen."""
+    absent status together with ARM's own `Succeeded`, or with an update that was seen. `in_doubt`: nobody knows whether
+    the POST was taken, so that an update and a moved window may both be others' doing."""
     status = instance.maintenance
     if status is None:
         return (baseline is None or baseline.planned) and (succeeded or was_updating)
@@ -119,9 +122,8 @@ def is_completed(instance: Instance, baseline: Baseline | None, *, succeeded: bo
         return True
     # It was completed in an earlier campaign, too.
     moved = instance.changed_at != baseline.changed_at
-    return moved and (
-        not status.allowed or ((succeeded or was_updating) and instance.baseline.window != baseline.window)
-    )
+    seen = succeeded or (was_updating and not in_doubt)
+    return moved and (not status.allowed or (seen and instance.baseline.window != baseline.window))
 
 
 def is_changed(instance: Instance | None, baseline: Baseline | None) -> bool | None:
