@@ -4,7 +4,8 @@ import os
 
 import azure.functions as func
 
-from maintenance.settings import CONNECTION, DEAD_LETTER_SCHEDULE, POLL_SCHEDULE, alerts_come_with_token, read_settings
+from maintenance.configuration.texts import CONNECTION
+from maintenance.settings import DEAD_LETTER_SCHEDULE, POLL_SCHEDULE, alerts_come_with_token, read_settings
 
 app = func.FunctionApp()
 
