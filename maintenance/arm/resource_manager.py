@@ -12,11 +12,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import httpx
 
 from maintenance.arm.client import ArmClient
+from maintenance.arm.error_details import (
+    MAY_PERFORM,
+    MAY_PERFORM_ON_VM,
+    MAY_READ_INSTANCES,
+    MAY_READ_OPERATIONS,
+    MAY_READ_SCALE_SETS,
+    MAY_READ_VMS,
+    redirected,
+    untrusted,
+    with_identity,
+    with_permission,
+    without_response,
+)
 from maintenance.arm.responses import ArmResponse, read_error, read_operation, read_retry_after, read_submission
 from maintenance.arm.urls import (
     check_next_link,
@@ -63,14 +76,6 @@ MAX_PAGES = 200
 MAX_ENTRIES = 10_000
 MAX_LISTED_BYTES = 64 * 1024 * 1024
 LISTING_TIMEOUT = 90.0
-# The codes of a 403 that a role would mend. Others are of a policy, a lock or a kind of subscription.
-MISSING_ROLE = ("authorizationfailed", "linkedauthorizationfailed", "linkedaccesscheckfailed", "forbidden", "http403")
-MAY_PERFORM = "Microsoft.Compute/virtualMachineScaleSets/performMaintenance/action"
-MAY_READ_INSTANCES = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
-MAY_READ_SCALE_SETS = "Microsoft.Compute/virtualMachineScaleSets/read"
-MAY_PERFORM_ON_VM = "Microsoft.Compute/virtualMachines/performMaintenance/action"
-MAY_READ_VMS = "Microsoft.Compute/virtualMachines/read"
-MAY_READ_OPERATIONS = "Microsoft.Compute/locations/operations/read"
 
 
 class ResourceManager:
@@ -112,20 +117,20 @@ class ResourceManager:
         try:
             response = await self._client.send("POST", url, body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, IdentityUnavailable) as error:
-            return Throttled(_without_response(error), whole_subscription=False)
+            return Throttled(without_response(error), whole_subscription=False)
         except (httpx.TransportError, TimeoutError) as error:
-            return Ambiguous(_without_response(error))
+            return Ambiguous(without_response(error))
         if 300 <= response.status < 400:
-            return Refused(untrusted(_redirected(response)), response.status)
+            return Refused(untrusted(redirected(response)), response.status)
         submission = read_submission(response, self._now())
         match submission:
             case Accepted(url=str(url)):
                 checked = check_operation_url(url, endpoint=self._endpoint, subscription_id=scale_set.subscription_id)
                 return replace(submission, url=checked)
             case Refused(error=denied, status=403):
-                return replace(submission, error=_with_permission(denied, permission, unquote(path)))
+                return replace(submission, error=with_permission(denied, permission, unquote(path)))
             case Refused(error=denied, status=401):
-                return replace(submission, error=_with_identity(denied))
+                return replace(submission, error=with_identity(denied))
         return submission
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
@@ -136,9 +141,9 @@ class ResourceManager:
         try:
             response = await self._client.send("GET", checked)
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
-            return Unreadable(_without_response(error))
+            return Unreadable(without_response(error))
         if 300 <= response.status < 400:
-            raise _redirected(response)
+            raise redirected(response)
         reading = read_operation(response, call.kind, self._now())
         match reading:
             case Running(url=str(moved)):
@@ -146,12 +151,12 @@ class ResourceManager:
                 return replace(reading, url=moved)
             case Unreported(error=denied) if response.status == 403:
                 scope = f"/subscriptions/{scale_set.subscription_id}"
-                denied = _with_permission(denied, MAY_READ_OPERATIONS, scope)
+                denied = with_permission(denied, MAY_READ_OPERATIONS, scope)
                 # The instance views may then report a success, and this line alone reports that this is not allowed.
                 logger.warning("Reading an operation on %s not permitted: %s", scale_set, redact(denied.message))
                 return replace(reading, error=denied)
             case Unreadable(error=denied) if response.status == 401:
-                return replace(reading, error=_with_identity(denied))
+                return replace(reading, error=with_identity(denied))
         return reading
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
@@ -243,7 +248,7 @@ class ResourceManager:
         try:
             response = await self._client.send("GET", url)
         except (httpx.TransportError, TimeoutError, IdentityUnavailable) as error:
-            raise TransientError(doing, _without_response(error)) from None
+            raise TransientError(doing, without_response(error)) from None
         if response.status == 200:
             try:
                 document = parse_json(response.body.decode("utf-8-sig"))
@@ -259,49 +264,13 @@ class ResourceManager:
         error = read_error(response)
         retry_after = read_retry_after(response.headers, self._now())
         if 300 <= response.status < 400:
-            return RefusedError(doing, untrusted(_redirected(response)), status=response.status)
+            return RefusedError(doing, untrusted(redirected(response)), status=response.status)
         if response.status == 429:
             return ThrottledError(doing, error, status=429, retry_after=retry_after)
         if response.status == 401:
-            return TransientError(doing, _with_identity(error), status=401, retry_after=retry_after)
+            return TransientError(doing, with_identity(error), status=401, retry_after=retry_after)
         if response.status == 403:
-            return RefusedError(doing, _with_permission(error, permission, scope), status=403)
+            return RefusedError(doing, with_permission(error, permission, scope), status=403)
         if response.status == 408 or response.status >= 500 or response.status < 400 or retry_after is not None:
             return TransientError(doing, error, status=response.status, retry_after=retry_after)
         return RefusedError(doing, error, status=response.status)
-
-
-def untrusted(error: UntrustedUrl) -> ErrorDetail:
-    """An untrusted URL as an error for events."""
-    return ErrorDetail("UntrustedUrl", str(error), target=error.host)
-
-
-def _redirected(response: ArmResponse) -> UntrustedUrl:
-    """A redirect as an untrusted URL: it is not followed, since the token would be sent along."""
-    try:
-        host = urlsplit(response.headers.get("location", "")).hostname or "(no host)"
-    except ValueError:
-        host = "(unreadable)"
-    return UntrustedUrl(host[:100], f"ARM responded with a redirect, HTTP {response.status}")
-
-
-def _without_response(error: Exception) -> ErrorDetail:
-    """A call without a response, as an error for events."""
-    if isinstance(error, IdentityUnavailable):
-        return ErrorDetail("IdentityUnavailable", str(error))
-    name = type(error).__name__
-    return ErrorDetail(
-        name if isinstance(error, httpx.HTTPError) else "Timeout", f"No response from ARM: {error or name}"
-    )
-
-
-def _with_identity(error: ErrorDetail) -> ErrorDetail:
-    message = f"{error.message} ARM does not accept the token of the app's managed identity."
-    return replace(error, message=message)
-
-
-def _with_permission(error: ErrorDetail, permission: str, scope: str) -> ErrorDetail:
-    if error.code.lower() not in MISSING_ROLE:
-        return error
-    message = f"{error.message} The app's managed identity needs the permission {permission} on {scope}."
-    return replace(error, message=message)

@@ -13,7 +13,7 @@ from maintenance.domain.errors import BusUnavailable, UnreadableRecord
 from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.redaction import place_of, redact
 from maintenance.lifecycle.ending import strike
-from maintenance.operations.poller import Deliveries
+from maintenance.operations.ports import Deliveries
 from maintenance.operations.records import REPLY, read_record, read_reply, to_reply_record, to_successor
 from maintenance.operations.unreadable import pass_on
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge, UnreadableRecord
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
@@ -17,6 +15,7 @@ from maintenance.domain.redaction import place_of, redact
 from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
 from maintenance.lifecycle.events import owed_events, replied
 from maintenance.operations.instance_views import InstanceViews
+from maintenance.operations.ports import Deliveries, Intake, OperationsBus, TickLimits
 from maintenance.operations.records import REPLY, read_record, read_reply, to_record, to_reply_record, to_successor
 from maintenance.operations.runner import Runner
 from maintenance.operations.unreadable import pass_on
@@ -29,46 +28,6 @@ FURTHER_WAITS = 2  # times as long as the last took
 # Seconds: what is done within so short a time is sent in one list.
 TOGETHER = 0.05
 RETRY_AFTER = timedelta(minutes=1)
-
-
-class Deliveries(Protocol):
-    """What is used of `servicebus.operations_queue.OperationsReceiver`. All raise BusUnavailable."""
-
-    async def receive(self, most: int, *, wait: float) -> list[Delivery]: ...
-
-    async def send(self, records: Sequence[Record]) -> None: ...
-
-    async def complete(self, delivery: Delivery) -> bool: ...
-
-    async def complete_all(self, deliveries: Sequence[Delivery]) -> None: ...
-
-
-class OperationsBus(Protocol):
-    """What is used of `servicebus.bus.Bus`."""
-
-    def operations(self) -> AbstractAsyncContextManager[Deliveries]: ...
-
-    async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
-
-
-class TickLimits(Protocol):
-    """What is used of `settings.Settings`."""
-
-    @property
-    def tick_budget(self) -> timedelta: ...
-
-    @property
-    def poll_concurrency(self) -> int: ...
-
-    @property
-    def poll_receivers(self) -> int: ...
-
-    @property
-    def receive_wait(self) -> timedelta: ...
-
-
-# Deals with a message of the operations queue that is no record, by its subject. Raises BusUnavailable.
-Intake = Callable[[Delivery], Awaitable[None]]
 
 
 @dataclass(slots=True)

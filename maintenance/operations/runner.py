@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from maintenance.arm.resource_manager import untrusted
+from maintenance.arm.error_details import untrusted
 from maintenance.domain import message_ids
-from maintenance.domain.coordination import Entry, Lease, own_leases
+from maintenance.domain.coordination import Lease, own_leases
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, UntrustedUrl
-from maintenance.domain.instances import Instance
-from maintenance.domain.messages import Record
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet
@@ -44,54 +42,15 @@ from maintenance.lifecycle.actions import (
 )
 from maintenance.lifecycle.machine import next_action
 from maintenance.operations.instance_views import InstanceViews
+from maintenance.operations.ports import Arm, Coordination, RecordSender, Settle
 from maintenance.operations.records import to_record, to_successor
 
 logger = logging.getLogger(__name__)
 
-# A delivery takes a handful of actions; more means that decisions chase each other.
 T = TypeVar("T")
+# A delivery takes a handful of actions; more means that decisions chase each other.
 MAX_ACTIONS = 10
 MAX_POSTS = 64
-
-
-class Arm(Protocol):
-    """What is used of `arm.throttling.ThrottlingGateway`."""
-
-    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission: ...
-
-    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission: ...
-
-    async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
-
-    async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading: ...
-
-    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]: ...
-
-
-class Coordination(Protocol):
-    """What is used of `servicebus.coordination_queue.CoordinationQueue`. All raise BusUnavailable."""
-
-    async def read(self) -> list[Entry]: ...
-
-    async def put(self, entry: Entry) -> None: ...
-
-    async def cancel(self, number: int) -> None: ...
-
-    async def use_up(self, message_id: str) -> None: ...
-
-
-class RecordSender(Protocol):
-    """What is used of `servicebus.bus.Bus`. All raise BusUnavailable."""
-
-    async def send(self, records: Sequence[Record]) -> None: ...
-
-    async def schedule(self, record: Record) -> int: ...
-
-    async def cancel(self, number: int) -> None: ...
-
-
-# Completes the message that is being delivered: true only where Service Bus confirmed it.
-Settle = Callable[[], Awaitable[bool]]
 
 
 class Runner:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from maintenance.arm import resource_manager
+from maintenance.arm import error_details
 from maintenance.domain.operation import Status
 from maintenance.settings import read_settings
 from tests.infra import bicep
@@ -21,7 +21,7 @@ MAINTAINER = FILES["modules/maintainer-role.bicep"]
 READER = FILES["modules/operations-reader-role.bicep"]
 # What the worker calls, and `$expand=instanceView`, which needs a permission of its own.
 USED = {
-    *(value for name, value in vars(resource_manager).items() if name.startswith("MAY_")),
+    *(value for name, value in vars(error_details).items() if name.startswith("MAY_")),
     "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/instanceView/read",
     "Microsoft.Compute/virtualMachines/instanceView/read",
 }
@@ -90,7 +90,7 @@ def action_problems(*texts: str) -> list[str]:
 
 def test_roles_allow_exactly_what_the_worker_calls() -> None:
     assert action_problems(MAINTAINER, READER) == []
-    assert bicep.actions(READER) == {resource_manager.MAY_READ_OPERATIONS, resource_manager.MAY_READ_SCALE_SETS}
+    assert bicep.actions(READER) == {error_details.MAY_READ_OPERATIONS, error_details.MAY_READ_SCALE_SETS}
     assert bicep.actions(FILES["modules/queue-reader-role.bicep"]) == {"Microsoft.ServiceBus/namespaces/queues/read"}
 
 

@@ -1,0 +1,95 @@
+"""What the runner and the poller use of others, as narrow protocols: their fakes in tests need no more."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Protocol
+
+from maintenance.domain.coordination import Entry
+from maintenance.domain.instances import Instance
+from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
+from maintenance.domain.observations import Reading, Submission
+from maintenance.domain.operation import Call
+from maintenance.domain.resources import ScaleSet
+
+
+class Arm(Protocol):
+    """What is used of `arm.throttling.ThrottlingGateway`."""
+
+    async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission: ...
+
+    async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission: ...
+
+    async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
+
+    async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading: ...
+
+    async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]: ...
+
+
+class Coordination(Protocol):
+    """What is used of `servicebus.coordination_queue.CoordinationQueue`. All raise BusUnavailable."""
+
+    async def read(self) -> list[Entry]: ...
+
+    async def put(self, entry: Entry) -> None: ...
+
+    async def cancel(self, number: int) -> None: ...
+
+    async def use_up(self, message_id: str) -> None: ...
+
+
+class RecordSender(Protocol):
+    """What is used of `servicebus.bus.Bus`. All raise BusUnavailable."""
+
+    async def send(self, records: Sequence[Record]) -> None: ...
+
+    async def schedule(self, record: Record) -> int: ...
+
+    async def cancel(self, number: int) -> None: ...
+
+
+# Completes the message that is being delivered: true only where Service Bus confirmed it.
+Settle = Callable[[], Awaitable[bool]]
+
+
+class Deliveries(Protocol):
+    """What is used of `servicebus.operations_queue.OperationsReceiver`. All raise BusUnavailable."""
+
+    async def receive(self, most: int, *, wait: float) -> list[Delivery]: ...
+
+    async def send(self, records: Sequence[Record]) -> None: ...
+
+    async def complete(self, delivery: Delivery) -> bool: ...
+
+    async def complete_all(self, deliveries: Sequence[Delivery]) -> None: ...
+
+
+class OperationsBus(Protocol):
+    """What is used of `servicebus.bus.Bus`."""
+
+    def operations(self) -> AbstractAsyncContextManager[Deliveries]: ...
+
+    async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
+
+
+class TickLimits(Protocol):
+    """What is used of `settings.Settings`."""
+
+    @property
+    def tick_budget(self) -> timedelta: ...
+
+    @property
+    def poll_concurrency(self) -> int: ...
+
+    @property
+    def poll_receivers(self) -> int: ...
+
+    @property
+    def receive_wait(self) -> timedelta: ...
+
+
+# Deals with a message of the operations queue that is no record, by its subject. Raises BusUnavailable.
+Intake = Callable[[Delivery], Awaitable[None]]
