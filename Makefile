@@ -10,7 +10,7 @@ demo: $(READY)  ## the main job, live, on the embedded sandbox
 	@$(BIN)/python -m sandbox demo
 
 test: lint  ## everything that takes under three minutes; more workers than cores, since the tests mostly wait
-	$(BIN)/python -m pytest -q -m "not long" -n 4 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not long" -n 8 --dist loadfile
 
 test-long: $(READY)  ## what takes longer
 	$(BIN)/python -m pytest -q -m long -n 2
