@@ -137,8 +137,8 @@ class Worker:
         """Take an alert of Azure Monitor's."""
         refusal = None
         if self._gate is not None:
-            refusal = await self._gate.refusal(request.headers.get("Authorization", ""))
-        answer = refusal or await self._alerts.answer(request.get_body(), request.headers)
+            refusal = await self._gate.rejection(request.headers.get("Authorization", ""))
+        answer = refusal or await self._alerts.respond(request.get_body(), request.headers)
         headers = {"Content-Type": answer.content_type, **answer.headers}
         return func.HttpResponse(answer.body, status_code=answer.status, headers=headers)
 

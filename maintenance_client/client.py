@@ -36,7 +36,7 @@ class MaintenanceClient(Messages[ServiceBusClient]):
         return request.request_id
 
     def cancel(self, request_id: str, scale_set: ScaleSet, *, reason: str | None = None) -> str:
-        """Ask that a request starts nothing more; return the id of the cancellation, whose answer is `accepted`."""
+        """Ask that a request starts nothing more; return the id of the cancellation, whose reply is `accepted`."""
         own_id, message = self._cancellation(request_id, scale_set, reason)
         with self._client.get_queue_sender(self._queue) as sender:
             sender.send_messages(message)

@@ -157,8 +157,8 @@ class Discoverer:
             problems.append(Problem("discover", "needs instance views, and this app does not read them"))
         scopes = self._rules.allowed_scopes
         if discovery.subscription_id.lower() not in {scope.subscription_id.lower() for scope in scopes}:
-            told = "has nothing within MAINTENANCE_ALLOWED_SCOPES of this app"
-            problems.append(Problem("discover.subscriptionId", told, discovery.subscription_id))
+            problem = "has nothing within MAINTENANCE_ALLOWED_SCOPES of this app"
+            problems.append(Problem("discover.subscriptionId", problem, discovery.subscription_id))
         problems += [
             Problem("discover.scaleSets", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", each.resource_id)
             for each in discovery.scale_sets or ()
@@ -168,7 +168,7 @@ class Discoverer:
             raise PolicyViolation(tuple(problems))
 
     async def _list(self, discovery: Discovery) -> list[_Candidate]:
-        """The scale sets to look at, in an order that is always the same."""
+        """The scale sets to read, in an order that is always the same."""
         limit = {normal(region) for region in self._rules.alerts.regions}
         regions = set(discovery.regions) if discovery.regions is not None else None
         found = {

@@ -18,9 +18,9 @@ from maintenance.domain.formats import RFC_3339
 from maintenance.domain.messages import Record
 from maintenance.domain.resources import ScaleSet, parse_scale_set_id, subscription_problem
 
-# As many ids as stay within what a message of the queue may hold, and as one run can look at in good time.
+# As many ids as stay within what a message of the queue may hold, and as one run can read in good time.
 MOST_SCALE_SETS = 100
-# Looked at within one lock: two rounds of 8 at once, each of two calls of 45 s at most.
+# StateRead at within one lock: two rounds of 8 at once, each of two calls of 45 s at most.
 BATCH = 16
 MAX_REASON = 1000
 
@@ -34,7 +34,7 @@ class Discovery:
     """Find the scale sets whose maintenance is planned, and ask for it.
 
     `origin` goes into the ids of the requests: it is the same for all that must not start a scale set twice.
-    `regions` as ARM writes locations; None is everywhere. `scale_sets`: look at these and list nothing. `first_id`
+    `regions` as ARM writes locations; None is everywhere. `scale_sets`: read these and list nothing. `first_id`
     names the discovery in events, whichever of its parts is delivered; `attempt` counts from 0, and `begun` is when the
     first was delivered.
     """
@@ -87,7 +87,7 @@ def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRu
 
 
 def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet], rules: AlertRules | None = None) -> Record:
-    """A part of a discovery: as many scale sets as are looked at in one delivery."""
+    """A part of a discovery: as many scale sets as are read in one delivery."""
     part = replace(discovery, regions=None, scale_sets=tuple(scale_sets))
     return to_discovery_record(part, rules or AlertRules())
 

@@ -27,8 +27,8 @@ MAX_PROBLEMS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer, apart from the library that sends it."""
+class AlertResponse:
+    """An HTTP response, apart from the library that sends it."""
 
     status: int
     document: Mapping[str, Any]
@@ -56,13 +56,13 @@ class AlertReceiver:
         self._bus = bus
         self._rules = rules
 
-    async def answer(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """What the sender of an alert is told: 202 with the ids of what was put on the queue, 200 with the reason why
-        nothing was, 400 with every problem, 413, or 503 where Service Bus does not take it. Never raises on account of
-        what was sent."""
+    async def respond(self, body: bytes, headers: Mapping[str, str]) -> AlertResponse:
+        """The response to the sender of an alert: 202 with the ids of what was put on the queue, 200 with the reason
+        why nothing was, 400 with every problem, 413, or 503 where Service Bus does not take it. Never raises on
+        account of what was sent."""
         if len(body) > MAX_ALERT:
             limit = f"An alert has at most {MAX_ALERT:,} bytes; this has {len(body):,}."
-            return problem_answer(413, "Content Too Large", limit)
+            return problem_response(413, "Content Too Large", limit)
         try:
             document = read_json(body, MAX_ALERT)
             decision, ids = await self._act(
@@ -70,16 +70,16 @@ class AlertReceiver:
             )
         except ProblemsError as error:
             logger.warning("An alert was refused: %s", redact(str(error))[:1000])
-            return problem_answer(400, "Bad Request", "This is no alert that can be read.", error.problems)
+            return problem_response(400, "Bad Request", "This is no alert that can be read.", error.problems)
         except BusUnavailable as error:
             logger.error("An alert could not be put on the queue: %s", error)
             advice = "Service Bus does not take messages now; send the alert again."
-            return problem_answer(503, "Service Unavailable", advice, retry=True)
+            return problem_response(503, "Service Unavailable", advice, retry=True)
         status = "test" if decision.test else "accepted" if ids else "ignored"
         response: dict[str, Any] = {"status": status, "reason": decision.reason, "requestIds": ids}
         if decision.dropped:
             response["outsideAllowedScopes"] = decision.dropped
-        return Answer(202 if ids else 200, response)
+        return AlertResponse(202 if ids else 200, response)
 
     def recognizes(self, document: Mapping[str, Any]) -> bool:
         return alert_in(document) is not None
@@ -105,9 +105,9 @@ class AlertReceiver:
         return decision, ids
 
 
-def problem_answer(
+def problem_response(
     status: int, title: str, detail: str, problems: tuple[Problem, ...] = (), *, retry: bool = False
-) -> Answer:
+) -> AlertResponse:
     """RFC 9457. The problems are named under `problems`."""
     document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if problems:
@@ -115,4 +115,4 @@ def problem_answer(
             {"field": each.field, "message": each.message, **({"value": each.value} if each.value is not None else {})}
             for each in problems[:MAX_PROBLEMS]
         ]
-    return Answer(status, document, {"Retry-After": str(RETRY_AFTER_SECONDS)} if retry else {})
+    return AlertResponse(status, document, {"Retry-After": str(RETRY_AFTER_SECONDS)} if retry else {})

@@ -11,7 +11,7 @@ from typing import Protocol
 import httpx
 import jwt
 
-from maintenance.alerts.receiver import Answer, problem_answer
+from maintenance.alerts.receiver import AlertResponse, problem_response
 from maintenance.alerts.token_rules import TokenRules
 from maintenance.alerts.webhook_token import InvalidTokenError, bearer_token, check_token, key_id
 from maintenance.arm.responses import ArmResponse
@@ -60,7 +60,7 @@ class SigningKeys:
             missing = kid not in self._keys and (age is None or age >= LEAST_AGE)
             if missing or (age is not None and age >= GREATEST_AGE):
                 if self._failed_at is not None and now - self._failed_at < PAUSE:
-                    raise KeysUnavailableError(f"{self._url} did not answer less than {PAUSE:g} seconds ago")
+                    raise KeysUnavailableError(f"{self._url} did not respond less than {PAUSE:g} seconds ago")
                 try:
                     self._keys = await self._fetch()
                 except KeysUnavailableError:
@@ -74,12 +74,12 @@ class SigningKeys:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 response = await self._transport.exchange("GET", self._url, {"Accept": "application/json"})
             if response.status != 200:
-                raise KeysUnavailableError(f"{self._url} answered with status {response.status}")
+                raise KeysUnavailableError(f"{self._url} responded with status {response.status}")
             listed = read_json(response.body, MAX_KEYS).get("keys")
         except (httpx.TransportError, TimeoutError) as error:
-            raise KeysUnavailableError(f"{self._url} does not answer ({type(error).__name__})") from None
+            raise KeysUnavailableError(f"{self._url} does not respond ({type(error).__name__})") from None
         except ProblemsError:
-            raise KeysUnavailableError(f"{self._url} did not answer with a JSON object") from None
+            raise KeysUnavailableError(f"{self._url} did not respond with a JSON object") from None
         keys = [key for each in (listed if isinstance(listed, list) else []) if (key := _read_key(each)) is not None]
         if not keys:
             raise KeysUnavailableError(f"{self._url} lists no key that can be used")
@@ -104,7 +104,7 @@ class TokenGate:
         self._keys = keys
         self._now = now
 
-    async def refusal(self, authorization: str) -> Answer | None:
+    async def rejection(self, authorization: str) -> AlertResponse | None:
         """None for who may send an alert; else 401 with the reason, or 503 where the keys cannot be had. Never raises
         on account of what was sent."""
         try:
@@ -116,8 +116,8 @@ class TokenGate:
             check_token(token, key, self._rules, now=self._now())
         except InvalidTokenError as error:
             logger.warning("An alert was refused: %s", error)
-            return problem_answer(401, "Unauthorized", str(error))
+            return problem_response(401, "Unauthorized", str(error))
         except KeysUnavailableError as error:
             logger.error("An alert could not be checked: %s", error)
-            return problem_answer(503, "Service Unavailable", "The signing keys cannot be read now.", retry=True)
+            return problem_response(503, "Service Unavailable", "The signing keys cannot be read now.", retry=True)
         return None

@@ -121,7 +121,7 @@ class ManagedIdentityAuth(httpx.Auth):
 
 
 def _checked(token: AccessTokenInfo) -> AccessTokenInfo:
-    """The token, if it can be sent and told when it expires. Raises ValueError, TypeError or AttributeError."""
+    """The token, if it can be sent, and when it expires. Raises ValueError, TypeError or AttributeError."""
     if not (token.token and token.token.isascii() and token.token.isprintable()):
         raise ValueError("the token is empty or not printable")
     if not math.isfinite(token.expires_on) or not math.isfinite(token.refresh_on or 0):

@@ -79,7 +79,7 @@ class UnreadableRecord(MaintenanceError):
 class ArmError(MaintenanceError):
     """Azure Resource Manager did not give what was asked of it.
 
-    `status` is the HTTP status, None where no answer came. `error` is ARM's own account of it.
+    `status` is the HTTP status, None where no response came. `error` is ARM's own account of it.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class ArmError(MaintenanceError):
         self.error = error
         self.status = status
         self.retry_after = retry_after
-        answered = "no answer" if status is None else f"HTTP {status}"
-        super().__init__(f"{doing}: {answered}: {error.code}: {error.message}")
+        outcome = "no response" if status is None else f"HTTP {status}"
+        super().__init__(f"{doing}: {outcome}: {error.code}: {error.message}")
 
 
 class ThrottledError(ArmError):
@@ -128,4 +128,4 @@ class UntrustedUrl(MaintenanceError):
     def __init__(self, host: str, why: str) -> None:
         self.host = host
         self.why = why
-        super().__init__(f"ARM's answer points to {host!r}, which is not followed: {why}")
+        super().__init__(f"ARM's response points to {host!r}, which is not followed: {why}")

@@ -113,7 +113,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceEvent:
-    """One CloudEvent, with the plain properties that subscription filters look at. `data_schema`: what describes its
+    """One CloudEvent, with the plain properties that subscription filters use. `data_schema`: what describes its
     data, the `$id` of a JSON Schema in `contracts/`."""
 
     type: str
@@ -128,7 +128,7 @@ class MaintenanceEvent:
     trace: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """The structured form, never over `MAX_EVENT` bytes: what instances were told is left out first, then the
+        """The structured form, never over `MAX_EVENT` bytes: the messages of instances are left out first, then the
         ends of long texts and lists are, then instances are (`instancesCut` counts them)."""
         body = self._encode(self.data)
         if len(body) <= MAX_EVENT:

@@ -222,7 +222,7 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """The end of a message that started no run, as a record: `rejected`, or the answer to a cancellation.
+    """The end of a message that started no run, as a record: `rejected`, or the reply to a cancellation.
 
     `cancels` is the requestId that a cancellation names. `quoted` is the beginning of the message's body, `size` the
     length of all of it in bytes.

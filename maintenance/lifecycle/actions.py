@@ -50,7 +50,7 @@ class TakeLease:
     it."""
 
     operation: Operation
-    looked: Looked
+    state_read: StateRead
     until: datetime
     limit: int | None = None
 
@@ -67,7 +67,7 @@ class Poll:
 class Submit:
     """Send `judge` for `due`, complete the record that is being delivered, and only where Service Bus confirmed that:
     call performMaintenance once for each of `groups` (None: the whole scale set, without a body) while the stopwatch
-    and the age of what was read (`looked_at`) allow.
+    and the age of what was read (`state_read_at`) allow.
 
     `instead`: nothing is to be posted, and this record is sent after the completion.
     """
@@ -76,7 +76,7 @@ class Submit:
     judge: Operation
     due: datetime
     groups: tuple[tuple[str, ...] | None, ...]
-    looked_at: datetime
+    state_read_at: datetime
     instead: Continue | None = None
 
 
@@ -120,7 +120,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class StateRead:
     """What was read. `instances` is None where the views were not asked for. `asked_at`: when the older of the two was
     asked for; `views_asked_at`: when the views were."""
 
@@ -133,9 +133,9 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class LeaseTaken:
-    """The run's lease is up. `looked` has what was read before, with the entries read after it."""
+    """The run's lease is up. `state_read` has what was read before, with the entries read after it."""
 
-    looked: Looked
+    state_read: StateRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class Untrusted:
 
 Observation = (
     Delivered
-    | Looked
+    | StateRead
     | LeaseTaken
     | OperationRead
     | Submitted

@@ -11,7 +11,7 @@ from maintenance.domain.errors import Problem
 from maintenance.domain.instances import select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Owed, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Continue, Done, Looked, Read, ReleaseLease, Rules
+from maintenance.lifecycle.actions import Action, Continue, Done, Read, ReleaseLease, Rules, StateRead
 from maintenance.lifecycle.verdicts import has_recovered, is_changed
 
 UNAUTHORIZED_ATTEMPTS = 3
@@ -159,9 +159,9 @@ def deliver_rest(rules: Rules, operation: Operation, now: datetime) -> Action:
     return Read(operation, views=True, coordination=False)
 
 
-def judge_rest(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+def judge_rest(rules: Rules, operation: Operation, state_read: StateRead, now: datetime) -> Action:
     """Whether the views show that nothing of the batch can be at work any more, or down because of it."""
-    found, missing = select(looked.instances or (), operation.batch)
+    found, missing = select(state_read.instances or (), operation.batch)
     patient = operation.recovering_since is None or now < operation.recovering_since + operation.rollout.health_timeout
 
     def rests(instance_id: str) -> bool:
@@ -188,10 +188,10 @@ def judge_rest(rules: Rules, operation: Operation, looked: Looked, now: datetime
 
 
 def after_release(rules: Rules, operation: Operation, *, found: bool, now: datetime) -> Action:
-    """A planner of this run may be late with its lease: where none was seen, look once more."""
+    """A planner of this run may be late with its lease: where none was read, read once more."""
     if found or (operation.phase is Phase.REST and not operation.at_work):
         return Done(operation)
-    return _rest(rules, replace(operation, at_work=False), now, now + rules.timing.release_look)
+    return _rest(rules, replace(operation, at_work=False), now, now + rules.timing.release_read)
 
 
 def rest_later(rules: Rules, operation: Operation, now: datetime, *, soon: bool = True) -> Continue:

@@ -19,11 +19,11 @@ from maintenance.lifecycle.actions import (
     LeaseReleased,
     LeaseTaken,
     LeaveToJudge,
-    Looked,
     NotTheOne,
     Observation,
     OperationRead,
     Rules,
+    StateRead,
     Submitted,
     Unavailable,
     Untrusted,
@@ -40,7 +40,7 @@ def next_action(rules: Rules, operation: Operation, observation: Observation, no
 
 def _may_act(observation: Observation) -> bool:
     """Whether a delivery of a POST record that observed this may still have posted. One that is redelivered may not."""
-    return isinstance(observation, Looked | Unavailable | Denied) or observation == Delivered()
+    return isinstance(observation, StateRead | Unavailable | Denied) or observation == Delivered()
 
 
 def _transition(  # noqa: PLR0912 - one table, to be read from top to bottom
@@ -57,13 +57,13 @@ def _transition(  # noqa: PLR0912 - one table, to be read from top to bottom
     match operation.phase, observation:
         case Phase.PLAN, Delivered():
             return planning.deliver(rules, operation, now)
-        case Phase.PLAN, Looked():
+        case Phase.PLAN, StateRead():
             return planning.plan(rules, operation, observation, now)
-        case Phase.PLAN, LeaseTaken(looked=looked):
-            return planning.plan(rules, operation, looked, now, lease_is_put=True)
+        case Phase.PLAN, LeaseTaken(state_read=state_read):
+            return planning.plan(rules, operation, state_read, now, lease_is_put=True)
         case Phase.POST, Delivered(redelivered=redelivered):
             return posting.deliver(rules, operation, now, redelivered=redelivered)
-        case Phase.POST, Looked():
+        case Phase.POST, StateRead():
             return posting.post(rules, operation, observation, now)
         case Phase.POST, Submitted(posted=posted, began_at=began_at):
             return posting.after_submission(rules, operation, posted, began_at, now)
@@ -73,13 +73,13 @@ def _transition(  # noqa: PLR0912 - one table, to be read from top to bottom
             return ending.retry(rules, posting.planning_again(operation), error, now, retry_after=retry_after)
         case Phase.JUDGE, Delivered():
             return posting.deliver_judge(rules, operation, now)
-        case Phase.JUDGE, Looked():
+        case Phase.JUDGE, StateRead():
             return posting.judge(rules, operation, observation, now)
         case Phase.TRACK, Delivered():
             return tracking.deliver(rules, operation, now)
         case Phase.TRACK, OperationRead(readings=readings):
             return tracking.after_poll(rules, operation, readings, now)
-        case Phase.TRACK, Looked():
+        case Phase.TRACK, StateRead():
             return tracking.judge_batch(rules, operation, observation, now)
         case Phase.END, Delivered():
             return ending.deliver_end(rules, operation, now)
@@ -87,7 +87,7 @@ def _transition(  # noqa: PLR0912 - one table, to be read from top to bottom
             return ending.deliver_rest(rules, replace(operation, at_work=False), now)
         case Phase.REST, Delivered():
             return ending.deliver_rest(rules, operation, now)
-        case Phase.REST, Looked():
+        case Phase.REST, StateRead():
             return ending.judge_rest(rules, operation, observation, now)
         case Phase.END | Phase.REST, LeaseReleased(found=found):
             return ending.after_release(rules, operation, found=found, now=now)

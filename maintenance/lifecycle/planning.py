@@ -11,7 +11,7 @@ from maintenance.domain.errors import Problem
 from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Looked, Read, Rules, TakeLease
+from maintenance.lifecycle.actions import Action, Read, Rules, StateRead, TakeLease
 from maintenance.lifecycle.ending import cancel, duplicate, end, proceed, reject, retry, time_out, wait
 from maintenance.lifecycle.tracking import close_wave
 from maintenance.lifecycle.waves import most_per_flexible_wave, own_limit, split, startable
@@ -23,24 +23,26 @@ def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
     return Read(operation, views=rules.views and not waiting, coordination=not operation.dry_run or waiting)
 
 
-def plan(rules: Rules, operation: Operation, looked: Looked, now: datetime, *, lease_is_put: bool = False) -> Action:
+def plan(
+    rules: Rules, operation: Operation, state_read: StateRead, now: datetime, *, lease_is_put: bool = False
+) -> Action:
     """What was read before anything is posted: is something in the way, and what comes first? `lease_is_put`: the run's
     lease was put up just before the coordination queue was read."""
     key = operation.scale_set.key
-    marker = cancellation(looked.entries, key, operation.request_id, operation.requested_at)
+    marker = cancellation(state_read.entries, key, operation.request_id, operation.requested_at)
     if marker is not None:
         return cancel(operation, marker, now)
     if now >= operation.deadline:
         return time_out(operation, now)
     if operation.resume_at is not None and now < operation.resume_at:
         return wait(rules, operation, now, operation.resume_at)
-    if rules.views and looked.instances is None:
+    if rules.views and state_read.instances is None:
         return proceed(operation, now)
     if not rules.views:
-        return _plan_without_views(rules, operation, looked, now, lease_is_put=lease_is_put)
-    operation = replace(operation, flexible=looked.flexible)
+        return _plan_without_views(rules, operation, state_read, now, lease_is_put=lease_is_put)
+    operation = replace(operation, flexible=state_read.flexible)
     if not operation.planned:
-        operation, problems = split_targets(operation, looked.instances or ())
+        operation, problems = split_targets(operation, state_read.instances or ())
         if problems:
             return reject(operation, problems, now)
     if operation.dry_run:
@@ -49,28 +51,30 @@ def plan(rules: Rules, operation: Operation, looked: Looked, now: datetime, *, l
         return end(operation.with_outcomes(would), now, Status.NOTHING_TO_DO)
     if not operation.waves:
         return end(operation, now)
-    if (way := _lease(rules, operation, looked, now, lease_is_put=lease_is_put)) is not None:
+    if (way := _lease(rules, operation, state_read, now, lease_is_put=lease_is_put)) is not None:
         return way
     if operation.leased_at is None:
         operation = replace(operation, leased_at=now)
-    return _choose(rules, operation, looked, now)
+    return _choose(rules, operation, state_read, now)
 
 
 def _plan_without_views(
-    rules: Rules, operation: Operation, looked: Looked, now: datetime, *, lease_is_put: bool
+    rules: Rules, operation: Operation, state_read: StateRead, now: datetime, *, lease_is_put: bool
 ) -> Action:
     operation = replace(operation, planned=True, waves=operation.waves or (operation.targets or (),))
     if operation.dry_run:
         return end(operation, now, Status.NOTHING_TO_DO)
-    if (way := _lease(rules, operation, looked, now, lease_is_put=lease_is_put)) is not None:
+    if (way := _lease(rules, operation, state_read, now, lease_is_put=lease_is_put)) is not None:
         return way
     batch = operation.targets or ()
     return proceed(replace(operation, phase=Phase.POST, batch=batch, leased_at=operation.leased_at or now), now)
 
 
-def _lease(rules: Rules, operation: Operation, looked: Looked, now: datetime, *, lease_is_put: bool) -> Action | None:
+def _lease(
+    rules: Rules, operation: Operation, state_read: StateRead, now: datetime, *, lease_is_put: bool
+) -> Action | None:
     """What to do about the lease of the scale set; None where this run holds it."""
-    leases = leases_of(looked.entries, operation.scale_set.key)
+    leases = leases_of(state_read.entries, operation.scale_set.key)
     own = own_leases(leases, operation.run_id)
     holder = leases[0] if leases else None
     if holder is not None and holder.run_id != operation.run_id:
@@ -88,9 +92,9 @@ def _lease(rules: Rules, operation: Operation, looked: Looked, now: datetime, *,
         if lease_is_put:
             # Its id was used up by this run's end, or it does not show yet.
             return retry(rules, operation, ErrorDetail("LeaseNotShown", "The run's lease does not show yet."), now)
-        instances = {instance.instance_id: instance for instance in looked.instances or ()}
+        instances = {instance.instance_id: instance for instance in state_read.instances or ()}
         limit = own_limit(operation, instances) if operation.waves else None
-        return TakeLease(operation, looked, operation.deadline + LEASE_OUTLASTS_DEADLINE, limit)
+        return TakeLease(operation, state_read, operation.deadline + LEASE_OUTLASTS_DEADLINE, limit)
     if holder is not None and holder.run_id != operation.run_id:
         message = f"Not started: request {holder.request_id} holds the lease of this scale set."
         # What is planned now is planned anew then.
@@ -134,9 +138,9 @@ def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[
     return planned, tuple(problems) if operation.reject_ineligible else ()
 
 
-def _choose(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+def _choose(rules: Rules, operation: Operation, state_read: StateRead, now: datetime) -> Action:
     """Those of the wave that are posted next; what needs nothing gets its outcome."""
-    instances = looked.instances or ()
+    instances = state_read.instances or ()
     operation, eligible, blocked = sort_wave(operation, instances)
     if operation.count(Result.FAILED, Result.UNKNOWN) > operation.rollout.max_failed_instances:
         return end(operation, now)
@@ -144,7 +148,7 @@ def _choose(rules: Rules, operation: Operation, looked: Looked, now: datetime) -
         return close_wave(rules, operation, operation, now)
     if not eligible:
         return _wait_for_others(rules, operation, instances, blocked, now)
-    batch = startable(operation, instances, leases_of(looked.entries, operation.scale_set.key), eligible)
+    batch = startable(operation, instances, leases_of(state_read.entries, operation.scale_set.key), eligible)
     if operation.one_by_one:
         batch = batch[:1]
     if not batch:

@@ -22,7 +22,7 @@ from maintenance.domain.observations import (
     Throttled,
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
-from maintenance.lifecycle.actions import Action, Continue, LeaveToJudge, Looked, Posted, Read, Rules, Submit
+from maintenance.lifecycle.actions import Action, Continue, LeaveToJudge, Posted, Read, Rules, StateRead, Submit
 from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
 from maintenance.lifecycle.tracking import confirm
 from maintenance.lifecycle.verdicts import is_changed
@@ -42,33 +42,33 @@ def deliver(rules: Rules, operation: Operation, now: datetime, *, redelivered: b
     return Read(operation, views=rules.views, coordination=True)
 
 
-def post(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+def post(rules: Rules, operation: Operation, state_read: StateRead, now: datetime) -> Action:
     """What was read last before the POST: whatever changed since the batch was planned goes back to PLAN."""
-    marker = cancellation(looked.entries, operation.scale_set.key, operation.request_id, operation.requested_at)
+    marker = cancellation(state_read.entries, operation.scale_set.key, operation.request_id, operation.requested_at)
     if marker is not None:
         return cancel(operation, marker, now)
     if now >= operation.deadline:
         return time_out(operation, now)
-    leases = leases_of(looked.entries, operation.scale_set.key)
+    leases = leases_of(state_read.entries, operation.scale_set.key)
     if not own_leases(leases, operation.run_id):
         return end(replace(operation, error=LEASE_LOST), now)
-    if leases[0].run_id != operation.run_id or (rules.views and not _as_planned(operation, looked)):
+    if leases[0].run_id != operation.run_id or (rules.views and not _as_planned(operation, state_read)):
         return proceed(planning_again(operation), now)
     groups: tuple[tuple[str, ...] | None, ...] = (operation.batch or None,)
     if operation.flexible:
         groups = tuple((vm_name,) for vm_name in operation.batch)
-    return _submit(rules, operation, now, groups, looked_at=looked.asked_at or now)
+    return _submit(rules, operation, now, groups, state_read_at=state_read.asked_at or now)
 
 
 def withdraw(rules: Rules, operation: Operation, instead: Continue, now: datetime) -> Submit:
-    """Nothing is posted, and `instead` follows: sent like the answer of a POST, after the record was completed.
+    """Nothing is posted, and `instead` follows: sent like the response to a POST, after the record was completed.
 
     Sent before it, it could live beside another delivery of the record that has the lock by now, was not counted, and
     posts: what follows would then not know of that.
     """
     # JUDGE has the number that it had.
     followed = replace(instead, operation=instead.operation.with_next_number())
-    return _submit(rules, operation, now, (), looked_at=now, instead=followed)
+    return _submit(rules, operation, now, (), state_read_at=now, instead=followed)
 
 
 def _submit(
@@ -77,15 +77,15 @@ def _submit(
     now: datetime,
     groups: tuple[tuple[str, ...] | None, ...],
     *,
-    looked_at: datetime,
+    state_read_at: datetime,
     instead: Continue | None = None,
 ) -> Submit:
     judge = replace(operation, phase=Phase.JUDGE, posted_at=now).with_next_number()
-    return Submit(operation, judge, now + rules.timing.settle, groups, looked_at, instead)
+    return Submit(operation, judge, now + rules.timing.settle, groups, state_read_at, instead)
 
 
-def _as_planned(operation: Operation, looked: Looked) -> bool:
-    instances = looked.instances or ()
+def _as_planned(operation: Operation, state_read: StateRead) -> bool:
+    instances = state_read.instances or ()
     found, missing = select(instances, operation.batch)
     if missing or any(
         instance.state is not InstanceState.ELIGIBLE
@@ -93,26 +93,26 @@ def _as_planned(operation: Operation, looked: Looked) -> bool:
         for instance_id, instance in found.items()
     ):
         return False
-    leases = leases_of(looked.entries, operation.scale_set.key)
+    leases = leases_of(state_read.entries, operation.scale_set.key)
     return startable(operation, instances, leases, operation.batch) == operation.batch
 
 
 def after_submission(
     rules: Rules, operation: Operation, posted: Sequence[Posted], began_at: datetime, now: datetime
 ) -> Action:
-    """performMaintenance answered, or did not, for each group of the batch. `operation` is the POST record; JUDGE has
-    its next number."""
-    answered = replace(operation, number=operation.number + 1, posted_at=began_at)
+    """performMaintenance got a response, or none, for each group of the batch. `operation` is the POST record; JUDGE
+    has its next number."""
+    submitted = replace(operation, number=operation.number + 1, posted_at=began_at)
     taken = [call for ids, submission in posted if (call := _taken(ids or (), submission)) is not None]
     doubtful = [ids or () for ids, submission in posted if isinstance(submission, Ambiguous)]
     if not taken and doubtful:
         return LeaveToJudge(operation)
     if not taken:
-        return _not_started(rules, answered, posted, now)
+        return _not_started(rules, submitted, posted, now)
     calls = (*taken, *(Call(ids, ended="unknown") for ids in doubtful))
-    answered = _note_refusals(answered, posted)
+    submitted = _with_refusals(submitted, posted)
     tracked = replace(
-        took(answered, now),
+        took(submitted, now),
         phase=Phase.TRACK,
         # What was refused or not sent stays in its wave and is planned again.
         batch=operation.batch if not operation.flexible else tuple(i for call in calls for i in call.instance_ids),
@@ -163,7 +163,7 @@ def _taken(ids: tuple[str, ...], submission: Submission | None) -> Call | None:
 
 
 def _not_started(rules: Rules, operation: Operation, posted: Sequence[Posted], now: datetime) -> Action:
-    """Nothing was done, for sure: look again, and post what may be posted then."""
+    """Nothing was done, for sure: read again, and post what may be posted then."""
     refused = [submission for _, submission in posted if isinstance(submission, Refused)]
     throttled = [submission for _, submission in posted if isinstance(submission, Throttled)]
     denied = next((each for each in refused if each.status in (401, 403)), None)
@@ -171,18 +171,18 @@ def _not_started(rules: Rules, operation: Operation, posted: Sequence[Posted], n
     if denied is not None and (denied.status == 403 or still_unauthorized(operation, denied.error)):
         return end(replace(again, error=denied.error), now)
     if refused and denied is None and not rules.views:
-        # Nothing can be looked at again, so the refusal stands.
+        # Nothing can be read again, so the refusal stands.
         outcomes = dict.fromkeys(operation.batch, failed(refused[0].error, operation.wave))
         return end(replace(again.with_outcomes(outcomes), error=refused[0].error), now)
     pauses = [each.retry_after for each in throttled if each.retry_after is not None]
     errors: list[ErrorDetail] = [*(each.error for each in throttled), *(each.error for each in refused)]
     error = errors[0] if errors else ErrorDetail("TooLate", "What was read before the POST was too old to act on.")
     if denied is None:
-        again = planning_again(_note_refusals(operation, posted))
+        again = planning_again(_with_refusals(operation, posted))
     return retry(rules, again, error, now, retry_after=max(pauses, default=None))
 
 
-def _note_refusals(operation: Operation, posted: Sequence[Posted]) -> Operation:
+def _with_refusals(operation: Operation, posted: Sequence[Posted]) -> Operation:
     """Refused twice with the same batch: one instance at a time. Refused twice, and the last time alone: failed."""
     refusals = {
         instance_id: submission.error
@@ -210,10 +210,10 @@ def deliver_judge(rules: Rules, operation: Operation, now: datetime) -> Action:
     return Read(operation, views=True, coordination=False, newer_than=operation.posted_at)
 
 
-def judge(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+def judge(rules: Rules, operation: Operation, state_read: StateRead, now: datetime) -> Action:
     """A change since the baseline proves that the POST was taken, of one instance for all of its call; no change in any
     proves that it was not."""
-    found, missing = select(looked.instances or (), operation.batch)
+    found, missing = select(state_read.instances or (), operation.batch)
     gone = Outcome(Result.NOT_FOUND, "the instance is no longer in the scale set", operation.wave)
     operation = operation.with_outcomes(dict.fromkeys(missing, gone))
     changes = {i: is_changed(found.get(i), operation.baseline.get(i)) for i in operation.batch}

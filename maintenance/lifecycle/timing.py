@@ -19,11 +19,12 @@ class Timing:
     may be. `settle`: how long after a POST record was begun its outcome can be judged by the views. Its default is
     2 x lock (5 min; a lock can be lost early without being counted) + stopwatch (2 min) + a call's time-out (45 s)
     + view lag (2 min) + clocks (5 min). `stopwatch`: how long after its successor was sent a POST may be made.
-    `fresh`: how long after it was enqueued a POST record may act: a lock, and a minute. `look`: how old may be what was
-    read before a POST. `slice`: the longest wait of any record but JUDGE. `lease_wait`: how long a lease must have been
-    up before its run starts anything, where others are behind it: one of them may have posted without having seen it.
+    `fresh`: how long after it was enqueued a POST record may act: a lock, and a minute. `state_age`: how old may be
+    what was read before a POST. `slice`: the longest wait of any record but JUDGE. `lease_wait`: how long a lease
+    must have been up before its run starts anything, where others are behind it: one of them may have posted without
+    having seen it.
     Its default is `settle` and 5 minutes: by then that POST is judged, so no change of this run's is taken for its
-    doing. `release_look`: when the coordination queue is read again after the end
+    doing. `release_read`: when the coordination queue is read again after the end
     for a lease that came late. `foreign`: how long others' updates are waited for.
     """
 
@@ -35,10 +36,10 @@ class Timing:
     settle: timedelta = timedelta(minutes=20)
     stopwatch: timedelta = timedelta(minutes=2)
     fresh: timedelta = timedelta(minutes=6)
-    look: timedelta = timedelta(minutes=1)
+    state_age: timedelta = timedelta(minutes=1)
     slice: timedelta = timedelta(minutes=10)
     lease_wait: timedelta = timedelta(minutes=25)
-    release_look: timedelta = timedelta(minutes=6)
+    release_read: timedelta = timedelta(minutes=6)
     foreign: timedelta = timedelta(hours=1)
 
     def next_poll(self, now: datetime, retry_after: timedelta | None) -> datetime:

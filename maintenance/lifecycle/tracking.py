@@ -19,7 +19,7 @@ from maintenance.domain.observations import (
     Unreported,
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Looked, Poll, Read, Rules
+from maintenance.lifecycle.actions import Action, Poll, Read, Rules, StateRead
 from maintenance.lifecycle.ending import cancel, end, failed, in_doubt_by_outcome, proceed, time_out, wait
 from maintenance.lifecycle.verdicts import has_recovered, judge
 
@@ -109,17 +109,17 @@ def _waits(rules: Rules, operation: Operation, now: datetime) -> bool:
     return operation.recovering_since is not None or (final_at is not None and now >= final_at + rules.timing.slice)
 
 
-def _cancellation(operation: Operation, looked: Looked) -> CancellationMarker | None:
-    return cancellation(looked.entries, operation.scale_set.key, operation.request_id, operation.requested_at)
+def _cancellation(operation: Operation, state_read: StateRead) -> CancellationMarker | None:
+    return cancellation(state_read.entries, operation.scale_set.key, operation.request_id, operation.requested_at)
 
 
-def judge_batch(rules: Rules, operation: Operation, looked: Looked, now: datetime) -> Action:
+def judge_batch(rules: Rules, operation: Operation, state_read: StateRead, now: datetime) -> Action:
     """The views were read after ARM's final status."""
-    read_at = looked.views_asked_at or now
-    found, _ = select(looked.instances or (), operation.batch)
+    read_at = state_read.views_asked_at or now
+    found, _ = select(state_read.instances or (), operation.batch)
     verdict = judge(operation, found, read_at, rules.timing)
     operation = replace(operation.with_outcomes(verdict.settled), views_read_at=read_at, updating=verdict.updating)
-    marker = _cancellation(operation, looked)
+    marker = _cancellation(operation, state_read)
     if verdict.pending:
         if now >= operation.deadline:
             shown = ", ".join(verdict.pending[:20])

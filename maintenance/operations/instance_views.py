@@ -49,7 +49,7 @@ class InstanceViews:
         self._now = now
         self._monotonic = monotonic
         self._locks: dict[tuple[str, bool | None], asyncio.Lock] = {}
-        # By the way of listing, too: what a Flexible set answers to the one for Uniform sets is nothing to the other.
+        # By the way of listing, too: what a Flexible set responds to the one for Uniform sets is nothing to the other.
         self._listings: dict[tuple[str, bool | None], Listing] = {}
 
     async def of(

@@ -25,7 +25,6 @@ from maintenance.lifecycle.actions import (
     LeaseReleased,
     LeaseTaken,
     LeaveToJudge,
-    Looked,
     NotTheOne,
     Observation,
     OperationRead,
@@ -34,6 +33,7 @@ from maintenance.lifecycle.actions import (
     Read,
     ReleaseLease,
     Rules,
+    StateRead,
     Submit,
     Submitted,
     TakeLease,
@@ -76,7 +76,7 @@ class Runner:
 
     def views(self) -> InstanceViews:
         """For one tick."""
-        max_age = self._rules.timing.look.total_seconds()
+        max_age = self._rules.timing.state_age.total_seconds()
         return InstanceViews(self._arm, max_age=max_age, now=self._now, monotonic=self._monotonic)
 
     async def run(
@@ -126,7 +126,7 @@ class Runner:
 
     async def _read(self, action: Read, views: InstanceViews) -> Observation:
         operation, asked_at = action.operation, self._now()
-        looked = Looked(asked_at=asked_at)
+        state_read = StateRead(asked_at=asked_at)
         try:
             async with asyncio.TaskGroup() as group:
                 entries = group.create_task(_caught(self._coordination.read())) if action.coordination else None
@@ -140,11 +140,11 @@ class Runner:
                     else None
                 )
             if entries is not None:
-                looked = replace(looked, entries=_result(entries.result()))
+                state_read = replace(state_read, entries=_result(entries.result()))
             if listing is not None:
                 listed = _result(listing.result())
-                looked = replace(
-                    looked,
+                state_read = replace(
+                    state_read,
                     instances=listed.instances,
                     flexible=listed.flexible,
                     asked_at=min(asked_at, listed.time),
@@ -156,7 +156,7 @@ class Runner:
             return Denied(error.error)
         except ArmError as error:
             return Unavailable(error.error, error.retry_after, error.status)
-        return looked
+        return state_read
 
     async def _take_lease(self, action: TakeLease) -> Observation:
         operation = action.operation
@@ -170,7 +170,7 @@ class Runner:
         )
         try:
             await self._coordination.put(lease)
-            return LeaseTaken(replace(action.looked, entries=await self._coordination.read()))
+            return LeaseTaken(replace(action.state_read, entries=await self._coordination.read()))
         except BusUnavailable as error:
             return _bus_unavailable(error)
 
@@ -210,13 +210,13 @@ class Runner:
     # ------------------------------------------------------------------ intent, complete, act
 
     async def _submit(self, action: Submit, settle: Settle, views: InstanceViews) -> Continue | Done | LeaveToJudge:
-        """Send JUDGE, complete the POST record, and only then post; send what ARM answered, and take JUDGE back. Where
+        """Send JUDGE, complete the POST record, and only then post; send what ARM responded, and take JUDGE back. Where
         nothing is to be posted, send what follows instead."""
         operation, timing = action.operation, self._rules.timing
         began_at, began = self._now(), self._monotonic()
         # What was read before may be older than this moment; both clocks run alike for so short a time.
-        read_ago = max((began_at - action.looked_at).total_seconds(), 0.0)
-        left = min(timing.stopwatch.total_seconds(), timing.look.total_seconds() - read_ago)
+        read_ago = max((began_at - action.state_read_at).total_seconds(), 0.0)
+        left = min(timing.stopwatch.total_seconds(), timing.state_age.total_seconds() - read_ago)
         judge_number = await self._bus.schedule(to_record(action.judge, action.due))
         if not await settle():
             logger.warning("Record %s was not confirmed as completed: nothing is posted", operation.message_id)
@@ -225,14 +225,14 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._post(operation, ids, began + left)) for ids in action.groups]
         posted: list[Posted] = []
-        answer: Observation | None = None
+        untrusted_url: Observation | None = None
         for ids, task in zip(action.groups, tasks, strict=True):
             submission = task.result()
             if isinstance(submission, UntrustedUrl):
-                answer = Untrusted(untrusted(submission))
+                untrusted_url = Untrusted(untrusted(submission))
             else:
                 posted.append((ids, submission))
-        concluded = action.instead or self._conclude(operation, answer or Submitted(posted, began_at))
+        concluded = action.instead or self._conclude(operation, untrusted_url or Submitted(posted, began_at))
         if isinstance(concluded, Continue):
             try:
                 await self._bus.send([to_successor(concluded, self._now())])

@@ -45,7 +45,7 @@ def pass_on(delivery: Delivery, reason: str, now: datetime) -> Record | None:
             properties=delivery.properties,
         )
     if delivery.subject == REPLY or about.scale_set is None:
-        return to_reply_record(_answered(about, reason, now), None)
+        return to_reply_record(_replied(about, reason, now), None)
     return to_record(_ended(about, about.scale_set, reason, now), None)
 
 
@@ -79,13 +79,13 @@ def _ended(about: _About, scale_set: ScaleSet, reason: str, now: datetime) -> Op
     )
 
 
-def _answered(about: _About, reason: str, now: datetime) -> Reply:
+def _replied(about: _About, reason: str, now: datetime) -> Reply:
     return Reply(
         run_id=about.run_id,
         request_id=about.request_id,
         at=now,
         source="/queues/maintenance-operations",
-        problems=(("body", f"was answered by another version, and its answer cannot be read: {reason}"[:1000], None),),
+        problems=(("body", f"was replied to by another version, and the reply cannot be read: {reason}"[:1000], None),),
         number=about.number + 1,
     )
 

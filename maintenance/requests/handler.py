@@ -127,7 +127,7 @@ class RequestHandler:
         return to_record(operation, None)
 
     async def _cancel(self, envelope: Envelope, document: dict[str, Any]) -> Record:
-        """The marker first: once the answer is published, no run that looks later misses it."""
+        """The marker first: once the reply is published, no run that reads later misses it."""
         now = self._now()
         cancellation = read_cancellation(document)
         check_cancellation(cancellation, self._policy)

@@ -23,13 +23,13 @@ PAGE = 250
 MAX_PAGES = 400
 # Above this a sequence number holds a partition, and the numbers are in no order.
 PARTITIONED = 1 << 48
-# azure-servicebus 7.15 gives the link for management answers credit for 10,000, and never more: the call after those
-# waits for an answer that cannot come. So links are opened anew before.
+# azure-servicebus 7.15 gives the link for management responses credit for 10,000, and never more: the call after those
+# waits for a response that cannot come. So links are opened anew before.
 CALLS_OF_A_LINK = 9_000
 
 
 class CoordinationQueue:
-    """One per process. All methods raise BusUnavailable where Service Bus does not answer, or not for sure."""
+    """One per process. All methods raise BusUnavailable where Service Bus does not respond, or not for sure."""
 
     def __init__(
         self,

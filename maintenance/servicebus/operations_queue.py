@@ -172,8 +172,8 @@ def _delivery(message: ServiceBusReceivedMessage) -> Delivery:
 
 
 def _reason(message: ServiceBusReceivedMessage) -> str | None:
-    told = (message.dead_letter_reason, message.dead_letter_error_description)
-    return ": ".join(str(each) for each in told if each) or None
+    reasons = (message.dead_letter_reason, message.dead_letter_error_description)
+    return ": ".join(str(each) for each in reasons if each) or None
 
 
 def _text(value: Any) -> str:

@@ -16,8 +16,8 @@ from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_qu
 from maintenance.servicebus.sender import PATIENCE, patiently
 
 T = TypeVar("T")
-# azure-servicebus 7.15 gives the link for management answers credit for 10,000, and never more: the call after those
-# waits for an answer that cannot come. So links are opened anew before.
+# azure-servicebus 7.15 gives the link for management responses credit for 10,000, and never more: the call after those
+# waits for a response that cannot come. So links are opened anew before.
 CALLS_OF_A_LINK = 9_000
 
 

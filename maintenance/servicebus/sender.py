@@ -82,7 +82,7 @@ class Sender:
             failure = MessageTooLarge("sending failed: a message is larger than Service Bus takes")
             await self._drop()
             if len(waiting) > 1:
-                # Whose message it is, is not told, and the others' must go. What was sent already is a duplicate.
+                # The error does not say whose message it is, and the others' must go. What was sent is a duplicate.
                 for one in waiting:
                     self._waiting = [one]
                     await self._send_waiting()
@@ -96,7 +96,7 @@ class Sender:
             for _, sent in waiting:
                 if not sent.done():
                     sent.set_exception(failure)
-                    # Whoever was canceled while waiting will not look at it any more.
+                    # Whoever was canceled while waiting will not read it any more.
                     sent.exception()
 
     async def _send_all(self, messages: Sequence[Message]) -> None:

@@ -42,14 +42,14 @@ async def test_round_trips_from_message_to_post_stay_within_bounds() -> None:
         ]
 
     # The last page is the empty one, and before the lease is up there is no other.
-    look = ["peek coordination", "peek coordination"]
+    reads = ["peek coordination", "peek coordination"]
     # The views, which are read while the coordination queue is, stand at either side of its peeks.
     to_post = [name for name in names(counted.to_post) if name != "GET virtualMachines"]
     assert to_post == [
         *("send operations s0", "receive operations s0"),
-        *("peek coordination", "schedule coordination lease", *look),
+        *("peek coordination", "schedule coordination lease", *reads),
         *("send operations s1", "complete operations s0", "receive operations s1"),
-        *(*look, "schedule operations s2", "complete operations s1", "POST performMaintenance"),
+        *(*reads, "schedule operations s2", "complete operations s1", "POST performMaintenance"),
     ]
     assert round_trips.in_sequence(counted.to_post) <= len(to_post)
     poll, end = names(counted.of_a_poll), names(counted.of_an_end)

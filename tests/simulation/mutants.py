@@ -139,10 +139,10 @@ def by_phase(original: Original) -> Any:
 
 
 def no_longer_planned(original: Original) -> Any:
-    def plan(rules: Any, operation: Operation, looked: Any, now: Any, **kwargs: Any) -> Any:
-        if looked.instances is not None and operation.planned:
+    def plan(rules: Any, operation: Operation, state_read: Any, now: Any, **kwargs: Any) -> Any:
+        if state_read.instances is not None and operation.planned:
             operation = replace(operation, planned=False, wave=0, waves=())
-        return original(rules, operation, looked, now, **kwargs)
+        return original(rules, operation, state_read, now, **kwargs)
 
     return plan
 

@@ -79,7 +79,7 @@ def mutated(mutation: Mutation) -> Iterator[None]:
             setattr(target, name, original)
 
 
-NO_LOOK: tuple[Patch, ...] = (
+NO_READ: tuple[Patch, ...] = (
     (posting, "own_leases", always([Anything])),
     (posting, "leases_of", always([Anything])),
 )
@@ -93,16 +93,16 @@ MUTATIONS = (
     Mutation("ids of records depend on the decision", ((Operation, "message_id", by_phase),)),
     Mutation("a record is completed before its successor is sent", ((Poller, "_settle", complete_then_send),)),
     Mutation("the run id follows from the requestId", ((Envelope, "run_id", run_of_request),)),
-    Mutation("the POST does not look at the leases", NO_LOOK),
-    Mutation("nobody looks at the leases of others", (*NO_LOOK, (planning, "_lease", always(None)))),
+    Mutation("the POST does not read the leases", NO_READ),
+    Mutation("nobody looks at the leases of others", (*NO_READ, (planning, "_lease", always(None)))),
     Mutation("the first in line does not wait", (timing(lease_wait=timedelta(0)),)),
     Mutation("the last in line is first", ((planning, "leases_of", lambda o: lambda *a: o(*a)[::-1]),)),
     Mutation("a short page ends the peek", ((CoordinationClient, "peek_messages", only_one_page),)),
     Mutation("the marker lasts a day", ((handler, "MARKER_LASTS", lambda _: timedelta(days=1)),)),
     Mutation("the marker lasts five minutes", ((handler, "MARKER_LASTS", lambda _: timedelta(minutes=5)),)),
     Mutation("the answer comes before the marker", ((handler.RequestHandler, "handle", answer_before_marker),)),
-    Mutation("the POST does not look at markers", ((posting, "cancellation", always(None)),)),
-    Mutation("PLAN does not look at markers", ((planning, "cancellation", always(None)),)),
+    Mutation("the POST does not read markers", ((posting, "cancellation", always(None)),)),
+    Mutation("PLAN does not read markers", ((planning, "cancellation", always(None)),)),
     Mutation("a marker holds for any scale set", ((planning, "cancellation", of_any_set),)),
     Mutation(
         "a duplicate is one of any content",
@@ -110,7 +110,7 @@ MUTATIONS = (
     ),
     Mutation("END releases while a wave is at work", ((ending, "deliver_end", without("at_work", 1, value=False)),)),
     Mutation("the lease's id is not used up", ((CoordinationQueue, "use_up", nothing),)),
-    Mutation("REST does not look again", ((ending, "after_release", lambda _: lambda r, o, **k: Done(o)),)),
+    Mutation("REST does not read again", ((ending, "after_release", lambda _: lambda r, o, **k: Done(o)),)),
     Mutation("what is down is not counted", ((waves, "within", lambda _: fewest),)),
     Mutation(
         "what is down is not counted by the POST",

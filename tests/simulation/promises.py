@@ -84,7 +84,7 @@ class Promises:
         if world.plan.knobs.views:
             oldest = min(oldest, process.views_asked_at.get(operation.scale_set.key, -1e9))
         if now - oldest > LOOK:
-            self.break_("S7", f"run {operation.run_id[:6]} posts, and looked {now - oldest:.0f} s ago")
+            self.break_("S7", f"run {operation.run_id[:6]} posts, and state_read {now - oldest:.0f} s ago")
 
     def taken(self, operation: Operation, estate: Estate, machines: Sequence[Machine]) -> None:
         """ARM took a call; all of its machines count as down from now on."""

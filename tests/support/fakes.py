@@ -143,7 +143,7 @@ class FakeArm:
         return Succeeded() if ends <= self._clock() else Running("inprogress")
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
-        self._crash_point.step("look")
+        self._crash_point.step("read")
         if self.flexible and not flexible:
             raise RefusedError("list", ErrorDetail("BadRequest", "Not for Flexible sets."), status=400)
         self.looks += 1

@@ -16,9 +16,9 @@ from maintenance.lifecycle.actions import (
     Action,
     Continue,
     Delivered,
-    Looked,
     OperationRead,
     Rules,
+    StateRead,
     Submit,
     Submitted,
     Unavailable,
@@ -65,7 +65,7 @@ def deliver(operation: Operation, now: datetime = NOW, *, redelivered: bool = Fa
     return next_action(rules, operation, Delivered(redelivered), now)
 
 
-def look(
+def read_state(
     operation: Operation,
     instances: Sequence[Instance] | None = ALL,
     now: datetime = NOW,
@@ -75,8 +75,8 @@ def look(
     rules: Rules = RULES,
 ) -> Action:
     """What follows from what was read just now; by default the run's own lease stands alone."""
-    looked = Looked(entries, instances, flexible, asked_at=now, views_asked_at=now)
-    return next_action(rules, operation, looked, now)
+    state_read = StateRead(entries, instances, flexible, asked_at=now, views_asked_at=now)
+    return next_action(rules, operation, state_read, now)
 
 
 def submitted(

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from maintenance.alerts.messages import Discovery, read_discovery
-from maintenance.alerts.receiver import AlertReceiver, Answer
+from maintenance.alerts.receiver import AlertReceiver, AlertResponse
 from maintenance.alerts.rules import AlertRules
 from maintenance.domain.errors import InvalidRequest
 from maintenance.domain.messages import MAX_ALERT, Envelope
@@ -38,9 +38,9 @@ class Receiver:
         self.settings = Settings(service_bus=connection, allowed_scopes=(Scope(ALERTED),), alerts=rules or AlertRules())
         self.receiver = AlertReceiver(self.bus, self.settings.alerts)
 
-    async def post(self, document: object, **headers: str) -> Answer:
+    async def post(self, document: object, **headers: str) -> AlertResponse:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        return await self.receiver.answer(body, headers)
+        return await self.receiver.respond(body, headers)
 
     @property
     def queued(self) -> list[dict[str, Any]]:
@@ -203,7 +203,7 @@ def _damaged(draw: st.DrawFn) -> Any:
     return document
 
 
-def _respond(document: Any) -> Answer:
+def _respond(document: Any) -> AlertResponse:
     rules = AlertRules(rules=("restart-on-degraded-host", "instance degraded"))
     return asyncio.run(Receiver(rules).post(json.dumps(document).encode()))
 

@@ -83,7 +83,7 @@ async def gate(issuer: Issuer) -> AsyncIterator[TokenGate]:
 
 
 async def status(gate: TokenGate, authorization: str) -> int | None:
-    refusal = await gate.refusal(authorization)
+    refusal = await gate.rejection(authorization)
     return None if refusal is None else refusal.status
 
 

@@ -25,10 +25,10 @@ from tests.support.machine import (
     ended,
     following,
     judging,
-    look,
     outcomes,
     planned,
     posting,
+    read_state,
     tracking,
     unavailable,
 )
@@ -172,7 +172,7 @@ def test_lease_not_found_is_looked_for_once_more_after_the_release_look() -> Non
     action = released(end_record(), found=False)
     rest = following(action)
     assert (rest.phase, rest.number, rest.at_work) == (Phase.REST, 8, False)
-    assert due(action) == NOW + RULES.timing.release_look
+    assert due(action) == NOW + RULES.timing.release_read
     assert deliver(rest, due(action)) == ReleaseLease(rest)
     assert released(rest, found=False) == Done(rest)
     assert released(rest, found=True) == Done(rest)
@@ -200,18 +200,18 @@ def test_end_never_runs_its_owed_events_again_as_rest() -> None:
 )
 def test_views_that_show_rest_release_the_lease(instance: Instance | None) -> None:
     rest = rest_record("0")
-    assert look(rest, [instance] if instance else []) == ReleaseLease(rest)
+    assert read_state(rest, [instance] if instance else []) == ReleaseLease(rest)
 
 
 @pytest.mark.parametrize("instance", [in_progress("0"), eligible("0"), Instance("0", reported=False)])
 def test_views_that_do_not_show_rest_are_read_again_after_a_slice(instance: Instance) -> None:
-    action = look(rest_record("0"), [instance])
+    action = read_state(rest_record("0"), [instance])
     assert (following(action).phase, following(action).at_work) == (Phase.REST, True)
     assert due(action) == NOW + RULES.timing.slice
 
 
 def test_every_instance_of_the_batch_must_be_at_rest() -> None:
-    assert following(look(rest_record("0", "1"), [completed("0", NOW), in_progress("1")])).phase is Phase.REST
+    assert following(read_state(rest_record("0", "1"), [completed("0", NOW), in_progress("1")])).phase is Phase.REST
 
 
 def test_lease_is_released_at_the_latest_when_it_runs_out() -> None:
@@ -230,9 +230,9 @@ def test_without_views_the_lease_is_kept_until_it_runs_out() -> None:
 def test_run_that_ends_before_its_last_wave_has_recovered_keeps_its_lease_until_then() -> None:
     rest = rest_record("0", recovering_since=NOW, outcomes={"0": COMPLETED})
     ill = replace(completed("0", NOW), healthy=False)
-    assert following(look(rest, [ill])).phase is Phase.REST
-    assert look(rest, [replace(ill, healthy=True)]) == ReleaseLease(rest)
-    assert look(rest, [ill], NOW + rest.rollout.health_timeout) == ReleaseLease(rest)
+    assert following(read_state(rest, [ill])).phase is Phase.REST
+    assert read_state(rest, [replace(ill, healthy=True)]) == ReleaseLease(rest)
+    assert read_state(rest, [ill], NOW + rest.rollout.health_timeout) == ReleaseLease(rest)
 
 
 @pytest.mark.parametrize("operation", [end_record(), rest_record("0")])

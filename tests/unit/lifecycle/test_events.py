@@ -18,7 +18,7 @@ from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Owed, Phase, Reply, Result, Rollout, Status
 from maintenance.lifecycle.events import accepted, ended, owed_events, progressed, replied
 from maintenance.operations.records import read_record, read_reply, to_reply_record, write_record
-from tests.support.machine import following, look, planned
+from tests.support.machine import following, planned, read_state
 from tests.support.samples import (
     NOW,
     OPERATION_URL,
@@ -271,7 +271,7 @@ def test_carried_events_say_the_same_when_the_next_wave_was_found_done_by_others
         rollout=Rollout(max_instances_per_wave=1),
     )
     views = [completed("0", NOW), completed("1"), eligible("2")]
-    after = following(look(before, views))
+    after = following(read_state(before, views))
     assert after.outcomes["1"].result is Result.ALREADY_COMPLETED
     assert [event.to_json() for event in owed_events(after)[:2]] == [event.to_json() for event in owed_events(before)]
     end = replace(after, phase=Phase.END, status=Status.FAILED, ended_at=NOW, owed=owed)

@@ -20,8 +20,8 @@ from tests.support.machine import (
     ended,
     following,
     judging,
-    look,
     outcomes,
+    read_state,
     unavailable,
 )
 from tests.support.samples import NOW, aborted, completed, eligible, in_progress, without_maintenance
@@ -51,7 +51,7 @@ CHANGES: dict[str, Instance] = {
 
 @pytest.mark.parametrize("instance", CHANGES.values(), ids=CHANGES.keys())
 def test_change_of_one_instance_proves_the_whole_call_taken(instance: Instance) -> None:
-    action = look(JUDGE, [instance, *REST], SETTLED)
+    action = read_state(JUDGE, [instance, *REST], SETTLED)
     operation = following(action)
     assert (operation.phase, operation.number, operation.batch) == (Phase.TRACK, 5, ("0", "1", "2"))
     assert operation.calls == (Call(("0", "1", "2"), ended="unknown"),)
@@ -60,7 +60,7 @@ def test_change_of_one_instance_proves_the_whole_call_taken(instance: Instance) 
 
 
 def test_no_change_in_any_plans_again() -> None:
-    action = look(JUDGE, ALL, SETTLED)
+    action = read_state(JUDGE, ALL, SETTLED)
     operation = following(action)
     assert (operation.phase, operation.batch, operation.calls, operation.posted_at) == (Phase.PLAN, (), (), None)
     assert (operation.number, operation.failures, operation.started_at) == (5, 1, None)
@@ -69,49 +69,49 @@ def test_no_change_in_any_plans_again() -> None:
 
 
 def test_instance_that_is_gone_did_not_change_on_account_of_the_post() -> None:
-    again = following(look(JUDGE, REST, SETTLED))
+    again = following(read_state(JUDGE, REST, SETTLED))
     assert (again.phase, again.left_of_wave()) == (Phase.PLAN, ("1", "2"))
     assert again.outcomes["0"].result is Result.NOT_FOUND
-    tracked = following(look(JUDGE, [in_progress("1"), eligible("2")], SETTLED))
+    tracked = following(read_state(JUDGE, [in_progress("1"), eligible("2")], SETTLED))
     assert (tracked.phase, tracked.batch) == (Phase.TRACK, ("1", "2"))
 
 
 def test_unreported_view_leaves_it_unknown_until_the_deadline() -> None:
-    action = look(JUDGE, [UNREPORTED, *REST], SETTLED)
+    action = read_state(JUDGE, [UNREPORTED, *REST], SETTLED)
     assert following(action).phase is Phase.JUDGE
     assert SETTLED < due(action) <= SETTLED + RULES.timing.slice
-    action = look(JUDGE, [UNREPORTED, *REST], JUDGE.deadline)
+    action = read_state(JUDGE, [UNREPORTED, *REST], JUDGE.deadline)
     assert ended(action) == ("TimedOut", "DeadlineExceeded")
     assert set(outcomes(action).values()) == {"Unknown"}
     assert following(action).at_work
 
 
 def test_unreported_view_beside_a_change_counts_as_taken() -> None:
-    assert following(look(JUDGE, [UNREPORTED, in_progress("1"), eligible("2")], SETTLED)).phase is Phase.TRACK
+    assert following(read_state(JUDGE, [UNREPORTED, in_progress("1"), eligible("2")], SETTLED)).phase is Phase.TRACK
 
 
 def test_nothing_taken_by_the_deadline_ends_untried() -> None:
-    planned = following(look(JUDGE, ALL, JUDGE.deadline))
-    action = look(planned, ALL, JUDGE.deadline)
+    planned = following(read_state(JUDGE, ALL, JUDGE.deadline))
+    action = read_state(planned, ALL, JUDGE.deadline)
     assert ended(action) == ("TimedOut", "DeadlineExceeded")
     assert set(outcomes(action).values()) == {"NotAttempted"}
 
 
 def test_flexible_vms_are_judged_each_for_itself() -> None:
     views = [in_progress("a"), eligible("b"), eligible("c")]
-    operation = following(look(FLEXIBLE, views, SETTLED, flexible=True))
+    operation = following(read_state(FLEXIBLE, views, SETTLED, flexible=True))
     assert (operation.phase, operation.batch) == (Phase.TRACK, ("a",))
     assert operation.left_of_wave() == ("a", "b", "c")
 
 
 def test_flexible_vm_that_is_not_reported_stays_in_doubt() -> None:
     views = [in_progress("a"), replace(eligible("b"), reported=False), eligible("c")]
-    assert following(look(FLEXIBLE, views, SETTLED, flexible=True)).batch == ("a", "b")
+    assert following(read_state(FLEXIBLE, views, SETTLED, flexible=True)).batch == ("a", "b")
 
 
 def test_flexible_set_without_change_plans_all_again() -> None:
     views = [eligible(name) for name in "abc"]
-    assert following(look(FLEXIBLE, views, SETTLED, flexible=True)).phase is Phase.PLAN
+    assert following(read_state(FLEXIBLE, views, SETTLED, flexible=True)).phase is Phase.PLAN
 
 
 @pytest.mark.parametrize("operation", [JUDGE, judging()])
@@ -139,4 +139,4 @@ def test_denied_views_end_the_run_with_the_batch_in_doubt() -> None:
 def test_waves_are_not_split_again_by_what_judge_finds() -> None:
     later = replace(JUDGE, waves=(("0", "1", "2", "3"), ("4",)))
     for views in (ALL, [in_progress("0"), *REST]):
-        assert following(look(later, [*views, eligible("3")], SETTLED)).waves == later.waves
+        assert following(read_state(later, [*views, eligible("3")], SETTLED)).waves == later.waves

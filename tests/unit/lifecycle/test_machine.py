@@ -34,7 +34,6 @@ from maintenance.lifecycle.actions import (
     LeaseReleased,
     LeaseTaken,
     LeaveToJudge,
-    Looked,
     NotTheOne,
     Observation,
     OperationRead,
@@ -42,6 +41,7 @@ from maintenance.lifecycle.actions import (
     Read,
     ReleaseLease,
     Rules,
+    StateRead,
     Submit,
     Submitted,
     TakeLease,
@@ -154,7 +154,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
             resume_at=NOW + seconds(1500) if odd == "later" else None,
             deadline=NOW + timedelta(hours=hours),
         )
-        self.seen: Looked | None = None
+        self.seen: StateRead | None = None
         self.leased = False
         self.end: bytes | None = None
         self.over = False
@@ -211,11 +211,11 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
                 assert self.app.views or not action.views
                 if action.views and not self.kindly and data.draw(st.integers(0, 20)) == 0:
                     return Denied(WRONG)
-                return self.look(action, data)
+                return self.read_state(action, data)
             case TakeLease():
                 assert not action.operation.dry_run
                 self.leased = True
-                self.seen = replace(action.looked, entries=self.entries(data))
+                self.seen = replace(action.state_read, entries=self.entries(data))
                 return LeaseTaken(self.seen)
             case Poll():
                 assert action.calls
@@ -238,7 +238,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
         other = data.draw(strangers)
         return [*own, *([other] if other else [])]
 
-    def look(self, action: Read, data: st.DataObject) -> Looked:
+    def read_state(self, action: Read, data: st.DataObject) -> StateRead:
         instances: list[Instance] | None = None
         if action.views:
             kinds = range(-1, len(views_of("0", self.now)))
@@ -256,7 +256,7 @@ class AnyObservationAtAnyTime(RuleBasedStateMachine):
                 if kind >= 0:
                     instances.append(views_of(instance_id, self.now)[kind])
         entries = self.entries(data) if action.coordination else []
-        self.seen = Looked(entries, instances, self.flexible, self.now, self.now if action.views else None)
+        self.seen = StateRead(entries, instances, self.flexible, self.now, self.now if action.views else None)
         return self.seen
 
     def submits(self, action: Submit, data: st.DataObject) -> None:

@@ -21,7 +21,7 @@ from maintenance.domain.observations import (
     Throttled,
 )
 from maintenance.domain.operation import Call, Operation, Owed, Phase, Rollout
-from maintenance.lifecycle.actions import LeaveToJudge, Looked, NotTheOne, Read, Submit, Untrusted
+from maintenance.lifecycle.actions import LeaveToJudge, NotTheOne, Read, StateRead, Submit, Untrusted
 from maintenance.lifecycle.machine import next_action
 from tests.support.machine import (
     ALL,
@@ -35,11 +35,11 @@ from tests.support.machine import (
     ended,
     following,
     lease,
-    look,
     marker,
     others_lease,
     outcomes,
     posting,
+    read_state,
     submitted,
     unavailable,
 )
@@ -64,7 +64,7 @@ NO = Refused(BROKEN, 409)
 
 
 def submission(operation: Operation = POST, *args: Any, **options: Any) -> Submit:
-    action = look(operation, *args, **options)
+    action = read_state(operation, *args, **options)
     assert isinstance(action, Submit), action
     assert action.instead is None, action
     return action
@@ -90,10 +90,10 @@ def test_redelivered_post_plans_again_and_never_acts() -> None:
 
 def test_unchanged_views_and_own_lease_lead_to_submission_with_judge_at_the_settle_time() -> None:
     asked_at = NOW - seconds(30)
-    looked = Looked((lease(),), ALL, asked_at=asked_at, views_asked_at=NOW)
-    action = next_action(RULES, POST, looked, NOW)
+    state_read = StateRead((lease(),), ALL, asked_at=asked_at, views_asked_at=NOW)
+    action = next_action(RULES, POST, state_read, NOW)
     assert isinstance(action, Submit)
-    assert (action.operation, action.groups, action.looked_at) == (POST, (("0", "1", "2"),), asked_at)
+    assert (action.operation, action.groups, action.state_read_at) == (POST, (("0", "1", "2"),), asked_at)
     assert action.due == NOW + RULES.timing.settle
     judge = action.judge
     assert (judge.phase, judge.number, judge.posted_at) == (Phase.JUDGE, POST.number + 1, NOW)
@@ -133,7 +133,7 @@ CHANGED: dict[str, list[Instance]] = {
 
 @pytest.mark.parametrize("instances", CHANGED.values(), ids=CHANGED.keys())
 def test_anything_changed_since_the_baseline_goes_back_to_plan(instances: list[Instance]) -> None:
-    action = look(POST, instances)
+    action = read_state(POST, instances)
     operation = following(action)
     # JUDGE has number 4: it speaks where this is never sent.
     assert (operation.phase, operation.number, operation.batch, due(action)) == (Phase.PLAN, 5, (), NOW)
@@ -143,30 +143,30 @@ def test_anything_changed_since_the_baseline_goes_back_to_plan(instances: list[I
 def test_limit_used_up_since_the_plan_goes_back_to_plan() -> None:
     limited = posting("0", rollout=Rollout(max_instances_per_wave=1))
     assert submission(limited, [eligible("0"), eligible("7")])
-    assert following(look(limited, [eligible("0"), in_progress("7")])).phase is Phase.PLAN
+    assert following(read_state(limited, [eligible("0"), in_progress("7")])).phase is Phase.PLAN
 
 
 def test_lower_lease_of_another_goes_back_to_plan() -> None:
-    assert following(look(POST, entries=[others_lease(1), lease(number=2)])).phase is Phase.PLAN
+    assert following(read_state(POST, entries=[others_lease(1), lease(number=2)])).phase is Phase.PLAN
     assert submission(entries=[lease(number=1), others_lease(2)])
 
 
 @pytest.mark.parametrize("entries", [(), (others_lease(1),), (lease(scale_set="/elsewhere"),)])
 def test_lease_gone_ends_the_run(entries: tuple[Entry, ...]) -> None:
-    action = look(POST, entries=entries)
+    action = read_state(POST, entries=entries)
     assert ended(action) == ("Failed", "LeaseLost")
     assert set(outcomes(action).values()) == {"NotAttempted"}
     assert not following(action).at_work
 
 
 def test_marker_ends_the_run_before_the_post() -> None:
-    action = look(POST, entries=[marker(), lease()])
+    action = read_state(POST, entries=[marker(), lease()])
     assert ended(action) == ("Canceled", "Canceled")
     assert not following(action).at_work
 
 
 def test_deadline_ends_the_run_before_the_post() -> None:
-    action = look(POST, now=POST.deadline)
+    action = read_state(POST, now=POST.deadline)
     assert ended(action) == ("TimedOut", "DeadlineExceeded")
     assert set(outcomes(action).values()) == {"NotAttempted"}
 
@@ -184,7 +184,7 @@ def test_views_that_cannot_be_read_before_the_post_go_back_to_plan_with_a_pause(
 
 
 def test_decision_not_to_post_is_sent_after_judge_and_the_completion() -> None:
-    action = look(POST, entries=[marker(), lease()])
+    action = read_state(POST, entries=[marker(), lease()])
     assert isinstance(action, Submit)
     assert (action.operation, action.groups, action.due) == (POST, (), NOW + RULES.timing.settle)
     assert (action.judge.phase, action.judge.number, action.judge.batch) == (Phase.JUDGE, 4, POST.batch)
@@ -254,7 +254,7 @@ def test_refused_twice_with_the_same_batch_goes_one_by_one_and_then_fails_alone(
     operation = replace(POST, rollout=Rollout(max_failed_instances=3))
     for _ in range(2):
         operation = following(submitted(operation, (operation.batch, Refused(BROKEN, status))))
-        again = following(look(operation, now=LATER))
+        again = following(read_state(operation, now=LATER))
         assert again.phase is Phase.POST
         operation = again
     assert (operation.one_by_one, operation.batch) == (True, ("0",))
@@ -262,20 +262,20 @@ def test_refused_twice_with_the_same_batch_goes_one_by_one_and_then_fails_alone(
     assert {i: outcome.result.value for i, outcome in operation.outcomes.items()} == {"0": "Failed"}
     assert operation.outcomes["0"].message == "HostBroken: The host broke."
     # The rest of the wave does not fail with it.
-    assert following(look(operation, now=LATER)).batch == ("1",)
+    assert following(read_state(operation, now=LATER)).batch == ("1",)
 
 
 def test_instance_that_failed_alone_stops_the_rollout_where_none_may_fail() -> None:
     alone = posting("0", one_by_one=True, refused=("0", "1", "2"), waves=(("0", "1", "2"),))
     planned = following(submitted(alone, (("0",), NO)))
-    action = look(planned, now=LATER)
+    action = read_state(planned, now=LATER)
     assert ended(action)[0] == "Failed"
     assert outcomes(action) == {"0": "Failed", "1": "NotAttempted", "2": "NotAttempted"}
 
 
 def test_batch_that_got_smaller_and_was_refused_again_goes_one_by_one_too() -> None:
     operation = following(submitted(POST, (POST.batch, NO)))
-    smaller = following(look(operation, [eligible("1"), eligible("2")], LATER))
+    smaller = following(read_state(operation, [eligible("1"), eligible("2")], LATER))
     assert smaller.batch == ("1", "2")
     assert following(submitted(smaller, (smaller.batch, NO))).one_by_one
 
@@ -284,9 +284,9 @@ def test_lone_instance_refused_once_is_tried_once_more() -> None:
     alone = posting("0")
     once = following(submitted(alone, (("0",), NO)))
     assert (once.phase, once.outcomes) == (Phase.PLAN, {})
-    twice = following(submitted(following(look(once, now=LATER)), (("0",), NO)))
-    assert outcomes(look(twice, now=LATER)) == {"0": "Failed"}
-    assert ended(look(twice, now=LATER))[0] == "Failed"
+    twice = following(submitted(following(read_state(once, now=LATER)), (("0",), NO)))
+    assert outcomes(read_state(twice, now=LATER)) == {"0": "Failed"}
+    assert ended(read_state(twice, now=LATER))[0] == "Failed"
 
 
 def test_third_unauthorized_post_in_a_row_ends_the_run() -> None:
@@ -294,7 +294,7 @@ def test_third_unauthorized_post_in_a_row_ends_the_run() -> None:
     for _ in range(2):
         planned = following(submitted(operation, (operation.batch, unauthorized)))
         assert (planned.phase, planned.refused) == (Phase.PLAN, ())
-        operation = following(look(planned, now=LATER))
+        operation = following(read_state(planned, now=LATER))
     action = submitted(operation, (operation.batch, unauthorized))
     assert ended(action) == ("Failed", "HostBroken")
     assert set(outcomes(action).values()) == {"NotAttempted"}
@@ -385,5 +385,5 @@ def test_without_views_success_at_once_ends_the_run() -> None:
 
 def test_run_of_another_is_never_posted_for() -> None:
     stranger = lease(OTHER_RUN, 1)
-    assert ended(look(POST, entries=[stranger])) == ("Failed", "LeaseLost")
+    assert ended(read_state(POST, entries=[stranger])) == ("Failed", "LeaseLost")
     assert new_operation().run_id != OTHER_RUN

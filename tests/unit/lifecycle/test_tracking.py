@@ -32,10 +32,10 @@ from tests.support.machine import (
     ended,
     following,
     lease,
-    look,
     marker,
     outcomes,
     polled,
+    read_state,
     tracking,
     unavailable,
 )
@@ -166,7 +166,7 @@ def test_untrusted_url_ends_the_run_in_doubt() -> None:
 
 
 def test_views_that_confirm_end_the_last_wave() -> None:
-    action = look(final("0", "1", "2"), done("0", "1", "2"), NOW + seconds(1))
+    action = read_state(final("0", "1", "2"), done("0", "1", "2"), NOW + seconds(1))
     assert ended(action) == ("Succeeded", None)
     assert outcomes(action) == {"0": "Completed", "1": "Completed", "2": "Completed"}
     assert [outcome.wave for outcome in following(action).outcomes.values()] == [0, 0, 0]
@@ -174,7 +174,7 @@ def test_views_that_confirm_end_the_last_wave() -> None:
 
 
 def test_views_that_do_not_confirm_yet_are_read_again_and_what_is_settled_stays() -> None:
-    action = look(final("0", "1"), [*done("0"), eligible("1")], NOW + seconds(1))
+    action = read_state(final("0", "1"), [*done("0"), eligible("1")], NOW + seconds(1))
     operation = following(action)
     assert (operation.phase, outcomes(action), due(action)) == (Phase.TRACK, {"0": "Completed"}, NOW + seconds(16))
     assert operation.views_read_at == NOW + seconds(1)
@@ -185,13 +185,13 @@ def test_views_that_do_not_confirm_yet_are_read_again_and_what_is_settled_stays(
 
 def test_instances_seen_updating_are_remembered_and_have_their_time_from_then() -> None:
     later = NOW + timedelta(minutes=20)
-    operation = following(look(final("0", status="gone"), [in_progress("0")], later))
+    operation = following(read_state(final("0", status="gone"), [in_progress("0")], later))
     assert (operation.updating, operation.final_at) == (("0",), later)
 
 
 def test_views_not_done_by_the_deadline_end_the_run_in_doubt() -> None:
     operation = final("0", deadline=NOW + MINUTE)
-    action = look(operation, [eligible("0")], NOW + MINUTE)
+    action = read_state(operation, [eligible("0")], NOW + MINUTE)
     assert ended(action) == ("TimedOut", "DeadlineExceeded")
     assert outcomes(action) == {"0": "Unknown"}
     assert following(action).at_work
@@ -209,7 +209,7 @@ def test_denied_views_leave_what_was_posted_unknown() -> None:
 
 
 def test_arms_failure_is_no_success_even_where_every_view_says_completed() -> None:
-    action = look(final("0", status="failed"), done("0"), NOW + seconds(1))
+    action = read_state(final("0", status="failed"), done("0"), NOW + seconds(1))
     assert ended(action) == ("PartiallySucceeded", "HostBroken")
     assert outcomes(action) == {"0": "Completed"}
 
@@ -217,13 +217,13 @@ def test_arms_failure_is_no_success_even_where_every_view_says_completed() -> No
 def test_canceled_operation_ends_the_run_as_canceled_however_many_may_fail() -> None:
     rollout = replace(ONE, max_failed_instances=9)
     operation = final("0", status="canceled", rollout=rollout, waves=(("0",), ("1",)))
-    action = look(operation, [eligible("0"), eligible("1")], NOW + 3 * MINUTE)
+    action = read_state(operation, [eligible("0"), eligible("1")], NOW + 3 * MINUTE)
     assert ended(action)[0] == "Canceled"
     assert outcomes(action) == {"0": "Failed", "1": "NotAttempted"}
 
 
 def test_instance_that_disappeared_is_not_found() -> None:
-    action = look(final("0", "1"), done("0"), NOW + seconds(1))
+    action = read_state(final("0", "1"), done("0"), NOW + seconds(1))
     assert outcomes(action) == {"0": "Completed", "1": "NotFound"}
 
 
@@ -232,7 +232,7 @@ def test_flexible_vm_never_begun_is_planned_again() -> None:
     operation = tracking("a", "b", calls=calls, flexible=True, final_at=NOW)
     operation = replace(operation, baseline={name: eligible(name).baseline for name in "ab"})
     settled = NOW + RULES.timing.settle
-    action = look(operation, [*done("a"), eligible("b")], settled)
+    action = read_state(operation, [*done("a"), eligible("b")], settled)
     following_operation = following(action)
     assert following_operation.phase is Phase.PLAN
     assert following_operation.left_of_wave() == ("b",)
@@ -241,7 +241,7 @@ def test_flexible_vm_never_begun_is_planned_again() -> None:
 def test_flexible_vm_in_doubt_is_not_given_up_before_the_settle_time() -> None:
     calls = (Call(("a",), ended="succeeded"), Call(("b",), ended="unknown"))
     operation = tracking("a", "b", calls=calls, flexible=True, final_at=NOW)
-    action = look(operation, [*done("a"), eligible("b")], NOW + 6 * MINUTE)
+    action = read_state(operation, [*done("a"), eligible("b")], NOW + 6 * MINUTE)
     assert following(action).phase is Phase.TRACK
     assert outcomes(action) == {"a": "Completed"}
 
@@ -256,11 +256,11 @@ def two_waves(**changes: Any) -> Operation:
 
 @pytest.mark.parametrize("ill", [{"healthy": False}, {"power": "starting"}])
 def test_next_wave_waits_until_this_one_is_healthy(ill: dict[str, Any]) -> None:
-    action = look(two_waves(), [replace(completed("0", NOW), **ill), eligible("1")], NOW + seconds(1))
+    action = read_state(two_waves(), [replace(completed("0", NOW), **ill), eligible("1")], NOW + seconds(1))
     operation = following(action)
     assert (operation.phase, operation.wave, operation.recovering_since) == (Phase.TRACK, 0, NOW + seconds(1))
     assert due(action) == NOW + seconds(16)
-    recovered = look(operation, [*done("0"), eligible("1")], NOW + MINUTE)
+    recovered = read_state(operation, [*done("0"), eligible("1")], NOW + MINUTE)
     assert (following(recovered).phase, following(recovered).wave) == (Phase.PLAN, 1)
     assert following(recovered).recovering_since is None
 
@@ -268,8 +268,8 @@ def test_next_wave_waits_until_this_one_is_healthy(ill: dict[str, Any]) -> None:
 def test_instance_that_is_not_healthy_in_time_stops_the_rollout() -> None:
     ill = [replace(completed("0", NOW), healthy=False), eligible("1")]
     waiting = two_waves(recovering_since=NOW)
-    assert due(look(waiting, ill, NOW + seconds(595))) == NOW + 10 * MINUTE
-    action = look(waiting, ill, NOW + 10 * MINUTE)
+    assert due(read_state(waiting, ill, NOW + seconds(595))) == NOW + 10 * MINUTE
+    action = read_state(waiting, ill, NOW + 10 * MINUTE)
     assert ended(action) == ("PartiallySucceeded", "InstancesUnhealthy")
     assert outcomes(action) == {"0": "Completed", "1": "NotAttempted"}
     assert "not healthy" in (following(action).outcomes["0"].message or "")
@@ -278,17 +278,19 @@ def test_instance_that_is_not_healthy_in_time_stops_the_rollout() -> None:
 def test_instance_that_did_not_run_before_need_not_run_after() -> None:
     stopped = eligible("0", power="stopped")
     operation = two_waves(baseline={"0": stopped.baseline})
-    action = look(operation, [replace(completed("0", NOW), power="stopped"), eligible("1")], NOW + seconds(1))
+    action = read_state(operation, [replace(completed("0", NOW), power="stopped"), eligible("1")], NOW + seconds(1))
     assert following(action).wave == 1
 
 
 def test_last_wave_is_not_waited_for() -> None:
-    assert ended(look(final("0"), [replace(completed("0", NOW), healthy=False)], NOW + seconds(1)))[0] == "Succeeded"
+    assert (
+        ended(read_state(final("0"), [replace(completed("0", NOW), healthy=False)], NOW + seconds(1)))[0] == "Succeeded"
+    )
 
 
 def test_rest_of_the_last_wave_waits_for_recovery_too() -> None:
     operation = final("0", waves=(("0", "1"),), rollout=ONE)
-    action = look(operation, [replace(completed("0", NOW), healthy=False), eligible("1")], NOW + seconds(1))
+    action = read_state(operation, [replace(completed("0", NOW), healthy=False), eligible("1")], NOW + seconds(1))
     assert following(action).phase is Phase.TRACK
 
 
@@ -299,7 +301,7 @@ def test_run_that_waits_for_recovery_meets_a_cancellation() -> None:
     waiting = two_waves(recovering_since=NOW)
     assert deliver(waiting, NOW + MINUTE) == Read(waiting, views=True, coordination=True, newer_than=NOW)
     ill = [replace(completed("0", NOW), healthy=False), eligible("1")]
-    action = look(waiting, ill, NOW + MINUTE, entries=[lease(), marker()])
+    action = read_state(waiting, ill, NOW + MINUTE, entries=[lease(), marker()])
     assert ended(action) == ("Canceled", "Canceled")
     assert outcomes(action) == {"0": "Completed", "1": "NotAttempted"}
     assert following(action).at_work, "the lease stays until the instance is up"
@@ -311,8 +313,8 @@ def test_run_whose_end_the_views_do_not_tell_meets_a_cancellation_after_one_slic
     assert deliver(untold, at_first) == Read(untold, views=True, coordination=False, newer_than=NOW)
     assert deliver(untold, later) == Read(untold, views=True, coordination=True, newer_than=NOW)
     silent = [replace(eligible("0"), maintenance=None)]
-    assert following(look(untold, silent, later)).phase is Phase.TRACK
-    action = look(untold, silent, later, entries=[lease(), marker()])
+    assert following(read_state(untold, silent, later)).phase is Phase.TRACK
+    action = read_state(untold, silent, later, entries=[lease(), marker()])
     assert ended(action)[0] == "Canceled"
     assert outcomes(action) == {"0": "Unknown"}
     assert following(action).at_work
@@ -320,7 +322,7 @@ def test_run_whose_end_the_views_do_not_tell_meets_a_cancellation_after_one_slic
 
 def test_run_that_is_seen_at_work_is_followed_though_it_was_canceled() -> None:
     busy = [in_progress("0")]
-    action = look(final("0", status="unreported"), busy, NOW + 10 * MINUTE, entries=[lease(), marker()])
+    action = read_state(final("0", status="unreported"), busy, NOW + 10 * MINUTE, entries=[lease(), marker()])
     assert following(action).phase is Phase.TRACK
 
 
@@ -329,7 +331,7 @@ def test_run_that_is_seen_at_work_is_followed_though_it_was_canceled() -> None:
 
 def test_next_wave_follows_after_the_pause_and_progressed_is_owed() -> None:
     operation = two_waves(rollout=replace(ONE, pause_between_waves=5 * MINUTE), refused=("0",), one_by_one=True)
-    action = look(operation, [*done("0"), eligible("1")], NOW + seconds(1))
+    action = read_state(operation, [*done("0"), eligible("1")], NOW + seconds(1))
     onward = following(action)
     assert (onward.phase, onward.wave, due(action)) == (Phase.PLAN, 1, NOW + seconds(301))
     assert onward.resume_at == NOW + seconds(301)
@@ -341,18 +343,18 @@ def test_next_wave_follows_after_the_pause_and_progressed_is_owed() -> None:
 
 def test_accepted_that_is_owed_still_comes_before_progressed() -> None:
     operation = two_waves(owed=(Owed("accepted", NOW),))
-    onward = following(look(operation, [*done("0"), eligible("1")], NOW + seconds(1)))
+    onward = following(read_state(operation, [*done("0"), eligible("1")], NOW + seconds(1)))
     assert [owed.kind for owed in onward.owed] == ["accepted", "progressed"]
 
 
 def test_long_pause_is_waited_for_in_slices() -> None:
     operation = two_waves(rollout=replace(ONE, pause_between_waves=60 * MINUTE))
-    assert due(look(operation, [*done("0"), eligible("1")], NOW)) == NOW + 10 * MINUTE
+    assert due(read_state(operation, [*done("0"), eligible("1")], NOW)) == NOW + 10 * MINUTE
 
 
 def test_rest_of_the_wave_is_planned_at_once() -> None:
     operation = final("0", waves=(("0", "1"), ("2",)), rollout=ONE)
-    action = look(operation, [*done("0"), eligible("1")], NOW + seconds(1))
+    action = read_state(operation, [*done("0"), eligible("1")], NOW + seconds(1))
     onward = following(action)
     assert (onward.phase, onward.wave, onward.owed, due(action)) == (Phase.PLAN, 0, (), NOW + seconds(1))
     assert onward.left_of_wave() == ("1",)
@@ -361,14 +363,14 @@ def test_rest_of_the_wave_is_planned_at_once() -> None:
 @pytest.mark.parametrize(("allowed", "phase"), [(0, Phase.END), (1, Phase.PLAN)])
 def test_rollout_stops_where_more_failed_than_may(allowed: int, phase: Phase) -> None:
     operation = final("0", status="failed", waves=(("0",), ("1",)), rollout=replace(ONE, max_failed_instances=allowed))
-    action = look(operation, [eligible("0"), eligible("1")], NOW + 3 * MINUTE)
+    action = read_state(operation, [eligible("0"), eligible("1")], NOW + 3 * MINUTE)
     assert following(action).phase is phase
     assert outcomes(action) == ({"0": "Failed", "1": "NotAttempted"} if phase is Phase.END else {"0": "Failed"})
 
 
 def test_unknown_instances_count_as_failed_ones() -> None:
     operation = final("0", status="gone", waves=(("0",), ("1",)), rollout=ONE)
-    action = look(operation, [eligible("0"), eligible("1")], NOW + 6 * MINUTE)
+    action = read_state(operation, [eligible("0"), eligible("1")], NOW + 6 * MINUTE)
     assert ended(action)[0] == "Failed"
     assert outcomes(action) == {"0": "Unknown", "1": "NotAttempted"}
 
@@ -377,7 +379,7 @@ def test_failures_of_earlier_waves_count_too() -> None:
     earlier = {"0": Outcome(Result.FAILED, wave=0)}
     waves = (("0",), ("1",), ("2",))
     operation = final("1", waves=waves, wave=1, outcomes=earlier, rollout=replace(ONE, max_failed_instances=1))
-    action = look(operation, [aborted("1", NOW), eligible("2")], NOW + 3 * MINUTE)
+    action = read_state(operation, [aborted("1", NOW), eligible("2")], NOW + 3 * MINUTE)
     assert outcomes(action) == {"0": "Failed", "1": "Failed", "2": "NotAttempted"}
 
 

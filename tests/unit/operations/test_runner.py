@@ -176,7 +176,7 @@ async def test_listing_shared_from_earlier_in_the_tick_counts_by_its_own_age() -
 
 
 async def test_stopwatch_bounds_calls_even_where_the_look_may_be_older(monkeypatch: pytest.MonkeyPatch) -> None:
-    timing = replace(RULES.timing, look=timedelta(hours=1), stopwatch=seconds(30))
+    timing = replace(RULES.timing, state_age=timedelta(hours=1), stopwatch=seconds(30))
     stage = await Stage(timing=timing).holds_lease()
     schedule = stage.bus.schedule
 
