@@ -21,9 +21,9 @@ from sandbox.servicebus.broker.events import (
     MessageSent,
     ScheduledMessageCancelled,
 )
-from sandbox.servicebus.broker.topology import Topology, TopologyError
 from sandbox.servicebus.faults import DETACH_FORCED, NOT_FOUND, SERVER_BUSY, Faults
 from sandbox.servicebus.server import EntityCounts, PeekedMessage, ServiceBus
+from sandbox.servicebus.topology.topology import Topology, TopologyError
 
 __all__ = [
     "DETACH_FORCED",

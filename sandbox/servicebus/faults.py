@@ -5,7 +5,7 @@ from datetime import timedelta
 from random import Random
 from typing import Literal, TypeVar
 
-from sandbox.servicebus.amqp.performatives import AmqpError
+from sandbox.servicebus.amqp.outcomes import AmqpError
 from sandbox.servicebus.broker.errors import BrokerError
 from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link
 from sandbox.servicebus.service.fault_state import FailingCalls, FailingEntity, Outage

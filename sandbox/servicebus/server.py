@@ -11,13 +11,14 @@ from sandbox.clock import Clock, HandMovedClock, milliseconds, moment, system_cl
 from sandbox.servicebus.broker.broker import Broker
 from sandbox.servicebus.broker.errors import BrokerError
 from sandbox.servicebus.broker.events import BusEvent
-from sandbox.servicebus.broker.queues import Queue, QueuedMessage, State
-from sandbox.servicebus.broker.topology import Topology
+from sandbox.servicebus.broker.queues import Queue
+from sandbox.servicebus.broker.storage import QueuedMessage, State
 from sandbox.servicebus.faults import Faults
 from sandbox.servicebus.protocol.connections import Connection
 from sandbox.servicebus.service.fault_state import FaultState
 from sandbox.servicebus.service.peek_pages import PeekPages
 from sandbox.servicebus.service.service import Service
+from sandbox.servicebus.topology.topology import Topology
 
 Result = TypeVar("Result")
 MAX_MESSAGE_SIZE: Final = 1024 * 1024 + 64 * 1024  # 1 MB of body and what Azure lets the headers have

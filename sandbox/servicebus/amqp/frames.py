@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sandbox.servicebus.amqp.codec import CodecError, read
-from sandbox.servicebus.amqp.performatives import Composite, performative
+from sandbox.servicebus.amqp.composites import Composite
+from sandbox.servicebus.amqp.performatives import performative
 
 AMQP, SASL = 0, 1  # types of frames
 AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"

@@ -1,160 +1,18 @@
-"""AMQP frame bodies: performatives, outcomes and errors, each a list of typed fields behind a code.
+"""AMQP frame bodies: the performatives, and those of SASL.
 
-OASIS AMQP 1.0, part 2, section 2.7 (performatives); part 3, section 3.4 (outcomes); part 5, section 5.3 (SASL).
-Trailing fields may be left out by a sender, so fields have defaults. All fields are always sent: older
-clients index them by position.
+OASIS AMQP 1.0, part 2, section 2.7 (performatives); part 5, section 5.3 (SASL).
 """
 
-from dataclasses import dataclass, field, fields
-from types import UnionType
-from typing import ClassVar, Final, Self
+from dataclasses import dataclass, field
+from typing import Final
 
-from sandbox.servicebus.amqp.codec import CodecError, Described, Symbol, Ubyte, Uint, Ulong, Ushort, encode
-
-Map = dict[object, object]
+from sandbox.servicebus.amqp.codec import CodecError, Described, Symbol, Ubyte, Uint, Ulong, Ushort
+from sandbox.servicebus.amqp.composites import Composite, Map
+from sandbox.servicebus.amqp.outcomes import AmqpError
 
 # Defaults of the specification.
 _ANY_UINT, _ANY_USHORT = Uint(0xFFFFFFFF), Ushort(0xFFFF)
 _MIXED, _FIRST = Ubyte(2), Ubyte(0)  # settle modes of sender and receiver (section 2.8.2, 2.8.3)
-
-
-class Composite:
-    """A described list. Subclasses are dataclasses of their fields in wire order; ``None`` is an absent one."""
-
-    __slots__ = ()
-    code: ClassVar[int]
-
-    @classmethod
-    def of(cls, values: object) -> Self:
-        """From the decoded list. Raises :class:`CodecError` for a missing, wrong or surplus field."""
-        declared = _declared(cls)
-        if not isinstance(values, list) or len(values) > len(declared):
-            raise CodecError(f"{cls.__name__} is a list of up to {len(declared)} fields")
-        given: dict[str, object] = {}
-        for (name, kind), value in zip(declared, values, strict=False):
-            if value is None:
-                continue  # absent: the default holds
-            if not isinstance(value, kind):
-                raise CodecError(f"{cls.__name__}.{name} cannot be a {type(value).__name__}")
-            given[name] = value
-        try:
-            return cls(**given)
-        except TypeError as error:
-            raise CodecError(f"{cls.__name__} lacks a mandatory field: {error}") from error
-
-    def described(self) -> Described:
-        """The described list, all fields of it."""
-        values = [getattr(self, name) for name, _ in _declared(type(self))]
-        return Described(Ulong(self.code), [_described(value) for value in values])
-
-    def encoded(self) -> bytes:
-        """The bytes of :meth:`described`."""
-        return encode(self.described())
-
-
-def _described(value: object) -> object:
-    return value.described() if isinstance(value, Composite) else value
-
-
-_known: dict[type[Composite], tuple[tuple[str, type | UnionType], ...]] = {}
-
-
-def _declared(cls: type[Composite]) -> tuple[tuple[str, type | UnionType], ...]:
-    """Name and accepted types of each field. The annotations are the wire types: no second list to keep."""
-    if cls not in _known:
-        kinds: dict[str, type | UnionType] = {}
-        for declared in fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
-            kind = declared.type
-            assert not isinstance(kind, str)  # noqa: S101  this module has no postponed annotations
-            kinds[declared.name] = dict if kind == Map | None else kind
-        _known[cls] = tuple(kinds.items())
-    return _known[cls]
-
-
-# ------------------------------------------------------------------------------- errors and outcomes
-
-
-@dataclass(frozen=True, slots=True)
-class AmqpError(Composite):
-    """Part 2, section 2.8.14. ``info`` is never empty: azure-servicebus hangs on an error of two fields."""
-
-    code = 0x1D
-    condition: Symbol
-    description: str | None = None
-    info: Map | None = None
-
-    @classmethod
-    def because(cls, condition: str, description: str) -> "AmqpError":
-        """An error in the form that all clients read."""
-        return cls(Symbol(condition), description, {Symbol("x-opt-origin"): "sandbox"})
-
-
-@dataclass(frozen=True, slots=True)
-class Received(Composite):
-    """A delivery that is on its way."""
-
-    code = 0x23
-    section_number: Uint
-    section_offset: Ulong
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted(Composite):
-    """Sent: stored. Received: completed."""
-
-    code = 0x24
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected(Composite):
-    """Sent: an error. Received: to be dead-lettered."""
-
-    code = 0x25
-    error: Described | AmqpError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Released(Composite):
-    """Received: unlocked, as if never delivered."""
-
-    code = 0x26
-
-
-@dataclass(frozen=True, slots=True)
-class Modified(Composite):
-    """Received: abandoned, or deferred if undeliverable here."""
-
-    code = 0x27
-    delivery_failed: bool | None = None
-    undeliverable_here: bool | None = None
-    message_annotations: Map | None = None
-
-
-Outcome = Accepted | Rejected | Released | Modified
-_STATES: Final[dict[int, type[Composite]]] = {c.code: c for c in (Received, Accepted, Rejected, Released, Modified)}
-
-
-def delivery_state(value: object) -> Composite | None:
-    """The delivery state that a transfer or disposition carries. Raises :class:`CodecError` if it is unknown."""
-    if value is None:
-        return None
-    if isinstance(value, Described) and isinstance(value.descriptor, int):
-        kind = _STATES.get(value.descriptor)
-        if kind is not None:
-            return kind.of(value.value)
-    raise CodecError("an unknown delivery state")
-
-
-def error_of(value: object) -> AmqpError | None:
-    """The error in a detach, close or rejected outcome, if there is one."""
-    if isinstance(value, AmqpError):
-        return value
-    if isinstance(value, Described) and value.descriptor == AmqpError.code:
-        return AmqpError.of(value.value)
-    return None
-
-
-# ------------------------------------------------------------------------------------ performatives
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The message broker: queues, topics, subscriptions and filters. No I/O; the time is passed in."""
+"""The message broker: queues, topics and subscriptions. No I/O; the time is passed in."""

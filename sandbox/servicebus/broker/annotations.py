@@ -1,7 +1,7 @@
 """The message annotations that Service Bus adds to a message it delivers."""
 
 from sandbox.servicebus.amqp.codec import Int, Long, Symbol, Timestamp
-from sandbox.servicebus.broker.queues import QueuedMessage
+from sandbox.servicebus.broker.storage import QueuedMessage
 
 
 def broker_annotations(queued: QueuedMessage, *, peeked: bool = False) -> dict[object, object]:

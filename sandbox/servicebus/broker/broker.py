@@ -13,8 +13,9 @@ from sandbox.servicebus.broker import errors
 from sandbox.servicebus.broker.duplicates import DuplicateHistory
 from sandbox.servicebus.broker.events import BusEvent, DuplicateDropped, MessageDeadLettered
 from sandbox.servicebus.broker.messages import SCHEDULED_ENQUEUE_TIME, Message
-from sandbox.servicebus.broker.queues import Queue, QueuedMessage
-from sandbox.servicebus.broker.topology import QueueSettings, Rule, Topology
+from sandbox.servicebus.broker.queues import Queue
+from sandbox.servicebus.broker.storage import QueuedMessage
+from sandbox.servicebus.topology.topology import QueueSettings, Rule, Topology
 
 DEAD_LETTERS = "$DeadLetterQueue"
 
@@ -43,11 +44,11 @@ class MessageFacts:
         self._user: dict[str, object] | None = None
 
     def system(self, name: str) -> object:
-        """See :class:`sandbox.servicebus.broker.sql.Facts`."""
+        """See :class:`sandbox.servicebus.topology.expressions.Facts`."""
         return self._message.property(name)
 
     def user(self, name: str) -> object:
-        """See :class:`sandbox.servicebus.broker.sql.Facts`."""
+        """See :class:`sandbox.servicebus.topology.expressions.Facts`."""
         if self._user is None:
             self._user = {str(key).casefold(): value for key, value in self._message.user_properties().items()}
         return self._user.get(name.casefold())

@@ -5,44 +5,19 @@ leaves the queue for elsewhere (dead-lettered, due on a topic) is passed to its 
 All times are milliseconds since the Unix epoch.
 """
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from dataclasses import replace
 from itertools import count
 from typing import Protocol
 from uuid import UUID, uuid4
 
 from sandbox.servicebus.broker import errors, events
-from sandbox.servicebus.broker.deadlines import Deadlines
 from sandbox.servicebus.broker.messages import Message
-from sandbox.servicebus.broker.topology import QueueSettings
+from sandbox.servicebus.broker.storage import MessageStorage, QueuedMessage, State
+from sandbox.servicebus.topology.topology import QueueSettings
 
 MAX_TTL = 0xFFFFFFFF  # what the header's uint can say
-
-
-class State(IntEnum):
-    """The values of the annotation ``x-opt-message-state``."""
-
-    ACTIVE = 0
-    DEFERRED = 1
-    SCHEDULED = 2
-
-
-@dataclass(slots=True)
-class QueuedMessage:
-    """A message in a queue. ``delivery_count`` counts failed deliveries."""
-
-    sequence_number: int
-    message: Message
-    enqueued_at: int
-    expires_at: int | None
-    state: State = State.ACTIVE
-    delivery_count: int = 0
-    scheduled_for: int | None = None
-    lock_token: UUID | None = None
-    locked_until: int = 0
 
 
 class QueueOwner(Protocol):
@@ -83,14 +58,16 @@ class Queue:
         self.name = name
         self.settings = settings
         self.dead_letters = dead_letters
-        self.messages: dict[int, QueuedMessage] = {}
         self._owner = owner
         self._numbers = numbers if numbers is not None else count(1)
-        self._ready: list[int] = []  # a heap: an unlocked message is redelivered in its old place
+        self._stored = MessageStorage()
         # In order of locked_until, since all locks of a queue last equally long and a renewed one goes to the end.
         self._locks: OrderedDict[UUID, QueuedMessage] = OrderedDict()
-        self._schedule = Deadlines(self._still_scheduled)
-        self._expiry = Deadlines(self._still_expiring)
+
+    @property
+    def messages(self) -> Mapping[int, QueuedMessage]:
+        """Those in the queue, in any state, by sequence number."""
+        return self._stored.messages
 
     # ----------------------------------------------------------------------------------- enqueueing
 
@@ -107,8 +84,7 @@ class Queue:
     def schedule(self, message: Message, due: int, now: int) -> QueuedMessage:
         """Add a message that stays out of sight until ``due``. It has another sequence number from then on."""
         queued = QueuedMessage(next(self._numbers), message, now, None, State.SCHEDULED, scheduled_for=due)
-        self.messages[queued.sequence_number] = queued
-        self._schedule.add(due, queued.sequence_number)
+        self._stored.add_scheduled(queued, due)
         self._owner.publish(events.MessageSent, self, queued, now, scheduled_for=due)
         return queued
 
@@ -124,10 +100,7 @@ class Queue:
         self._add(dead)
 
     def _add(self, queued: QueuedMessage) -> None:
-        self.messages[queued.sequence_number] = queued
-        heapq.heappush(self._ready, queued.sequence_number)
-        if queued.expires_at is not None:
-            self._expiry.add(queued.expires_at, queued.sequence_number)
+        self._stored.add(queued)
         self._owner.available(self)
 
     def cancel(self, sequence_number: int, now: int) -> None:
@@ -136,7 +109,7 @@ class Queue:
         queued = self.messages.get(sequence_number)
         if queued is None or queued.state is not State.SCHEDULED:
             raise errors.message_not_found(sequence_number)
-        self._remove(queued)
+        self._stored.remove(queued)
         self._owner.publish(events.ScheduledMessageCancelled, self, queued, now)
 
     # ------------------------------------------------------------------------------------- receiving
@@ -144,12 +117,8 @@ class Queue:
     def take(self, now: int, *, locking: bool) -> QueuedMessage | None:
         """The next message, locked or (receive and delete) removed; ``None`` if there is none."""
         self.elapse(now)
-        while self._ready:
-            queued = self.messages.get(heapq.heappop(self._ready))
-            if queued is None or queued.lock_token is not None or queued.state is not State.ACTIVE:
-                continue  # it expired or was deferred after it was unlocked
-            return self._deliver(queued, now, locking=locking)
-        return None
+        queued = self._stored.next_ready()
+        return None if queued is None else self._deliver(queued, now, locking=locking)
 
     def take_deferred(self, sequence_numbers: Sequence[int], now: int, *, locking: bool) -> list[QueuedMessage]:
         """Deferred messages by their numbers. Raises :class:`BrokerError` if one of them is not to be had."""
@@ -168,7 +137,7 @@ class Queue:
             queued.locked_until = now + self.settings.lock_duration
             self._locks[queued.lock_token] = queued
         else:
-            self._remove(queued)
+            self._stored.remove(queued)
         self._owner.publish(events.MessageReceived, self, queued, now, delivery_count=queued.delivery_count)
         if not locking:
             self._owner.publish(events.MessageCompleted, self, queued, now)
@@ -177,14 +146,14 @@ class Queue:
     def peek(self, start: int, limit: int, now: int) -> list[QueuedMessage]:
         """Up to ``limit`` messages in any state from a sequence number on, in order, untouched."""
         self.elapse(now)
-        return [self.messages[n] for n in heapq.nsmallest(limit, (n for n in self.messages if n >= start))]
+        return self._stored.from_number(start, limit)
 
     # ------------------------------------------------------------------------------------ settling
 
     def complete(self, token: UUID, now: int) -> None:
         """Remove a locked message. Raises :class:`BrokerError` if the lock is lost."""
         queued = self._unlock(token, now)
-        self._remove(queued)
+        self._stored.remove(queued)
         self._owner.publish(events.MessageCompleted, self, queued, now)
 
     def abandon(self, token: UUID, changes: Mapping[object, object], now: int) -> None:
@@ -247,8 +216,7 @@ class Queue:
     def next_wakeup(self) -> int | None:
         """When :meth:`elapse` has something to do next."""
         first_lock = next(iter(self._locks.values())).locked_until if self._locks else None
-        times = (first_lock, self._schedule.first(), self._expiry.first())
-        return min((at for at in times if at is not None), default=None)
+        return min((at for at in (first_lock, self._stored.next_wakeup()) if at is not None), default=None)
 
     def elapse(self, now: int) -> None:
         """Do all that has fallen due, each at its own time."""
@@ -257,22 +225,12 @@ class Queue:
             if queued.locked_until > now:
                 break
             self._lock_ran_out(token, queued.locked_until)
-        while (number := self._schedule.take(now)) is not None:
-            queued = self.messages[number]
-            self._remove(queued)
+        while (scheduled := self._stored.next_due(now)) is not None:
+            self._stored.remove(scheduled)
             # At its own time, however late one looks: its time to live runs from there.
-            self._owner.due(self, queued, now if queued.scheduled_for is None else queued.scheduled_for)
-        while (number := self._expiry.take(now)) is not None:
-            queued = self.messages[number]
-            self._expire(queued, now if queued.expires_at is None else queued.expires_at)
-
-    def _still_scheduled(self, at: int, number: int) -> bool:
-        queued = self.messages.get(number)
-        return queued is not None and queued.state is State.SCHEDULED
-
-    def _still_expiring(self, at: int, number: int) -> bool:
-        queued = self.messages.get(number)  # a lock defers expiry; _make_available looks again
-        return queued is not None and queued.expires_at == at and queued.lock_token is None
+            self._owner.due(self, scheduled, now if scheduled.scheduled_for is None else scheduled.scheduled_for)
+        while (expired := self._stored.next_expired(now)) is not None:
+            self._expire(expired, now if expired.expires_at is None else expired.expires_at)
 
     def _lock_ran_out(self, token: UUID, now: int, *, counted: bool = True) -> None:
         queued = self._locks.pop(token)
@@ -296,23 +254,22 @@ class Queue:
             if queued.expires_at <= now:
                 self._expire(queued, now)
                 return
-            self._expiry.add(queued.expires_at, queued.sequence_number)  # the entry may have gone while it was locked
-            self._sweep()
+            self._stored.expect_expiry(queued)
         if queued.state is State.ACTIVE:
-            heapq.heappush(self._ready, queued.sequence_number)
+            self._stored.make_ready(queued)
             self._owner.available(self)
 
     def _expire(self, queued: QueuedMessage, now: int) -> None:
         if self.settings.dead_letter_expired and self.dead_letters is not None:
             self._move_to_dead_letters(queued, "TTLExpiredException", "The message expired and was dead lettered.", now)
         else:
-            self._remove(queued)
+            self._stored.remove(queued)
             self._owner.publish(events.MessageExpired, self, queued, now)
 
     def _move_to_dead_letters(
         self, queued: QueuedMessage, reason: str | None, description: str | None, now: int
     ) -> None:
-        self._remove(queued)
+        self._stored.remove(queued)
         self._owner.dead_letter(self, queued, reason, description, now)
 
     def _unlock(self, token: UUID, now: int) -> QueuedMessage:
@@ -323,28 +280,10 @@ class Queue:
         queued.lock_token = None
         return queued
 
-    def _remove(self, queued: QueuedMessage) -> None:
-        del self.messages[queued.sequence_number]
-        self._sweep()
-
-    def _sweep(self) -> None:
-        """Keep the bookkeeping in proportion to the messages."""
-        living = len(self.messages)
-        if not living:
-            self.messages.clear()  # a dict emptied item by item keeps its allocated size
-        self._schedule.sweep(living)
-        self._expiry.sweep(living)
-        if len(self._ready) > 2 * living + 64:  # what expired while it was ready is still named here
-            self._ready = [number for number in self._ready if number in self.messages]
-            heapq.heapify(self._ready)
-
     def clear(self) -> None:
         """Remove every message, without events. Sequence numbers continue."""
-        self.messages.clear()
-        self._ready.clear()
+        self._stored.clear()
         self._locks.clear()
-        self._schedule.clear()
-        self._expiry.clear()
 
     # -------------------------------------------------------------------------------------- counting
 
@@ -356,4 +295,4 @@ class Queue:
     @property
     def bookkeeping(self) -> int:
         """How many entries there are besides the messages: in proportion to those queued now, not to those before."""
-        return len(self._ready) + len(self._locks) + len(self._schedule) + len(self._expiry)
+        return len(self._locks) + self._stored.bookkeeping

@@ -12,17 +12,9 @@ from uuid import uuid4
 
 from sandbox.servicebus.amqp import frames
 from sandbox.servicebus.amqp.codec import Array, CodecError, Symbol, Ubyte, Uint, Ushort
-from sandbox.servicebus.amqp.performatives import (
-    AmqpError,
-    Begin,
-    Close,
-    Composite,
-    Open,
-    SaslInit,
-    SaslMechanisms,
-    SaslOutcome,
-    error_of,
-)
+from sandbox.servicebus.amqp.composites import Composite
+from sandbox.servicebus.amqp.outcomes import AmqpError, error_of
+from sandbox.servicebus.amqp.performatives import Begin, Close, Open, SaslInit, SaslMechanisms, SaslOutcome
 from sandbox.servicebus.protocol.sessions import AmqpSession, LinkFactory
 
 log = logging.getLogger(__name__)

@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from sandbox.servicebus.amqp.performatives import AmqpError, Attach, Composite, Flow, Rejected, Transfer
+from sandbox.servicebus.amqp.composites import Composite
+from sandbox.servicebus.amqp.outcomes import AmqpError, Rejected
+from sandbox.servicebus.amqp.performatives import Attach, Flow, Transfer
 from sandbox.servicebus.broker.annotations import broker_annotations
 from sandbox.servicebus.broker.errors import BrokerError
 from sandbox.servicebus.broker.messages import Message
-from sandbox.servicebus.broker.queues import Queue, QueuedMessage
+from sandbox.servicebus.broker.queues import Queue
+from sandbox.servicebus.broker.storage import QueuedMessage
 
 CREDIT: Final = 1000  # messages that a client may send ahead; renewed when half of it is used
 

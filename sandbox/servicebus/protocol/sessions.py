@@ -10,21 +10,12 @@ from uuid import UUID
 
 from sandbox.servicebus.amqp import frames
 from sandbox.servicebus.amqp.codec import CodecError, Uint, Ulong, Ushort
-from sandbox.servicebus.amqp.performatives import (
-    AmqpError,
-    Attach,
-    Begin,
-    Composite,
-    Detach,
-    Disposition,
-    End,
-    Flow,
-    Rejected,
-    Transfer,
-    delivery_state,
-)
+from sandbox.servicebus.amqp.composites import Composite
+from sandbox.servicebus.amqp.outcomes import AmqpError, Rejected, delivery_state
+from sandbox.servicebus.amqp.performatives import Attach, Begin, Detach, Disposition, End, Flow, Transfer
 from sandbox.servicebus.broker.errors import BrokerError
-from sandbox.servicebus.broker.queues import Queue, QueuedMessage
+from sandbox.servicebus.broker.queues import Queue
+from sandbox.servicebus.broker.storage import QueuedMessage
 from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link, LinkSession, ReplyLink
 
 WINDOW: Final = 2048  # transfer frames; renewed when half of it is used

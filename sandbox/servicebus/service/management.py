@@ -8,12 +8,14 @@ from typing import Final
 from uuid import UUID
 
 from sandbox.servicebus.amqp.codec import Array, CodecError, Long, Symbol, Timestamp
-from sandbox.servicebus.amqp.performatives import Accepted, AmqpError, Composite, Modified, Rejected
+from sandbox.servicebus.amqp.composites import Composite
+from sandbox.servicebus.amqp.outcomes import Accepted, AmqpError, Modified, Rejected
 from sandbox.servicebus.broker.annotations import broker_annotations
 from sandbox.servicebus.broker.broker import Broker
 from sandbox.servicebus.broker.errors import BrokerError, not_implemented
 from sandbox.servicebus.broker.messages import SCHEDULED_ENQUEUE_TIME, parse
-from sandbox.servicebus.broker.queues import Queue, QueuedMessage
+from sandbox.servicebus.broker.queues import Queue
+from sandbox.servicebus.broker.storage import QueuedMessage
 from sandbox.servicebus.service import rules
 from sandbox.servicebus.service.peek_pages import PeekPages
 

@@ -4,8 +4,15 @@ from typing import Final
 
 from sandbox.servicebus.amqp.codec import CodecError, Described, Int, Timestamp, Ulong
 from sandbox.servicebus.broker.errors import BrokerError, not_implemented
-from sandbox.servicebus.broker.filters import CorrelationFilter, FalseFilter, Filter, FilterError, SqlFilter, TrueFilter
-from sandbox.servicebus.broker.topology import Rule
+from sandbox.servicebus.topology.filters import (
+    CorrelationFilter,
+    FalseFilter,
+    Filter,
+    FilterError,
+    SqlFilter,
+    TrueFilter,
+)
+from sandbox.servicebus.topology.topology import Rule
 
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-request-response#rule-operations
 _RULE, _NO_ACTION = 0x0000_0137_0000_0004, 0x0000_0137_0000_0005

@@ -5,15 +5,9 @@ import re
 from uuid import UUID
 
 from sandbox.servicebus.amqp.codec import CodecError, Described, Int, Symbol
-from sandbox.servicebus.amqp.performatives import (
-    Accepted,
-    Attach,
-    Composite,
-    Modified,
-    Rejected,
-    Released,
-    error_of,
-)
+from sandbox.servicebus.amqp.composites import Composite
+from sandbox.servicebus.amqp.outcomes import Accepted, Modified, Rejected, Released, error_of
+from sandbox.servicebus.amqp.performatives import Attach
 from sandbox.servicebus.broker.broker import Broker
 from sandbox.servicebus.broker.errors import BrokerError, not_allowed, not_implemented
 from sandbox.servicebus.broker.messages import BATCH_FORMAT, parse, parse_batch

@@ -16,7 +16,7 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
 from sandbox.servicebus import ServiceBus, Topology
-from sandbox.servicebus.broker.topology import QueueDescription, QueueSettings
+from sandbox.servicebus.topology.topology import QueueDescription, QueueSettings
 
 APP = """
     import asyncio

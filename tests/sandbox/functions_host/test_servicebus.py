@@ -17,7 +17,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from sandbox.functions_host import FunctionsHost
 from sandbox.servicebus import EntityCounts, ServiceBus, Topology
-from sandbox.servicebus.broker.topology import (
+from sandbox.servicebus.topology.topology import (
     QueueDescription,
     QueueSettings,
     SubscriptionDescription,

@@ -19,8 +19,8 @@ from sandbox.servicebus.broker.messages import (
     parse,
     section,
 )
-from sandbox.servicebus.broker.queues import QueuedMessage
-from sandbox.servicebus.broker.topology import Topology
+from sandbox.servicebus.broker.storage import QueuedMessage
+from sandbox.servicebus.topology.topology import Topology
 
 Properties = Mapping[str, object]
 

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from sandbox.servicebus import ServiceBus, Topology
 from sandbox.servicebus.amqp.codec import Described, Int, Symbol, Uint, Ulong, encode, read
+from sandbox.servicebus.amqp.composites import Composite
 from sandbox.servicebus.amqp.frames import AMQP_HEADER, SASL_HEADER, frame
+from sandbox.servicebus.amqp.outcomes import error_of
 from sandbox.servicebus.amqp.performatives import (
     Attach,
     Begin,
-    Composite,
     Detach,
     Disposition,
     Flow,
     Open,
     SaslInit,
     Transfer,
-    error_of,
     performative,
 )
 from sandbox.servicebus.broker.messages import APPLICATION_PROPERTIES, DATA, HEADER, PROPERTIES, section

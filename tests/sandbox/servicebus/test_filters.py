@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sandbox.servicebus.amqp.codec import Int, Long, Symbol
 from sandbox.servicebus.broker.broker import MessageFacts
-from sandbox.servicebus.broker.filters import CorrelationFilter, FilterError, SqlFilter
+from sandbox.servicebus.topology.filters import CorrelationFilter, FilterError, SqlFilter
 from tests.sandbox.servicebus.samples import message
 
 FACTS = MessageFacts(

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.servicebus.broker import events
 from sandbox.servicebus.broker.errors import BrokerError
-from sandbox.servicebus.broker.queues import State
+from sandbox.servicebus.broker.storage import State
 from tests.sandbox.servicebus.samples import Bench, message, one_queue
 
 MINUTE = {"LockDuration": "PT1M"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.servicebus import Topology, TopologyError
-from sandbox.servicebus.broker.filters import TrueFilter
+from sandbox.servicebus.topology.filters import TrueFilter
 
 
 def document(**entities: object) -> dict[str, object]:

@@ -13,8 +13,8 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from sandbox.servicebus.broker.emulator_config import EntityProperties, RuleEntry, UserConfigDocument
-from sandbox.servicebus.broker.filters import CorrelationFilter, Filter, FilterError, SqlFilter, TrueFilter
+from sandbox.servicebus.topology.emulator_config import EntityProperties, RuleEntry, UserConfigDocument
+from sandbox.servicebus.topology.filters import CorrelationFilter, Filter, FilterError, SqlFilter, TrueFilter
 
 
 class TopologyError(ValueError):

@@ -7,25 +7,22 @@ compared (a string with a number) give unknown. Functions other than EXISTS, and
 
 import operator
 import re
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
-
-class FilterError(ValueError):
-    """The filter cannot be understood; the message says where."""
-
-
-class Facts(Protocol):
-    """What a filter may ask about a message. Names are compared without case; absent is ``None``."""
-
-    def system(self, name: str) -> object:
-        """A system property such as ``messageid``. Raises :class:`KeyError` if there is none of that name."""
-
-    def user(self, name: str) -> object:
-        """A user (application) property."""
-
-
-Expression = Callable[[Facts], object]  # gives a str, int, float, bool, or None for unknown
+from sandbox.servicebus.topology.expressions import (
+    ARITHMETIC,
+    COMPARISONS,
+    Expression,
+    Facts,
+    FilterError,
+    both_of,
+    calculation,
+    comparable,
+    comparison,
+    either_of,
+    like_pattern,
+    negation_of,
+)
 
 SYSTEM_PROPERTIES: Final = {
     "contenttype": "content_type",
@@ -50,22 +47,6 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 _KEYWORDS: Final = frozenset(["AND", "OR", "NOT", "IN", "LIKE", "ESCAPE", "IS", "NULL", "EXISTS", "TRUE", "FALSE"])
-_COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {  # of two values of one kind
-    "=": operator.eq,
-    "<>": operator.ne,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_ARITHMETIC: Final[dict[str, Callable[[Any, Any], object]]] = {  # of two numbers
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "%": operator.mod,
-}
 
 
 def parse(text: str) -> Expression:
@@ -123,22 +104,22 @@ class _Parser:
     def _or(self) -> Expression:
         result = self._and()
         while self._take("OR"):
-            result = _either(result, self._and())
+            result = either_of(result, self._and())
         return result
 
     def _and(self) -> Expression:
         result = self._not()
         while self._take("AND"):
-            result = _both(result, self._not())
+            result = both_of(result, self._not())
         return result
 
     def _not(self) -> Expression:
-        return _negated(self._not()) if self._take("NOT") else self._comparison()
+        return negation_of(self._not()) if self._take("NOT") else self._comparison()
 
     def _comparison(self) -> Expression:
         left = self._sum()
-        if sign := self._take(*_COMPARISONS):
-            return _compared(_COMPARISONS[sign], left, self._sum())
+        if sign := self._take(*COMPARISONS):
+            return comparison(COMPARISONS[sign], left, self._sum())
         if self._take("IS"):
             negative = self._take("NOT")
             self._expect("NULL")
@@ -152,13 +133,13 @@ class _Parser:
             raise self._error("IN or LIKE is expected")
         else:
             return left
-        return _negated(result) if negative else result
+        return negation_of(result) if negative else result
 
     def _in(self, left: Expression) -> Expression:
         self._expect("(")
-        result = _compared(operator.eq, left, self._sum())
+        result = comparison(operator.eq, left, self._sum())
         while self._take(","):
-            result = _either(result, _compared(operator.eq, left, self._sum()))
+            result = either_of(result, comparison(operator.eq, left, self._sum()))
         self._expect(")")
         return result
 
@@ -168,7 +149,7 @@ class _Parser:
             escape = self._string()
             if len(escape) != 1:
                 raise FilterError(f"{self._text!r}: ESCAPE takes one character, not {escape!r}")
-        matches = _like_pattern(pattern, escape).fullmatch
+        matches = like_pattern(pattern, escape).fullmatch
 
         def like(facts: Facts) -> object:
             value = left(facts)
@@ -186,20 +167,20 @@ class _Parser:
     def _sum(self) -> Expression:
         result = self._product()
         while sign := self._take("+", "-"):
-            result = _calculated(_ARITHMETIC[sign], result, self._product())
+            result = calculation(ARITHMETIC[sign], result, self._product())
         return result
 
     def _product(self) -> Expression:
         result = self._signed()
         while sign := self._take("*", "/", "%"):
-            result = _calculated(_ARITHMETIC[sign], result, self._signed())
+            result = calculation(ARITHMETIC[sign], result, self._signed())
         return result
 
     def _signed(self) -> Expression:
         sign = self._take("+", "-")
         if sign is None:
             return self._operand()
-        return _calculated(_ARITHMETIC[sign], lambda facts: 0, self._signed())
+        return calculation(ARITHMETIC[sign], lambda facts: 0, self._signed())
 
     def _operand(self) -> Expression:
         if self._take("("):
@@ -233,12 +214,12 @@ class _Parser:
         else:
             scope, name = "user", first
         if scope == "user":
-            return lambda facts: _comparable(facts.user(name))
+            return lambda facts: comparable(facts.user(name))
         try:
             known = SYSTEM_PROPERTIES[name.casefold()]
         except KeyError:
             raise FilterError(f"{self._text!r}: there is no system property {name!r}") from None
-        return lambda facts: _comparable(facts.system(known))
+        return lambda facts: comparable(facts.system(known))
 
     def _name(self) -> str:
         kind, token, _ = self._tokens[self._next]
@@ -249,91 +230,3 @@ class _Parser:
             return token
         close = "]" if token[0] == "[" else '"'
         return token[1:-1].replace(close * 2, close)
-
-
-# ------------------------------------------------------------------------------------- three-valued logic
-
-
-def _truth(value: object) -> bool | None:
-    """A condition's value; anything but a boolean is unknown as a condition."""
-    return value if isinstance(value, bool) else None
-
-
-def _both(left: Expression, right: Expression) -> Expression:
-    def both(facts: Facts) -> object:
-        first = _truth(left(facts))
-        if first is False:
-            return False
-        second = _truth(right(facts))
-        return second if first or second is False else None
-
-    return both
-
-
-def _either(left: Expression, right: Expression) -> Expression:
-    def either(facts: Facts) -> object:
-        first = _truth(left(facts))
-        if first:
-            return True
-        second = _truth(right(facts))
-        return second if first is False or second else None
-
-    return either
-
-
-def _negated(inner: Expression) -> Expression:
-    def negated(facts: Facts) -> object:
-        value = _truth(inner(facts))
-        return None if value is None else not value
-
-    return negated
-
-
-def _kind(value: object) -> type | None:
-    """Values of the same kind can be compared; a boolean is not a number here."""
-    if value is None or isinstance(value, bool):
-        return None if value is None else bool
-    return float if isinstance(value, int | float) else str
-
-
-def _comparable(value: object) -> object:
-    """A property's value as one of the types the language has: anything else compares as its text."""
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _compared(compare: Callable[[object, object], bool], left: Expression, right: Expression) -> Expression:
-    def compared(facts: Facts) -> object:
-        first, second = left(facts), right(facts)
-        kind = _kind(first)
-        return compare(first, second) if kind is not None and kind is _kind(second) else None
-
-    return compared
-
-
-def _calculated(calculate: Callable[[object, object], object], left: Expression, right: Expression) -> Expression:
-    def calculated(facts: Facts) -> object:
-        first, second = left(facts), right(facts)
-        if _kind(first) is not float or _kind(second) is not float:
-            return None
-        try:
-            return calculate(first, second)
-        except (ZeroDivisionError, OverflowError):
-            return None
-
-    return calculated
-
-
-def _like_pattern(pattern: str, escape: str | None) -> re.Pattern[str]:
-    """``%`` any text, ``_`` any character, the escape character before either takes it literally."""
-    parts, literal = [], False
-    for character in pattern:
-        if literal:
-            parts.append(re.escape(character))
-            literal = False
-        elif character == escape:
-            literal = True
-        else:
-            parts.append({"%": ".*", "_": "."}.get(character) or re.escape(character))
-    if literal:
-        raise FilterError(f"the pattern {pattern!r} ends with its escape character")
-    return re.compile("".join(parts), re.DOTALL)

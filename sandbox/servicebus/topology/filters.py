@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sandbox.servicebus.broker.sql import Expression, Facts, FilterError, parse
+from sandbox.servicebus.topology.expressions import Expression, Facts, FilterError
+from sandbox.servicebus.topology.sql import parse
 
 __all__ = ["CorrelationFilter", "Facts", "FalseFilter", "Filter", "FilterError", "SqlFilter", "TrueFilter"]
 

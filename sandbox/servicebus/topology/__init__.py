@@ -1,0 +1,1 @@
+"""Queues, topics and subscriptions as a topology file describes them, and the filters of subscriptions."""
