@@ -4,8 +4,8 @@ It stands in for the Functions host *and* its Python worker, for the three trigg
 Service Bus (queue or subscription), timer, HTTP. What a function is handed is built by the converters of
 `azure.functions` from the metadata the real host sends, so what is None in Azure is None here.
 
-Read in this order: `indexing` (which functions are there), `conversion` (what they are handed), `invocation`
-(how one is run), `servicebus_listener`, `timer_listener`, `http_listener` (what makes one run), `host`.
+Read in this order: `indexing` (which functions are there), `listeners.conversion` (what they are handed),
+`invocation` (how one is run), `listeners` (what makes one run), `host`.
 """
 
 from sandbox.functions_host.alarm_clock import AlarmClock, SystemAlarmClock

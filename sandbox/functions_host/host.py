@@ -13,11 +13,11 @@ import azure.functions as func
 
 from sandbox.functions_host.alarm_clock import AlarmClock, SystemAlarmClock
 from sandbox.functions_host.configuration import HostConfiguration
-from sandbox.functions_host.http_listener import HttpListener
 from sandbox.functions_host.indexing import IndexedFunction, index_functions
 from sandbox.functions_host.invocation import Invoker
-from sandbox.functions_host.servicebus_listener import ServiceBusListener
-from sandbox.functions_host.timer_listener import TimerListener
+from sandbox.functions_host.listeners.http import HttpListener
+from sandbox.functions_host.listeners.servicebus import ServiceBusListener
+from sandbox.functions_host.listeners.timer import TimerListener
 from sandbox.functions_host.triggers import HttpTrigger, ServiceBusTrigger, TimerTrigger
 
 _log = logging.getLogger("sandbox.functions_host")

@@ -9,17 +9,9 @@ Its REST API, and its control API under `/sandbox/`, are described in docs/sandb
 
 from sandbox.clock import Clock
 from sandbox.resource_manager.calls import Call, Calls
-from sandbox.resource_manager.events import (
-    ArmEvent,
-    CallReceived,
-    InstanceChanged,
-    Observer,
-    OperationEnded,
-    OperationStarted,
-)
-from sandbox.resource_manager.faults import Fault, FaultReport, Faults, http_date
-from sandbox.resource_manager.instances import InstanceReport
-from sandbox.resource_manager.seeds import (
+from sandbox.resource_manager.compute.events import InstanceChanged, OperationEnded, OperationStarted
+from sandbox.resource_manager.compute.instances import InstanceReport
+from sandbox.resource_manager.compute.seeds import (
     EXAMPLE_RESOURCE_GROUP,
     EXAMPLE_SUBSCRIPTION_ID,
     Hiding,
@@ -30,8 +22,11 @@ from sandbox.resource_manager.seeds import (
     State,
     seed_example,
 )
-from sandbox.resource_manager.server import ResourceManager, TokenCheck
-from sandbox.resource_manager.throttling import Limits, Rate
+from sandbox.resource_manager.endpoint import TokenCheck
+from sandbox.resource_manager.events import ArmEvent, CallReceived, Observer
+from sandbox.resource_manager.faults import Fault, FaultReport, Faults, http_date
+from sandbox.resource_manager.rest.throttling import Limits, Rate
+from sandbox.resource_manager.server import ResourceManager
 
 __all__ = [
     "EXAMPLE_RESOURCE_GROUP",

@@ -29,13 +29,13 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from sandbox.resource_manager import views
 from sandbox.resource_manager.calls import Call, Calls
+from sandbox.resource_manager.compute.instances import InstanceReport
+from sandbox.resource_manager.compute.seeds import ScaleSetSeed, seed_example
 from sandbox.resource_manager.errors import ArmError
 from sandbox.resource_manager.faults import Fault, FaultReport, Faults
-from sandbox.resource_manager.instances import InstanceReport
-from sandbox.resource_manager.messages import Request, Response
-from sandbox.resource_manager.seeds import ScaleSetSeed, seed_example
+from sandbox.resource_manager.rest import views
+from sandbox.resource_manager.rest.messages import Request, Response
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

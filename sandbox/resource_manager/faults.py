@@ -13,8 +13,8 @@ from email.utils import format_datetime
 from fnmatch import translate
 from typing import Any, ClassVar, Literal
 
-from sandbox.resource_manager.messages import JSON, Request, Response
-from sandbox.resource_manager.seeds import AS_JSON
+from sandbox.resource_manager.compute.seeds import AS_JSON
+from sandbox.resource_manager.rest.messages import JSON, Request, Response
 
 _LARGEST_BODY = 64 * 1024 * 1024
 

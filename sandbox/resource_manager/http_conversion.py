@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from sandbox.resource_manager.ids import new_guid
-from sandbox.resource_manager.messages import Response
+from sandbox.resource_manager.rest.messages import Response
 
 _ALWAYS = {
     "Cache-Control": "no-cache",

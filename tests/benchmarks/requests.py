@@ -15,7 +15,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport, Headers
 from maintenance.worker import Worker
-from sandbox.functions_host.conversion import service_bus_message
+from sandbox.functions_host.listeners.conversion import service_bus_message
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
 from tests.benchmarks.services import Services, services
 from tests.benchmarks.workload import OPERATIONS, REQUESTS, fill, scale_set, settings

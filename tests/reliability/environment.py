@@ -24,7 +24,7 @@ from sandbox.resource_manager import (
     ResourceManager,
     ScaleSetSeed,
 )
-from sandbox.resource_manager.seeds import OrchestrationMode
+from sandbox.resource_manager.compute.seeds import OrchestrationMode
 from sandbox.servicebus import ServiceBus, Topology
 from tests.reliability.killable_worker import BEGUN, FAILED, CrashPoint, WorkerRun, kind_of, run_worker, send
 from tests.support.environment import (

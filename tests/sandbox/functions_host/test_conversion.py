@@ -8,7 +8,7 @@ import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
-from sandbox.functions_host.conversion import service_bus_message, timer_request, traceparent
+from sandbox.functions_host.listeners.conversion import service_bus_message, timer_request, traceparent
 
 ENQUEUED = datetime(2024, 5, 1, 10, 0, 0, 123_000, tzinfo=UTC)
 

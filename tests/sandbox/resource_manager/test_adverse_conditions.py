@@ -299,7 +299,8 @@ def test_updates_at_random_end_with_the_instance_and_leave_maintenance_alone() -
     arm.remove(*WEB, "0")
     clock.advance(timedelta(days=40).total_seconds())
     arm.mature()
-    assert not arm._compute._due
+    with arm._api.current() as api:
+        assert not len(api.compute.timeline)
 
 
 def test_instance_is_scaled_in_between_look_and_post() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.resource_manager.faults import Fault, Faults, http_date
-from sandbox.resource_manager.messages import Request, Response
+from sandbox.resource_manager.rest.messages import Request, Response
 from tests.sandbox.resource_manager.samples import COMPUTE, START, VERSION
 
 

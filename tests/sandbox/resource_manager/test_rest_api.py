@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.resource_manager.messages import Request, Response
-from sandbox.resource_manager.rest_api import RestApi
-from sandbox.resource_manager.scale_sets import ComputeState
-from sandbox.resource_manager.seeds import ScaleSetSeed
-from sandbox.resource_manager.throttling import Limits, Throttle
+from sandbox.resource_manager.compute.seeds import ScaleSetSeed
+from sandbox.resource_manager.compute.state import ComputeState
+from sandbox.resource_manager.rest.messages import Request, Response
+from sandbox.resource_manager.rest.rest_api import RestApi
+from sandbox.resource_manager.rest.throttling import Limits, Throttle
 from tests.sandbox.resource_manager.samples import (
     COMPUTE,
     SUBSCRIPTION,
@@ -200,14 +200,16 @@ def test_wrong_calls(method: str, target: str, expected: tuple[int, str]) -> Non
 def test_wrong_bodies_maintain_nothing(body: Any, expected: tuple[int, str]) -> None:
     arm = Arm(scale_set("vmss1", instance("0")))
     assert error(arm.call("POST", f"{VMSS1}/performMaintenance?{VERSION}", body)) == expected
-    assert arm.compute.scale_set(SUBSCRIPTION, "group-1", "vmss1").instance("0").begun == 0
+    assert arm.compute.scale_sets.named(SUBSCRIPTION, "group-1", "vmss1").instance("0").begun == 0
 
 
 @pytest.mark.parametrize("body", [b"", {}, {"instanceIds": None}])
 def test_a_body_without_ids_is_all_instances(body: Any) -> None:
     arm = Arm(scale_set("vmss1", instance("0"), instance("2")))
     arm.begin(body)
-    assert {each.begun for each in arm.compute.scale_set(SUBSCRIPTION, "group-1", "vmss1").instances.values()} == {1}
+    assert {
+        each.begun for each in arm.compute.scale_sets.named(SUBSCRIPTION, "group-1", "vmss1").instances.values()
+    } == {1}
 
 
 def test_listings_come_in_pages() -> None:

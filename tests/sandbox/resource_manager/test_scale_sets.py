@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from sandbox.resource_manager.compute.events import InstanceChanged, OperationEnded, OperationStarted
+from sandbox.resource_manager.compute.operations import Operation
+from sandbox.resource_manager.compute.scale_sets import ScaleSet
+from sandbox.resource_manager.compute.seeds import Outcome, ScaleSetSeed, State
+from sandbox.resource_manager.compute.state import ComputeState
 from sandbox.resource_manager.errors import ArmError
-from sandbox.resource_manager.events import InstanceChanged, OperationEnded, OperationStarted
-from sandbox.resource_manager.operations import Operation
-from sandbox.resource_manager.scale_sets import ComputeState, ScaleSet
-from sandbox.resource_manager.seeds import Outcome, ScaleSetSeed, State
 from tests.sandbox.resource_manager.samples import GROUP, START, SUBSCRIPTION, HandClock, instance, scale_set
 
 
@@ -26,7 +27,7 @@ def compute_with(*seeds: ScaleSetSeed) -> ComputeState:
 
 
 def found(compute: ComputeState, name: str) -> ScaleSet:
-    return compute.scale_set(SUBSCRIPTION, GROUP, name)
+    return compute.scale_sets.named(SUBSCRIPTION, GROUP, name)
 
 
 def states(compute: ComputeState, name: str) -> list[str]:
@@ -239,8 +240,8 @@ def test_names_are_found_in_any_letter_case() -> None:
     compute = compute_with(
         scale_set("Web", instance("0")), scale_set("flex", instance("vm_A"), orchestration_mode="Flexible")
     )
-    assert compute.scale_set(SUBSCRIPTION.upper(), GROUP.upper(), "wEB").seed.name == "Web"
-    assert compute.virtual_machine(SUBSCRIPTION, GROUP, "VM_a")[1].vm_name == "vm_A"
+    assert compute.scale_sets.named(SUBSCRIPTION.upper(), GROUP.upper(), "wEB").seed.name == "Web"
+    assert compute.scale_sets.virtual_machine(SUBSCRIPTION, GROUP, "VM_a")[1].vm_name == "vm_A"
 
 
 @pytest.mark.parametrize(
@@ -254,13 +255,13 @@ def test_names_are_found_in_any_letter_case() -> None:
 def test_what_is_not_there_is_named(names: tuple[str, str, str], code: str) -> None:
     compute = compute_with(scale_set("web", instance("0")))
     with pytest.raises(ArmError) as failed:
-        compute.scale_set(*names)
+        compute.scale_sets.named(*names)
     assert (failed.value.status, failed.value.code) == (404, code)
 
 
 def test_instances_of_uniform_sets_are_no_vms_of_their_own() -> None:
     with pytest.raises(ArmError, match="virtualMachines/web_0"):
-        compute_with(scale_set("web", instance("0"))).virtual_machine(SUBSCRIPTION, GROUP, "web_0")
+        compute_with(scale_set("web", instance("0"))).scale_sets.virtual_machine(SUBSCRIPTION, GROUP, "web_0")
 
 
 @pytest.mark.parametrize("seed", [scale_set("web", instance("a")), scale_set("web", instance("0"), instance("0"))])
@@ -271,12 +272,12 @@ def test_seeds_that_cannot_be(seed: ScaleSetSeed) -> None:
 
 def test_observers_hear_everything_in_order() -> None:
     compute = compute_with(scale_set("web", instance("0"), instance("1", duration=after(5), outcome="Failed")))
-    compute.observed = True
+    compute.events.observed = True
     operation = compute.perform_maintenance(found(compute, "web"), None, START)
     compute.mature(START + after(10))
     heard = [
         each.instance_id + ":" + each.state if isinstance(each, InstanceChanged) else type(each).__name__
-        for each in compute.events
+        for each in compute.events.pending
     ]
     assert heard == [
         "0:in-progress",
@@ -286,7 +287,7 @@ def test_observers_hear_everything_in_order() -> None:
         "0:completed",
         "OperationEnded",
     ]
-    started, ended = compute.events[2], compute.events[-1]
+    started, ended = compute.events.pending[2], compute.events.pending[-1]
     assert isinstance(started, OperationStarted)
     assert started.ends == START + after(10)
     assert ended == OperationEnded(START + after(10), operation.operation_id, "Failed")
@@ -296,7 +297,7 @@ def test_nothing_is_kept_for_observers_that_are_not_there() -> None:
     compute = compute_with(scale_set("web", instance("0")))
     compute.perform_maintenance(found(compute, "web"), None, START)
     compute.mature(START + after(10))
-    assert compute.events == []
+    assert compute.events.pending == []
 
 
 @given(

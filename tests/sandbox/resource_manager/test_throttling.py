@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.resource_manager.errors import ArmError
-from sandbox.resource_manager.throttling import Bucket, Limits, Rate, Throttle
+from sandbox.resource_manager.rest.throttling import Bucket, Limits, Rate, Throttle
 from tests.sandbox.resource_manager.samples import START, HandClock
 
 

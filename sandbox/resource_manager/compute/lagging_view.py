@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from datetime import datetime, timedelta
 
-from sandbox.resource_manager.instances import Instance
+from sandbox.resource_manager.compute.instances import Instance
 
 
 class LaggingView:

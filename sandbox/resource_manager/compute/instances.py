@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from sandbox.resource_manager.seeds import AS_JSON, Hiding, InstanceSeed, Outcome, ResultCode, State
+from sandbox.resource_manager.compute.seeds import AS_JSON, Hiding, InstanceSeed, Outcome, ResultCode, State
 
 WINDOW = timedelta(days=35)
 """How long customers may begin a planned maintenance themselves, by Azure's documentation."""

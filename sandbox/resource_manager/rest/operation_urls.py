@@ -13,7 +13,7 @@ import hashlib
 import secrets
 from datetime import UTC, datetime
 
-from sandbox.resource_manager.operations import Operation
+from sandbox.resource_manager.compute.operations import Operation
 
 _API_VERSION = "2024-11-01"
 _START_OF_TICKS = datetime(1, 1, 1, tzinfo=UTC)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sandbox.resource_manager.instances import Instance
-from sandbox.resource_manager.seeds import Outcome
+from sandbox.resource_manager.compute.instances import Instance
+from sandbox.resource_manager.compute.seeds import Outcome
 
 _ERRORS: dict[Outcome, tuple[str, str]] = {
     "Failed": (

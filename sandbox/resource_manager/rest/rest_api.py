@@ -14,14 +14,16 @@ from datetime import datetime
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from sandbox.resource_manager import errors, parameters, views
+from sandbox.resource_manager import errors
+from sandbox.resource_manager.compute.instances import Instance
+from sandbox.resource_manager.compute.operations import Operation
+from sandbox.resource_manager.compute.scale_sets import ScaleSet
+from sandbox.resource_manager.compute.state import ComputeState
 from sandbox.resource_manager.errors import ArmError
-from sandbox.resource_manager.instances import Instance
-from sandbox.resource_manager.messages import Request, Response
-from sandbox.resource_manager.operation_urls import OperationUrls
-from sandbox.resource_manager.operations import Operation
-from sandbox.resource_manager.scale_sets import ComputeState, ScaleSet
-from sandbox.resource_manager.throttling import Limits, Policy, Throttle
+from sandbox.resource_manager.rest import parameters, views
+from sandbox.resource_manager.rest.messages import Request, Response
+from sandbox.resource_manager.rest.operation_urls import OperationUrls
+from sandbox.resource_manager.rest.throttling import Limits, Policy, Throttle
 
 _Item = TypeVar("_Item")
 
@@ -67,7 +69,7 @@ class RestApi:
         self, compute: ComputeState, *, throttle: Throttle | None, retry_after: int | None, page_size: int
     ) -> None:
         """`throttle`: None = no limits. `retry_after`: seconds, while an operation runs; None = not sent."""
-        self._compute = compute
+        self.compute = compute
         self._throttle = throttle
         self._retry_after = {} if retry_after is None else {"Retry-After": str(retry_after)}
         self._page_size = page_size
@@ -93,9 +95,9 @@ class RestApi:
         try:
             match segments[6].lower():
                 case "virtualmachinescalesets":
-                    return self._compute.scale_set(*names)
+                    return self.compute.scale_sets.named(*names)
                 case "virtualmachines":
-                    return self._compute.virtual_machine(*names)[0]
+                    return self.compute.scale_sets.virtual_machine(*names)[0]
         except ArmError:
             pass
         return None
@@ -137,24 +139,26 @@ class RestApi:
     def _in_subscription(self, call: _Call) -> Response:
         match call.fixed[4:]:
             case ["virtualmachinescalesets"]:
-                return self._list_scale_sets(call, self._compute.scale_sets_in(call.segments[1]))
+                return self._list_scale_sets(call, self.compute.scale_sets.within(call.segments[1]))
             case ["virtualmachines"]:
-                return self._list_virtual_machines(call, self._compute.scale_sets_in(call.segments[1]))
+                return self._list_virtual_machines(call, self.compute.scale_sets.within(call.segments[1]))
         raise errors.no_such_path(call.request.path)
 
     def _in_resource_group(self, call: _Call) -> Response:
         subscription_id, group = call.segments[1], call.segments[3]
         match call.fixed[6:]:
             case ["virtualmachinescalesets"]:
-                return self._list_scale_sets(call, self._compute.scale_sets_in(subscription_id, group))
+                return self._list_scale_sets(call, self.compute.scale_sets.within(subscription_id, group))
             case ["virtualmachines"]:
-                return self._list_virtual_machines(call, self._compute.scale_sets_in(subscription_id, group))
+                return self._list_virtual_machines(call, self.compute.scale_sets.within(subscription_id, group))
             case ["virtualmachinescalesets", _, *below]:
-                scale_set = self._compute.scale_set(subscription_id, group, call.segments[7])
+                scale_set = self.compute.scale_sets.named(subscription_id, group, call.segments[7])
                 return self._on_scale_set(call, scale_set, below)
             case ["virtualmachines", _, *below]:
                 shown_at = call.now if call.reads else None
-                scale_set, instance = self._compute.virtual_machine(subscription_id, group, call.segments[7], shown_at)
+                scale_set, instance = self.compute.scale_sets.virtual_machine(
+                    subscription_id, group, call.segments[7], shown_at
+                )
                 return self._on_instance(call, scale_set, instance.seed.instance_id, below)
         raise errors.no_such_path(call.request.path)
 
@@ -199,7 +203,7 @@ class RestApi:
     # What is done
 
     def _begin(self, call: _Call, scale_set: ScaleSet, instance_ids: list[str] | None) -> Response:
-        operation = self._compute.perform_maintenance(scale_set, instance_ids, call.now)
+        operation = self.compute.perform_maintenance(scale_set, instance_ids, call.now)
         base = call.request.base
         return Response(
             202,
@@ -212,7 +216,7 @@ class RestApi:
 
     def _operation(self, call: _Call, operation_id: str) -> Response:
         call.only("GET")
-        operation = self._compute.operation(operation_id)
+        operation = self.compute.operation(operation_id)
         if call.request.is_verbatim(self._urls.status_target(operation)):
             return self._show_status(operation)
         if call.request.is_verbatim(self._urls.location_target(operation)):

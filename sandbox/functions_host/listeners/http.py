@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from sandbox.functions_host.conversion import http_request, http_response
 from sandbox.functions_host.indexing import IndexedFunction
 from sandbox.functions_host.invocation import Invoker
+from sandbox.functions_host.listeners.conversion import http_request, http_response
 from sandbox.functions_host.triggers import HttpTrigger
 
 _log = logging.getLogger("sandbox.functions_host")

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass, field
 from urllib.parse import unquote, unquote_plus
 
-from sandbox.resource_manager import views
 from sandbox.resource_manager.errors import ArmError
+from sandbox.resource_manager.rest import views
 
 JSON = "application/json; charset=utf-8"
 

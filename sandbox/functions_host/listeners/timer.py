@@ -4,9 +4,9 @@ import asyncio
 from datetime import datetime, timedelta
 
 from sandbox.functions_host.alarm_clock import AlarmClock
-from sandbox.functions_host.conversion import timer_request
 from sandbox.functions_host.indexing import IndexedFunction
 from sandbox.functions_host.invocation import Invoker
+from sandbox.functions_host.listeners.conversion import timer_request
 from sandbox.functions_host.triggers import TimerTrigger
 
 # A run that starts this much after its time is told that it is past due.

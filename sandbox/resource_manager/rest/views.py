@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.resource_manager.instances import WINDOW, Instance
-from sandbox.resource_manager.operations import Operation
-from sandbox.resource_manager.scale_sets import ScaleSet
-from sandbox.resource_manager.seeds import Hiding
+from sandbox.resource_manager.compute.instances import WINDOW, Instance
+from sandbox.resource_manager.compute.operations import Operation
+from sandbox.resource_manager.compute.scale_sets import ScaleSet
+from sandbox.resource_manager.compute.seeds import Hiding
 
 _SKU = {"name": "Standard_D2s_v3", "tier": "Standard"}
 _DISPLAYED = {"Succeeded": "Provisioning succeeded", "Failed": "Provisioning failed", "Updating": "Updating"}

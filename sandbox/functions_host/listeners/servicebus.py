@@ -21,9 +21,9 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError
 
 from sandbox.functions_host.configuration import HostConfiguration
-from sandbox.functions_host.conversion import service_bus_message, traceparent
 from sandbox.functions_host.indexing import IndexedFunction
 from sandbox.functions_host.invocation import Invoker, Outcome
+from sandbox.functions_host.listeners.conversion import service_bus_message, traceparent
 from sandbox.functions_host.triggers import ServiceBusConnection, ServiceBusTrigger
 
 _log = logging.getLogger("sandbox.functions_host")

@@ -1,0 +1,1 @@
+"""The listeners of triggers: each receives or waits, converts, and invokes the function."""
