@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from sandbox.resource_manager import seed_example
-from tests.support.environment import DURATION, Environment, Running, environment, running
+from tests.support.environment import DURATION, Environment, environment
+from tests.support.running import Running, running
 from tests.support.secret_scanner import SECRET_SCANNER
 
 

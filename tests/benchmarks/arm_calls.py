@@ -10,7 +10,7 @@ from datetime import timedelta
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from sandbox.servicebus import BusEvent, MessageCompleted, MessageReceived, MessageSent
 from tests.benchmarks.comparison import Bound, Options, Row
-from tests.support.environment import OPERATIONS
+from tests.support.entities import OPERATIONS
 from tests.support.time_travel import Journey, due, journey, tick
 
 SUBSCRIPTION = "22222222-2222-4222-8222-222222222222"

@@ -21,7 +21,8 @@ from azure.servicebus.aio import ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
-from tests.support.environment import LIMIT, OPERATIONS, REQUESTS
+from tests.support.entities import OPERATIONS, REQUESTS
+from tests.support.running import LIMIT
 from tests.support.time_travel import Journey, tick
 
 MINUTE = timedelta(minutes=1)

@@ -22,8 +22,10 @@ from maintenance_client import MaintenanceClient, MaintenanceRequest, Rollout, S
 from maintenance_client.events import EndOf, MaintenanceEvent
 from sandbox.functions_host import FunctionsHost
 from tests.support.contract import CANCELLATION, REQUEST, named
-from tests.support.environment import LIMIT, SUBSCRIPTION, Running, request
+from tests.support.entities import SUBSCRIPTION
+from tests.support.environment import request
 from tests.support.node_packages import installed
+from tests.support.running import LIMIT, Running
 
 ROOT = Path(__file__).parents[2]
 WEB = ScaleSet("11111111-1111-4111-8111-111111111111", "shop", "web")

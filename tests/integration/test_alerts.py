@@ -23,7 +23,10 @@ from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import Fault, InstanceSeed, ResourceManager, ScaleSetSeed
 from sandbox.servicebus import ServiceBus, Topology
 from tests.support.alert_payloads import ALERTED, TESTS, health, payload, scale_set_id, targeting
-from tests.support.environment import DURATION, LIMIT, TOPOLOGY, Environment, Event, Running, running
+from tests.support.entities import TOPOLOGY
+from tests.support.environment import DURATION, Environment
+from tests.support.received import Event
+from tests.support.running import LIMIT, Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

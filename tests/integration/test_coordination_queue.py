@@ -16,7 +16,8 @@ from maintenance.servicebus import coordination_queue
 from maintenance.servicebus.connection import connect
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from sandbox.servicebus import ServiceBus, Topology
-from tests.support.environment import COORDINATION, LIMIT, TOPOLOGY
+from tests.support.entities import COORDINATION, TOPOLOGY
+from tests.support.running import LIMIT
 
 # What the SDK gives a link of management answers.
 CREDIT = 10_000

@@ -21,7 +21,8 @@ from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import write_record
 from sandbox.resource_manager import Fault, InstanceSeed, ScaleSetSeed
-from tests.support.environment import LIMIT, Event, Running
+from tests.support.received import Event
+from tests.support.running import LIMIT, Running
 from tests.support.time_travel import START, journey
 
 # The fixture runs all requests to their end.

@@ -11,7 +11,9 @@ from azure.core.messaging import CloudEvent
 from azure.servicebus import ServiceBusMessage
 
 from sandbox.resource_manager import Fault
-from tests.support.environment import OPERATIONS, Environment, Running, request, running
+from tests.support.entities import OPERATIONS
+from tests.support.environment import Environment, request
+from tests.support.running import Running, running
 from tests.support.time_travel import journey, tick
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

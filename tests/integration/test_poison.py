@@ -18,7 +18,7 @@ from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record, write_record
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
-from tests.support.environment import OPERATIONS
+from tests.support.entities import OPERATIONS
 from tests.support.secret_scanner import SECRET_SCANNER
 from tests.support.time_travel import START, Journey, journey, tick
 

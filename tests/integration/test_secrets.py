@@ -9,7 +9,8 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
-from tests.support.environment import OPERATIONS, REQUESTS, TOPIC, Environment, environment, request
+from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
+from tests.support.environment import Environment, environment, request
 from tests.support.secret_scanner import DEAD, SECRET_SCANNER, SecretScanner
 
 SIGNED = "https://management.azure.com/x?api-version=1&s=c2lnbmF0dXJlLW9mLWFybQ&h=abcdefghij"

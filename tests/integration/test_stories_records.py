@@ -17,7 +17,7 @@ from maintenance.domain.operation import Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record
 from sandbox.servicebus import NOT_FOUND
-from tests.support.environment import OPERATIONS, REQUESTS
+from tests.support.entities import OPERATIONS, REQUESTS
 from tests.support.story import Story, subscriptions
 from tests.support.time_travel import Journey, journey
 

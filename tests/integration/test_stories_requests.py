@@ -14,7 +14,7 @@ from azure.servicebus import ServiceBusMessage
 
 from maintenance.domain.resources import ScaleSet
 from sandbox.resource_manager import Fault
-from tests.support.environment import COORDINATION, REQUESTS
+from tests.support.entities import COORDINATION, REQUESTS
 from tests.support.story import MINUTE, Story, subscriptions
 from tests.support.time_travel import Journey, journey
 

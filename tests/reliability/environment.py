@@ -18,26 +18,16 @@ from sandbox.cli.environment import worker_environment
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import (
     EXAMPLE_SUBSCRIPTION_ID,
-    Fault,
     InstanceReport,
-    InstanceSeed,
     ResourceManager,
     ScaleSetSeed,
 )
-from sandbox.resource_manager.compute.seeds import OrchestrationMode
 from sandbox.servicebus import ServiceBus, Topology
 from tests.reliability.killable_worker import BEGUN, FAILED, CrashPoint, WorkerRun, kind_of, run_worker, send
-from tests.support.environment import (
-    LIMIT,
-    OPERATIONS,
-    QUICK,
-    REQUESTS,
-    SUBSCRIPTION,
-    TOPIC,
-    TOPOLOGY,
-    left_over,
-    remains,
-)
+from tests.reliability.story import Story
+from tests.support.entities import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY, left_over, remains
+from tests.support.environment import QUICK
+from tests.support.running import LIMIT
 
 GROUP = "shop"
 SCALE_SET = "web"
@@ -45,43 +35,6 @@ SCALE_SET = "web"
 # A worker that is forked from a process with all imports done starts in a fraction of a second.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.reliability.killable_worker", "maintenance.worker", "function_app"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Story:
-    """Instances, requests, and the expected results.
-
-    `requests` by message id; `not_before` and `deadline` are added to them, counted from when they are sent. `ends`:
-    the final status of each request. `publishes`: the kinds of all events, in any order. `may_publish`: kinds that
-    depend on how far a wave had come when the worker was killed. `maintained`: the instances that are maintained, once
-    each. `view_lag`: how old what ARM shows of instances is. `keeps_lease`: its end leaves a wave at work.
-    `after_first_post`: messages that are sent once ARM has accepted a POST.
-    """
-
-    instances: tuple[InstanceSeed, ...]
-    requests: Mapping[str, dict[str, Any] | bytes]
-    ends: Mapping[str, str]
-    publishes: tuple[str, ...]
-    may_publish: frozenset[str] = frozenset()
-    maintained: frozenset[str] = frozenset()
-    orchestration: OrchestrationMode = "Uniform"
-    faults: tuple[Fault, ...] = ()
-    not_before: timedelta | None = None
-    deadline: timedelta | None = None
-    view_lag: timedelta | None = None
-    keeps_lease: bool = False
-    after_first_post: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-    def bodies(self, now: datetime) -> dict[str, bytes]:
-        times = {"notBefore": self.not_before, "deadline": self.deadline}
-        fields = {name: (now + span).isoformat() for name, span in times.items() if span is not None}
-        return {
-            name: body
-            if isinstance(body, bytes)
-            else json.dumps(body if "cancel" in body else {**body, **fields}).encode()
-            for name, body in self.requests.items()
-        }
 
 
 @dataclass

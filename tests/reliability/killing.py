@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.reliability.documentation import as_written, steps
-from tests.reliability.environment import Story, environment
+from tests.reliability.environment import environment
 from tests.reliability.killable_worker import CrashPoint, kind_of
+from tests.reliability.story import Story
 
 # Workers mostly wait, for links to open and for maintenance to end: many stories fit on one core.
 CONCURRENCY = 10

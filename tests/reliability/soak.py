@@ -26,7 +26,7 @@ from sandbox.servicebus import ServiceBus, Topology
 from tests.reliability.soak_plan import Plan, PlannedRequest, arm_faults, make_plan
 from tests.reliability.soak_results import Tally, evaluate
 from tests.reliability.soak_workers import Workers
-from tests.support.environment import REQUESTS, TOPOLOGY
+from tests.support.entities import REQUESTS, TOPOLOGY
 
 ARM_FAILURES = 0.05
 BUS_FAILURES = 0.01

@@ -21,7 +21,7 @@ from sandbox.servicebus import (
 )
 from tests.reliability.soak_plan import GROUP, Plan, Target
 from tests.reliability.soak_workers import WorkerRun
-from tests.support.environment import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, remains
+from tests.support.entities import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, remains
 
 SUBSCRIPTION_PATH = f"{TOPIC}/Subscriptions/{SUBSCRIPTION}"
 SHOWN = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sandbox.resource_manager import Fault, InstanceSeed
-from tests.reliability.environment import Story
+from tests.reliability.story import Story
 from tests.support.environment import request
 
 # Longer than it takes to open links, so that the operation is polled while it runs.

@@ -4,7 +4,7 @@ import re
 
 from tests.reliability import stories
 from tests.reliability.documentation import ROOT, chapter, quoted, rows
-from tests.reliability.environment import Story
+from tests.reliability.story import Story
 
 STORIES = {name for name, value in vars(stories).items() if isinstance(value, Story)}
 

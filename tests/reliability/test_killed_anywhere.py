@@ -11,9 +11,10 @@ import pytest
 from maintenance.arm.resource_manager import API_VERSION
 from sandbox.resource_manager import Fault
 from tests.reliability import stories
-from tests.reliability.environment import Story, environment
+from tests.reliability.environment import environment
 from tests.reliability.killing import Circumstances, kill_after_every_step, run_undisturbed
-from tests.support.environment import LIMIT
+from tests.reliability.story import Story
+from tests.support.running import LIMIT
 
 # Each story takes the worker through real locks and pauses, a minute and more.
 pytestmark = [pytest.mark.timeout(600), pytest.mark.long]

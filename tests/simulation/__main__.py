@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from tests.simulation.drawing import draw_plan
 from tests.simulation.occurrences import table
-from tests.simulation.plans import draw_plan
 from tests.simulation.story import Outcome, play_seed, silence, tell
 
 STORIES = 5

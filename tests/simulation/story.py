@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from tests.simulation.drawing import draw_plan
 from tests.simulation.faults import Fault
-from tests.simulation.plans import Knobs, Plan, draw_plan
+from tests.simulation.plans import Knobs, Plan
 from tests.simulation.runs import Broken
 from tests.simulation.world import World
 

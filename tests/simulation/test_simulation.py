@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation.drawing import draw_plan
 from tests.simulation.mutations import MUTATIONS, mutated
 from tests.simulation.occurrences import missing
-from tests.simulation.plans import draw_plan
 from tests.simulation.story import play, play_seed, shrink, silence
 
 SEEDS = range(1, 251)

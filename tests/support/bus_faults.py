@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from sandbox.resource_manager import ArmEvent, CallReceived, InstanceSeed, ScaleSetSeed
-from tests.support.environment import Event
+from tests.support.received import Event
 from tests.support.time_travel import Journey, tick
 
 SUBSCRIPTIONS = [f"{number:08x}-5555-4555-8555-555555555555" for number in range(60)]

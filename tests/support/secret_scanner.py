@@ -53,7 +53,7 @@ class SecretScanner(logging.Handler):
 
     def scan_queues(self, environment: Environment) -> None:
         """Scan the messages left in an environment."""
-        from tests.support.environment import ENTITIES, OPERATIONS, REQUESTS
+        from tests.support.entities import ENTITIES, OPERATIONS, REQUESTS
 
         for entity in ENTITIES:
             for place in (entity, entity + DEAD):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sandbox.resource_manager import InstanceReport, InstanceSeed, ScaleSetSeed
-from tests.support.environment import Event
+from tests.support.received import Event
 from tests.support.time_travel import Journey, tick
 
 MINUTE = timedelta(minutes=1)

@@ -17,17 +17,9 @@ from maintenance.operations.poller import Poller, Tick
 from maintenance.operations.runner import Runner
 from maintenance.requests.handler import RequestHandler
 from maintenance.settings import ServiceBusConnection, Settings
-from tests.support.fakes import (
-    CrashPoint,
-    FakeArm,
-    FakeBus,
-    FakeCoordinationQueue,
-    HandClock,
-    Killed,
-    Message,
-    all_eligible,
-    envelope_of,
-)
+from tests.support.crash_point import CrashPoint, HandClock, Killed
+from tests.support.fake_arm import FakeArm, all_eligible
+from tests.support.fake_bus import FakeBus, FakeCoordinationQueue, Message, envelope_of
 from tests.support.samples import SUBSCRIPTION, request_body
 
 

@@ -8,7 +8,7 @@ import pytest
 from azure.servicebus.exceptions import ServiceBusError
 
 from tests.support.bus_faults import MINUTE, begun, check, on_call, seed
-from tests.support.environment import OPERATIONS, REQUESTS, TOPIC
+from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
 from tests.support.time_travel import Journey, tick
 
 pytestmark = [

@@ -24,7 +24,8 @@ from maintenance.operations.records import read_reply
 from maintenance.requests.schema import read_request
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.alert_payloads import ALERTED, health, scale_set_id
-from tests.support.fakes import CrashPoint, FakeBus, HandClock, Message, delivery_of
+from tests.support.crash_point import CrashPoint, HandClock
+from tests.support.fake_bus import FakeBus, Message, delivery_of
 from tests.support.samples import NOW, completed, eligible, without_maintenance
 
 ORIGIN = "0123456789abcdef0123"

@@ -22,7 +22,8 @@ from maintenance.domain.resources import Scope
 from maintenance.requests.schema import read_request
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.alert_payloads import ALERTED, NAMES, TESTS, health, payload, scale_set_id, targeting
-from tests.support.fakes import CrashPoint, FakeBus, HandClock
+from tests.support.crash_point import CrashPoint, HandClock
+from tests.support.fake_bus import FakeBus
 
 PERFORM = {"maintenance": "perform"}
 MARKED = AlertRules(custom_property=True)

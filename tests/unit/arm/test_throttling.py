@@ -22,7 +22,7 @@ from maintenance.domain.observations import (
 )
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
-from tests.support.fakes import HandClock
+from tests.support.crash_point import HandClock
 from tests.support.samples import OPERATION_URL, OTHER_SUBSCRIPTION, SCALE_SET, SUBSCRIPTION, eligible, seconds
 
 BUSY = ErrorDetail("TooManyRequests", "Too many requests.")

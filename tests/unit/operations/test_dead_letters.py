@@ -10,7 +10,7 @@ import pytest
 from maintenance.domain.messages import Record
 from maintenance.domain.operation import Operation, Phase, Reply, Status
 from maintenance.operations.records import read_record, read_reply, to_record, to_reply_record
-from tests.support.fakes import FakeQueue, Message
+from tests.support.fake_bus import FakeQueue, Message
 from tests.support.machine import judging, planned, posting, tracking
 from tests.support.samples import NOW, RUN, request_body
 from tests.support.unit_environment import UnitEnvironment

@@ -16,7 +16,7 @@ from maintenance.domain.coordination import Lease
 from maintenance.domain.errors import TransientError
 from maintenance.domain.instances import Instance, MaintenanceStatus
 from maintenance.domain.observations import ErrorDetail, Refused, Throttled
-from tests.support.fakes import LOST, UNSENT, all_eligible
+from tests.support.fake_arm import LOST, UNSENT, all_eligible
 from tests.support.samples import NOW, completed, eligible, request_body, seconds, without_maintenance
 from tests.support.unit_environment import UnitEnvironment
 

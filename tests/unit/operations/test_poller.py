@@ -18,7 +18,8 @@ from maintenance.domain.operation import Call, Operation, Owed, Phase, Reply, St
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.operations.poller import Poller
 from maintenance.operations.records import read_record, to_record, to_reply_record
-from tests.support.fakes import Message, all_eligible
+from tests.support.fake_arm import all_eligible
+from tests.support.fake_bus import Message
 from tests.support.machine import tracking
 from tests.support.samples import (
     NOW,

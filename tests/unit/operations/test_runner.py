@@ -17,7 +17,7 @@ from maintenance.domain.observations import ErrorDetail, Refused
 from maintenance.domain.operation import Operation, Phase, Status
 from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
 from maintenance.operations.records import read_record, to_record
-from tests.support.fakes import LOST
+from tests.support.fake_arm import LOST
 from tests.support.machine import RULES, planned, posting
 from tests.support.samples import NOW, RUN, SCALE_SET, eligible, new_operation, seconds
 from tests.support.unit_environment import UnitEnvironment

@@ -16,7 +16,7 @@ from maintenance.domain.messages import Envelope
 from maintenance.domain.observations import ErrorDetail, Failed, Refused, Succeeded
 from maintenance.domain.resources import parse_scope
 from maintenance.operations.records import read_record, read_reply
-from tests.support.fakes import Message
+from tests.support.fake_bus import Message
 from tests.support.samples import NOW, OTHER_SUBSCRIPTION, SUBSCRIPTION, completed, request_body, seconds
 from tests.support.unit_environment import UnitEnvironment
 

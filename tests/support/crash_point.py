@@ -1,0 +1,45 @@
+"""A clock moved by hand, and a crash point at any awaited step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tests.support.samples import NOW
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class HandClock:
+    """The time, as worker, ARM and Service Bus all see it."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def seconds(self) -> float:
+        return (self.time - NOW).total_seconds()
+
+
+@dataclass
+class CrashPoint:
+    """Counts the awaited steps, and strikes at one of them. `steps` holds every step by name. `dead`: the process is
+    no more, so that none of its tasks takes a further step."""
+
+    die_at: int | None = None
+    then_at: int | None = None
+    steps: list[str] = field(default_factory=list)
+    dead: bool = False
+
+    def step(self, name: str) -> None:
+        if self.dead:
+            raise Killed(name)
+        self.steps.append(name)
+        if len(self.steps) == self.die_at:
+            self.die_at, self.then_at = self.then_at, None
+            self.dead = True
+            raise Killed(name)
