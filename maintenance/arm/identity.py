@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
-import httpx
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity.aio import ManagedIdentityCredential
@@ -60,10 +59,9 @@ class _ManagedIdentity(ManagedIdentityCredential):
         return token
 
 
-class ManagedIdentityAuth(httpx.Auth):
-    """httpx authentication with the token of a managed identity.
+class ManagedIdentityAuth:
+    """The token of a managed identity, for the Authorization header of each call.
 
-    `ArmClient` calls `token` instead: an asynchronous generator for each call costs more than everything else here.
     `scope` is the token's scope, for example `https://management.azure.com/.default`. `now` returns epoch seconds.
     Raises IdentityUnavailable if the token endpoint issues no token.
     """
@@ -75,13 +73,6 @@ class ManagedIdentityAuth(httpx.Auth):
         self._cached: AccessTokenInfo | None = None
         self._bypass_cache = False
         self._lock = asyncio.Lock()
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        token = await self.token()
-        request.headers["Authorization"] = f"Bearer {token}"
-        response = yield request
-        if response.status_code == 401:
-            self.invalidate(token)
 
     async def token(self) -> str:
         """The token for one call, from the cache or fetched."""

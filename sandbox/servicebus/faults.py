@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random
-from typing import Literal, TypeVar
+from typing import Literal
 
 from sandbox.servicebus.amqp.outcomes import AmqpError
 from sandbox.servicebus.broker.errors import BrokerError
@@ -11,10 +11,8 @@ from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link
 from sandbox.servicebus.service.fault_state import FailingCalls, FailingEntity, Outage
 from sandbox.servicebus.service.service import MANAGEMENT, EntityTarget, Service
 
-Result = TypeVar("Result")
 LinkRole = Literal["sender", "receiver", "management"]
 """What a client does on a link."""
-OnLoop = Callable[[Callable[[Service], Result]], Result]
 
 SERVER_BUSY = "com.microsoft:server-busy"
 NOT_FOUND = "amqp:not-found"

@@ -154,7 +154,7 @@ class Promises:
                 self.break_("S2", f"run {run_id[:6]} has two ends")
             if run.ended_at is None:
                 run.ended_at = world.loop.time()
-                run.end_data, run.end_type = dict(event.data), event.type
+                run.end_data = dict(event.data)
                 self._check_end(run_id, run)
                 if (
                     run.ends_by is not None

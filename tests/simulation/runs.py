@@ -30,7 +30,6 @@ class Run:
     enqueued_at: float
     ends: dict[str, bytes] = field(default_factory=dict)
     end_data: dict[str, Any] = field(default_factory=dict)
-    end_type: str = ""
     ended_at: float | None = None
     answered_at: float | None = None
     buried: bool = False

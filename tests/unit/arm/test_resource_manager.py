@@ -318,20 +318,19 @@ async def test_no_token_sends_nothing() -> None:
     assert transport.sent == []
 
 
-async def test_httpx_client_with_identity_fetches_another_token_after_401() -> None:
-    seen: list[str] = []
-
-    def respond(request: httpx.Request) -> httpx.Response:
-        seen.append(request.headers["Authorization"])
-        return httpx.Response(401 if len(seen) == 1 else 200)
-
+async def test_invalidated_token_is_replaced_by_another() -> None:
     tokens = Tokens()
     auth = ManagedIdentityAuth(tokens, "scope", now=lambda: 0.0)
-    async with httpx.AsyncClient(transport=httpx.MockTransport(respond), auth=auth) as client:
-        for _ in range(3):
-            await client.get("https://management.azure.com/")
-    assert seen == ["Bearer token-1", "Bearer token-2", "Bearer token-2"], "another token after a 401"
+    assert [await auth.token(), await auth.token()] == ["token-1", "token-1"]
+    auth.invalidate("token-1")
+    auth.invalidate("token-0")
+    assert [await auth.token(), await auth.token()] == ["token-2", "token-2"]
+    auth.invalidate("token-1")
+    assert await auth.token() == "token-2", "one that was refused earlier"
 
+
+async def test_failing_endpoint_without_a_cached_token_is_unavailable() -> None:
+    tokens = Tokens()
     tokens.failing = True
     with pytest.raises(IdentityUnavailable):
         await ManagedIdentityAuth(tokens, "scope", now=lambda: 0.0).token()
