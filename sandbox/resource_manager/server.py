@@ -169,7 +169,7 @@ class ResourceManager(LoopbackService):
         times: int | None = 1,
         how: Hiding = "null",
     ) -> None:
-        """The next listings do not tell the instance view of an instance; `times`: None = from now on none does.
+        """The next listings leave out the instance view of an instance; `times`: None = from now on all do.
 
         Raises LookupError if there is no such scale set or instance.
         """

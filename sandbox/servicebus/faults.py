@@ -108,7 +108,7 @@ class Faults:
         """Let the locks on all messages of an entity run out, or on those of one id; how many there were.
 
         ``counted=False``: without the delivery being counted, as when the service loses a lock by itself. The messages
-        are delivered again at once; whoever settles with the old lock is told ``com.microsoft:message-lock-lost``.
+        are delivered again at once; whoever settles with the old lock gets ``com.microsoft:message-lock-lost``.
         """
 
         def lose(service: Service) -> int:
@@ -155,7 +155,7 @@ class Faults:
                     chosen.append(connection)
             chosen = sorted(chosen, key=lambda connection: connection.number)[:most]
             for connection in chosen:
-                connection.silent = True
+                connection.frozen = True
             return len(chosen)
 
         return self._count(stop)

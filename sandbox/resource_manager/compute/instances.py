@@ -32,13 +32,13 @@ _SEEDED_MESSAGES: dict[State, str | None] = {"aborted": _MESSAGES["Aborted"], "r
 
 @dataclass(eq=False, slots=True)
 class HiddenView:
-    """How often listings do not tell an instance's view; `left`: None = always."""
+    """How often listings leave out an instance's view; `left`: None = always."""
 
     how: Hiding | None = None
     left: int | None = 0
 
     def strike(self) -> Hiding | None:
-        """How this listing does not tell it, counted; None = it does."""
+        """How this listing leaves it out, counted; None = it does not."""
         if self.how is None or self.left == 0:
             return None
         if self.left is not None:
@@ -159,7 +159,7 @@ class Instance:
         self.rendered = None
 
     def plan_again(self, result: ResultCode | None, now: datetime) -> None:
-        """The next campaign begins, of which the last one's result is still told."""
+        """The next campaign begins, of which the last one's result is still reported."""
         self.state = "eligible"
         self.earlier_result = result
         self.message = None
@@ -193,7 +193,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class InstanceReport:
-    """An instance as tests and `/sandbox/scale-sets` look at it.
+    """An instance as tests and `/sandbox/scale-sets` read it.
 
     Attributes:
         maintenance_count: how often maintenance was begun.

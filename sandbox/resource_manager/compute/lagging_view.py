@@ -13,7 +13,7 @@ from sandbox.resource_manager.compute.instances import Instance
 class LaggingView:
     """Copies of the instances, each change of which shows only `lag` after it took place.
 
-    It begins with the instances as they are: before a scale set was there, nobody could look at it.
+    It begins with the instances as they are: before a scale set was there, nobody could read it.
     """
 
     def __init__(self, lag: timedelta, instances: Mapping[str, Instance]) -> None:

@@ -29,7 +29,7 @@ ResultCode = Literal["RetryLater", "MaintenanceAborted", "MaintenanceCompleted"]
 """lastOperationResultCode, where there is one."""
 
 Hiding = Literal["null", "missing"]
-"""How a listing does not tell the instance view of an instance: `"instanceView": null`, or not named at all."""
+"""How a listing leaves out the instance view of an instance: `"instanceView": null`, or not named at all."""
 
 OrchestrationMode = Literal["Uniform", "Flexible"]
 
@@ -50,7 +50,7 @@ class InstanceSeed:
 
     Attributes:
         instance_id: decimal digits in a Uniform set; the VM's name in a Flexible one.
-        update_domain: the platform update domain; None = it is not told.
+        update_domain: the platform update domain; None = it is not reported.
         fault_domain: the platform fault domain.
         state: see `State`. `in-progress` = already begun when it is seeded, ends after `duration`.
         duration: how long its maintenance takes; None = the resource manager's default.
@@ -76,7 +76,7 @@ class InstanceSeed:
     And its view:
         provisioning_state: before and after maintenance, and but for updates.
         provisioning_state_after: the provisioning state after maintenance, if another one.
-        view_hidden: listings do not tell its instance view.
+        view_hidden: how listings leave out its instance view.
         view_hidden_times: in so many listings; None = in all.
     """
 
@@ -113,7 +113,7 @@ class ScaleSetSeed:
             are; None = the resource manager's lag.
         one_write_at_a_time: performMaintenance is refused (409 `Conflict`) while any other write is under way on the
             scale set: maintenance or an update of another instance.
-        unknown_instance_status: of the refusal of a call that names an instance that there is not (any more).
+        unknown_instance_status: of the error for a call that names an instance that there is not (any more).
     """
 
     subscription_id: str

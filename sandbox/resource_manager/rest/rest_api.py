@@ -186,7 +186,7 @@ class RestApi:
         raise errors.no_such_path(call.request.path)
 
     def _on_instance(self, call: _Call, scale_set: ScaleSet, instance_id: str, below: list[str]) -> Response:
-        # Reads show what views tell, performMaintenance decides by what is.
+        # Reads show what views report, performMaintenance decides by what is.
         instance = scale_set.instance(instance_id, call.now if call.reads else None)
         match below:
             case []:
@@ -275,7 +275,7 @@ class RestApi:
 
 
 def _listed(call: _Call, scale_set: ScaleSet, instance: Instance) -> str:
-    """An instance in a listing, which may not tell its view."""
+    """An instance in a listing, which may leave out its view."""
     hidden = instance.hidden.strike() if call.with_view else None
     return views.instance(scale_set, instance, with_view=call.with_view, hidden=hidden)
 

@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, service: ConnectionService) -> None:
         self.max_frame = frames.MAX_FRAME
         self.number = next(_NUMBERS)  # in the order of their beginning
-        self.silent = False  # a fault: it stays open, and neither reads nor writes
+        self.frozen = False  # a fault: it stays open, and neither reads nor writes
         self._service = service
         self._writable = True
         self._transport: asyncio.Transport | None = None
@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
     @property
     def unresponsive(self) -> bool:
         """Whether it neither reads nor writes."""
-        return self.silent or self._service.unresponsive
+        return self.frozen or self._service.unresponsive
 
     @property
     def writable(self) -> bool:
