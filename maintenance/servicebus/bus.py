@@ -14,10 +14,12 @@ from uuid import UUID
 
 from azure.servicebus import ServiceBusMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.link import EntityMissing
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, OperationsReceiver, to_message
 from maintenance.servicebus.scheduler import Scheduler
 from maintenance.servicebus.sender import PATIENCE, Sender
@@ -44,7 +46,10 @@ class Bus:
         self._operations = self._operations_sender()
         self._scheduler = Scheduler(client, operations_queue, call_timeout=call_timeout, patience=patience)
         self._events = Sender(
-            lambda: self._client.get_topic_sender(events_topic), call_timeout=call_timeout, patience=0
+            events_topic,
+            lambda: self._client.get_topic_sender(events_topic),
+            call_timeout=call_timeout,
+            patience=0,
         )
         self._idle: list[OperationsReceiver] = []
 
@@ -69,7 +74,7 @@ class Bus:
     async def operations(self) -> AsyncIterator[OperationsReceiver]:
         """A receiver of the operations queue for the length of a block. It stays open for the next one, unless the
         block failed."""
-        receiver = self._idle.pop() if self._idle else await self._open(self._operations_queue)
+        receiver = await self._idle_or_new()
         try:
             yield receiver
         except BaseException:
@@ -100,19 +105,35 @@ class Bus:
         finally:
             await receiver.close()
 
+    async def _idle_or_new(self) -> OperationsReceiver:
+        closing = [asyncio.create_task(each.close()) for each in self._idle if not each.trusted]
+        self._idle = [each for each in self._idle if each.trusted]
+        try:
+            return self._idle.pop() if self._idle else await self._open(self._operations_queue)
+        finally:
+            if closing:
+                await asyncio.wait(closing)
+
     async def _open(self, queue: str, **options: Any) -> OperationsReceiver:
         receiver = self._client.get_queue_receiver(queue, socket_timeout=SOCKET_TIMEOUT, **options)
         try:
             async with asyncio.timeout(self._call_timeout):
                 # Entered, so that the link opens here: inside receive_messages the opening counts against the wait.
                 await receiver.__aenter__()
+        except MessagingEntityNotFoundError:
+            await close_quietly(receiver)
+            raise EntityMissing(f"opening a receiver failed: there is no queue {queue}") from None
         except SDK_ERRORS as error:
             await close_quietly(receiver)
             raise BusUnavailable(f"opening a receiver of {queue} failed: {type(error).__name__}") from None
-        return OperationsReceiver(receiver, self._operations_sender(), call_timeout=self._call_timeout)
+        except BaseException:
+            await close_quietly(receiver)
+            raise
+        return OperationsReceiver(queue, receiver, self._operations_sender(), call_timeout=self._call_timeout)
 
     def _operations_sender(self) -> Sender:
         return Sender(
+            self._operations_queue,
             lambda: self._client.get_queue_sender(self._operations_queue),
             call_timeout=self._call_timeout,
             patience=self._patience,

@@ -13,7 +13,8 @@ from azure.servicebus.exceptions import MessageNotFoundError
 
 from maintenance.domain.coordination import Entry, kind_of, read_entry, write_entry
 from maintenance.domain.errors import BusUnavailable
-from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
+from maintenance.servicebus.link import CALLS_OF_A_LINK, Link
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
 from maintenance.servicebus.sender import PATIENCE, patiently
 
@@ -23,9 +24,6 @@ PAGE = 250
 MAX_PAGES = 400
 # Above this a sequence number holds a partition, and the numbers are in no order.
 PARTITIONED = 1 << 48
-# azure-servicebus 7.15 gives the link for management responses credit for 10,000, and never more: the call after those
-# waits for a response that cannot come. So links are opened anew before.
-CALLS_OF_A_LINK = 9_000
 
 
 class CoordinationQueue:
@@ -44,10 +42,8 @@ class CoordinationQueue:
         self._client = client
         self._queue = queue
         self._now = now
-        self._call_timeout = call_timeout
         self._patience = patience
-        self._calls_of_a_link = calls_of_a_link
-        self._calls = 0
+        self._link = Link(queue, self._close_links, call_timeout=call_timeout, calls_of_a_link=calls_of_a_link)
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
@@ -98,12 +94,7 @@ class CoordinationQueue:
 
     async def _call(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
         async with self._lock:
-            try:
-                async with asyncio.timeout(self._call_timeout):
-                    return await call()
-            except SDK_ERRORS as error:
-                await self._drop()
-                raise BusUnavailable(f"{doing} failed: {type(error).__name__}") from None
+            return await self._link.call(doing, call)
 
     async def _read_in_turn(self) -> list[Entry]:
         async def once() -> list[Entry]:
@@ -118,7 +109,7 @@ class CoordinationQueue:
         entries: list[Entry] = []
         start, now = 1, self._now()
         for _ in range(MAX_PAGES):
-            await self._count_call()
+            await self._link.count()
             if self._receiver is None:
                 self._receiver = self._client.get_queue_receiver(self._queue, socket_timeout=SOCKET_TIMEOUT)
             page = await self._receiver.peek_messages(max_message_count=PAGE, sequence_number=start)
@@ -138,23 +129,17 @@ class CoordinationQueue:
         raise BusUnavailable(f"{self._queue} has more than {MAX_PAGES} pages of entries: it cannot be read whole")
 
     async def _open_sender(self) -> ServiceBusSender:
-        await self._count_call()
+        await self._link.count()
         if self._sender is None:
             self._sender = self._client.get_queue_sender(self._queue)
         return self._sender
 
-    async def _count_call(self) -> None:
-        if self._calls >= self._calls_of_a_link:
-            await self._drop()
-        self._calls += 1
-
-    async def _drop(self) -> None:
-        """After an error, and after many calls, the next one starts with new links."""
-        self._calls = 0
+    async def _close_links(self) -> None:
         resources = [resource for resource in (self._receiver, self._sender) if resource is not None]
         self._receiver = self._sender = None
-        for resource in resources:
-            await close_quietly(resource)
+        async with asyncio.TaskGroup() as group:
+            for resource in resources:
+                group.create_task(close_quietly(resource))
 
     async def close(self) -> None:
-        await self._drop()
+        await self._link.drop()

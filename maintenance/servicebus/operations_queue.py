@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Record
-from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, CLOSE_TIMEOUT, SDK_ERRORS, close_quietly
 from maintenance.servicebus.sender import Sender
 
 logger = logging.getLogger(__name__)
@@ -27,17 +28,34 @@ SOCKET_TIMEOUT = 0.01
 # that a single request is not held up, and a longer one where many did, since lists cost a fraction of single calls.
 MORE_WITHIN, MORE_OF_MANY_WITHIN = 0.05, 0.2
 MANY = 4
+# Seconds. A receiver that has been given nothing for so long is closed: where its link came to nothing at the other
+# end, nobody says so, and it looks like an empty queue. A link opens in half a second; Service Bus itself closes idle
+# ones after 10 minutes.
+TRUSTED_FOR = 180.0
 
 
 class OperationsReceiver:
     """One receiver of a queue with a sender of its own. `receive` is for one coroutine at a time."""
 
-    def __init__(self, receiver: ServiceBusReceiver, sender: Sender, *, call_timeout: float = CALL_TIMEOUT) -> None:
+    def __init__(
+        self,
+        queue: str,
+        receiver: ServiceBusReceiver,
+        sender: Sender,
+        *,
+        call_timeout: float = CALL_TIMEOUT,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue = queue
         self._receiver = receiver
         self._sender = sender
         self._call_timeout = call_timeout
+        self._monotonic = monotonic
         self._settling = asyncio.Lock()
         self._came_last = 0
+        self._given_at = monotonic()
+        # When the last frame before a drain came: a link that lives responds to it.
+        self._heard_before_drain: float | None = None
 
     async def receive(self, most: int, *, wait: float) -> list[Delivery]:
         """What is due, up to `most`, after at most `wait` seconds. Raises BusUnavailable.
@@ -55,8 +73,9 @@ class OperationsReceiver:
                     )
                 self._came_last = len(messages)
         except SDK_ERRORS as error:
-            raise BusUnavailable(f"receiving failed: {type(error).__name__}") from None
+            raise BusUnavailable(f"receiving from {self._queue} failed: {type(error).__name__}") from None
         if messages:
+            self._given_at = self._monotonic()
             _check_clock(messages[0])
         return [_delivery(message) for message in messages]
 
@@ -96,22 +115,49 @@ class OperationsReceiver:
             except SDK_ERRORS as error:
                 raise BusUnavailable(f"completing failed: {type(error).__name__}") from None
 
+    @property
+    def trusted(self) -> bool:
+        """Whether it has been given messages lately, or is new."""
+        return self._monotonic() - self._given_at < TRUSTED_FOR
+
     async def rest(self) -> bool:
         """Take back the credit that an idle link leaves with Service Bus, and release what came for it: otherwise the
         next message due is locked for a receiver that nobody looks at, for as long as a lock lasts. False where that
-        failed.
+        failed, and where the receiver is to be opened anew since its link may be dead.
 
         It is what azure-servicebus 7.15 does itself when a receiver is closed; closing takes a second, and opening half
         a second more.
         """
+        idle = self._monotonic() - self._given_at
+        if self._heard_before_drain is not None and self._last_frame_at() == self._heard_before_drain:
+            logger.warning(
+                "Receiver of %s is opened anew: its link had stopped responding. It gave nothing for %.0f s, and what "
+                "fell due meanwhile comes late",
+                self._queue,
+                idle,
+            )
+            return False
+        if not self.trusted:
+            logger.info("Receiver of %s is opened anew: it gave nothing for %.0f s", self._queue, idle)
+            return False
         try:
-            async with asyncio.timeout(self._call_timeout):
+            async with asyncio.timeout(min(self._call_timeout, CLOSE_TIMEOUT)):
                 transport, handler = self._receiver._amqp_transport, self._receiver._handler
+                # Service Bus responds to a drain, which is where there is credit to take back. The SDK passes over the
+                # response, by the end of the next receive at the latest, but for the time when it came.
+                link = handler._link
+                asked = link is not None and link.current_link_credit > 0
+                self._heard_before_drain = self._last_frame_at() if asked else None
                 await transport.drain_and_release_messages_async(handler)  # type: ignore[no-untyped-call] # the SDK's own
         except (*SDK_ERRORS, NotImplementedError) as error:
             logger.debug("An idle receiver could not be drained: %s", type(error).__name__)
             return False
         return True
+
+    def _last_frame_at(self) -> float | None:
+        """By the SDK's clock; None where it does not tell."""
+        at = getattr(getattr(self._receiver._handler, "_connection", None), "_last_frame_received_time", None)
+        return float(at) if at is not None else None
 
     async def close(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -10,15 +10,12 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError
 
-from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Record
-from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
+from maintenance.servicebus.link import Link
 from maintenance.servicebus.sender import PATIENCE, patiently
 
 T = TypeVar("T")
-# azure-servicebus 7.15 gives the link for management responses credit for 10,000, and never more: the call after those
-# waits for a response that cannot come. So links are opened anew before.
-CALLS_OF_A_LINK = 9_000
 
 
 class Scheduler:
@@ -34,10 +31,9 @@ class Scheduler:
     ) -> None:
         self._client = client
         self._queue = queue
-        self._call_timeout = call_timeout
         self._patience = patience
         self._sender: ServiceBusSender | None = None
-        self._calls = 0
+        self._link = Link(queue, self._close_sender, call_timeout=call_timeout)
         self._lock = asyncio.Lock()
 
     async def schedule(self, record: Record) -> int:
@@ -72,25 +68,19 @@ class Scheduler:
         await self._call("canceling a record", once)
 
     async def _call(self, doing: str, call: Callable[[ServiceBusSender], Awaitable[T]]) -> T:
-        async with self._lock:
-            if self._calls >= CALLS_OF_A_LINK:
-                await self._drop()
-            self._calls += 1
+        async def once() -> T:
+            await self._link.count()
             if self._sender is None:
                 self._sender = self._client.get_queue_sender(self._queue)
-            try:
-                async with asyncio.timeout(self._call_timeout):
-                    return await call(self._sender)
-            except SDK_ERRORS as error:
-                await self._drop()
-                raise BusUnavailable(f"{doing} failed: {type(error).__name__}") from None
+            return await call(self._sender)
 
-    async def _drop(self) -> None:
-        """After an error, and after many calls, the next one starts with a new link."""
-        self._calls = 0
+        async with self._lock:
+            return await self._link.call(doing, once)
+
+    async def _close_sender(self) -> None:
         sender, self._sender = self._sender, None
         if sender is not None:
             await close_quietly(sender)
 
     async def close(self) -> None:
-        await self._drop()
+        await self._link.drop()

@@ -12,7 +12,8 @@ from azure.servicebus.amqp import AmqpAnnotatedMessage
 from azure.servicebus.exceptions import MessageSizeExceededError
 
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge
-from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
+from maintenance.servicebus.link import EntityMissing, Link
 
 Message = ServiceBusMessage | AmqpAnnotatedMessage
 
@@ -25,13 +26,13 @@ T = TypeVar("T")
 
 async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
     """The same call again, with backoff, until it succeeds or `patience` seconds are over: what is sent twice has the
-    same id, and Service Bus drops the second. Raises BusUnavailable; MessageTooLarge at once."""
+    same id, and Service Bus drops the second. Raises BusUnavailable; MessageTooLarge and EntityMissing at once."""
     loop = asyncio.get_running_loop()
     give_up, pause = loop.time() + patience, FIRST_PAUSE
     while True:
         try:
             return await call()
-        except MessageTooLarge:
+        except (MessageTooLarge, EntityMissing):
             raise
         except BusUnavailable:
             if loop.time() + pause >= give_up:
@@ -46,6 +47,7 @@ class Sender:
 
     def __init__(
         self,
+        entity: str,
         open_sender: Callable[[], ServiceBusSender],
         *,
         call_timeout: float = CALL_TIMEOUT,
@@ -53,7 +55,7 @@ class Sender:
     ) -> None:
         self._patience = patience
         self._open_sender = open_sender
-        self._call_timeout = call_timeout
+        self._link = Link(entity, self._close_sender, call_timeout=call_timeout)
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
         self._waiting: list[tuple[Sequence[Message], asyncio.Future[None]]] = []
@@ -75,20 +77,18 @@ class Sender:
     async def _send_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         failure: Exception = BusUnavailable("sending was cut off")
+        messages = [message for messages, _ in waiting for message in messages]
         try:
-            async with asyncio.timeout(self._call_timeout):
-                await self._send_all([message for messages, _ in waiting for message in messages])
-        except MessageSizeExceededError:
-            failure = MessageTooLarge("sending failed: a message is larger than Service Bus takes")
-            await self._drop()
+            await self._link.call("sending", lambda: self._send_all(messages))
+        except MessageTooLarge as error:
+            failure = error
             if len(waiting) > 1:
                 # The error does not say whose message it is, and the others' must go. What was sent is a duplicate.
                 for one in waiting:
                     self._waiting = [one]
                     await self._send_waiting()
-        except SDK_ERRORS as error:
-            failure = BusUnavailable(f"sending failed: {type(error).__name__}")
-            await self._drop()
+        except BusUnavailable as error:
+            failure = error
         else:
             for _, sent in waiting:
                 sent.set_result(None)
@@ -117,11 +117,10 @@ class Sender:
                 batch.add_message(message)
         await self._sender.send_messages(batch)
 
-    async def _drop(self) -> None:
-        """After trouble the next call starts with a new link."""
+    async def _close_sender(self) -> None:
         sender, self._sender = self._sender, None
         if sender is not None:
             await close_quietly(sender)
 
     async def close(self) -> None:
-        await self._drop()
+        await self._link.drop()

@@ -1,0 +1,100 @@
+"""The calls on one link to Service Bus: their time limits, and what their errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError
+
+from maintenance.domain.errors import BusUnavailable, MessageTooLarge
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# azure-servicebus 7.15 gives the link for management responses credit for 10,000, and never more: the call after those
+# waits for a response that cannot come. So links are opened anew before.
+CALLS_OF_A_LINK = 9_000
+# Seconds. A link that was idle for so long may be dead without anybody having said so: a gateway forgot it, and still
+# acknowledges what is sent. The first call on it is given no longer than this, and is then made on a new link.
+IDLE_AFTER, IDLE_CALL_TIMEOUT = 60.0, 5.0
+
+
+class EntityMissing(BusUnavailable):
+    """There is no queue or topic of that name. Waiting a minute or two does not help."""
+
+
+class Link:
+    """Calls on the links that `drop` closes; the next call opens them anew. For one call at a time: the SDK's senders
+    and receivers are not coroutine-safe. Seconds: `call_timeout`; `idle_call_timeout`, for the first call on a link that
+    was idle."""
+
+    def __init__(
+        self,
+        entity: str,
+        drop: Callable[[], Awaitable[None]],
+        *,
+        call_timeout: float = CALL_TIMEOUT,
+        idle_call_timeout: float = IDLE_CALL_TIMEOUT,
+        calls_of_a_link: int = CALLS_OF_A_LINK,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._entity = entity
+        self._drop = drop
+        self._call_timeout = call_timeout
+        self._idle_call_timeout = idle_call_timeout
+        self._calls_of_a_link = calls_of_a_link
+        self._monotonic = monotonic
+        self._calls = 0
+        self._responded_at: float | None = None
+
+    async def call(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
+        """One call, made again on a new link where the link had been idle and does not respond. Raises BusUnavailable,
+        MessageTooLarge, EntityMissing."""
+        if self._responded_at is not None:
+            idle = self._monotonic() - self._responded_at
+            if idle > IDLE_AFTER:
+                try:
+                    return await self._once(doing, call, min(self._idle_call_timeout, self._call_timeout))
+                except MessageTooLarge:
+                    raise
+                except BusUnavailable as error:
+                    logger.warning("Link opened anew after %.0f s in which it was idle: %s", idle, error)
+        return await self._once(doing, call, self._call_timeout)
+
+    async def count(self) -> None:
+        """One call of many on the management link; it is opened anew before its credit is used up."""
+        if self._calls >= self._calls_of_a_link:
+            await self.drop()
+        self._calls += 1
+
+    async def drop(self) -> None:
+        """Close the links: the next call opens new ones."""
+        self._calls = 0
+        self._responded_at = None
+        await self._drop()
+
+    async def _once(self, doing: str, call: Callable[[], Awaitable[T]], limit: float) -> T:
+        try:
+            async with asyncio.timeout(limit):
+                result = await call()
+        except MessageSizeExceededError:
+            await self.drop()
+            raise MessageTooLarge(f"{doing} failed: a message is larger than Service Bus takes") from None
+        except MessagingEntityNotFoundError:
+            await self.drop()
+            raise EntityMissing(f"{doing} failed: there is no queue or topic {self._entity}") from None
+        except SDK_ERRORS as error:
+            await self.drop()
+            why = f"no response within {limit:.0f} s" if isinstance(error, TimeoutError) else type(error).__name__
+            raise BusUnavailable(f"{doing} failed for {self._entity}: {why}") from None
+        except BaseException:
+            # Cut off in the middle: what is on its way would be taken for the response to the next call.
+            await self.drop()
+            raise
+        self._responded_at = self._monotonic()
+        return result

@@ -1,0 +1,93 @@
+"""Links that die while they are idle, over the real SDK: nothing is closed, and nothing comes any more."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from maintenance.domain.messages import Record
+from maintenance.servicebus.bus import Bus
+from maintenance.servicebus.connection import connect
+from maintenance.servicebus.operations_queue import TRUSTED_FOR, OperationsReceiver
+from maintenance.servicebus.sender import Sender
+from sandbox.servicebus import ServiceBus, Topology
+from tests.conformance.namespace import close_forgotten
+from tests.support.environment import LIMIT, OPERATIONS, REQUESTS, TOPIC, TOPOLOGY
+
+# The SDK does not close the sockets of connections that the other side has reset.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture
+def service() -> Iterator[ServiceBus]:
+    with ServiceBus(Topology.read(TOPOLOGY)) as service:
+        yield service
+    gc.collect()  # here, where its warnings are ignored, and not in another module's test
+
+
+@asynccontextmanager
+async def opened(service: ServiceBus) -> AsyncIterator[Bus]:
+    async with connect(connection_string=service.connection_string) as client:
+        bus = Bus(client, requests_queue=REQUESTS, operations_queue=OPERATIONS, events_topic=TOPIC, call_timeout=LIMIT)
+        yield bus
+        service.faults.reset()
+        await close_forgotten(service)
+        await bus.close()
+
+
+def record(number: int) -> Record:
+    return Record(f"{number:032x}:s0", b"{}", None, "plan")
+
+
+async def receive(bus: Bus) -> list[str]:
+    """What a tick would receive, completed."""
+    async with bus.operations() as deliveries:
+        batch = await deliveries.receive(10, wait=0.2)
+        await deliveries.complete_all(batch)
+        return [each.message_id for each in batch]
+
+
+async def test_receiver_whose_link_died_while_idle_is_replaced_and_the_log_says_so(
+    service: ServiceBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(service) as bus:
+        await bus.send([record(0)])
+        assert await receive(bus) == [record(0).message_id]
+        assert await receive(bus) == []
+        assert service.faults.stop_responding(OPERATIONS, role="receiver") == 1
+        await bus.send([record(1)])
+        received: list[str] = []
+        for _ in range(5):
+            received += await receive(bus)
+        assert received == [record(1).message_id]
+    assert "its link had stopped responding" in caplog.text
+    assert OPERATIONS in caplog.text
+
+
+async def test_living_receiver_is_kept_while_it_is_trusted(
+    service: ServiceBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with opened(service) as bus:
+        for _ in range(5):
+            assert await receive(bus) == []
+        await bus.send([record(0)])
+        assert await receive(bus) == [record(0).message_id]
+    assert "opened anew" not in caplog.text
+
+
+async def test_receiver_that_was_given_nothing_for_minutes_is_not_trusted(service: ServiceBus) -> None:
+    async with connect(connection_string=service.connection_string) as client:
+        time = [0.0]
+        sender = Sender(OPERATIONS, lambda: client.get_queue_sender(OPERATIONS))
+        async with client.get_queue_receiver(OPERATIONS, socket_timeout=0.01) as link:
+            receiver = OperationsReceiver(OPERATIONS, link, sender, monotonic=lambda: time[0])
+            time[0] = TRUSTED_FOR - 1
+            assert await receiver.rest()
+            time[0] = TRUSTED_FOR
+            assert not await receiver.rest()
+        await sender.close()
