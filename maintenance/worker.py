@@ -5,6 +5,7 @@ Functions share a process and its event loop only by chance, and share nothing e
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import logging
@@ -20,7 +21,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 
 from maintenance.alerts.discovery import Discoverer
 from maintenance.alerts.messages import DISCOVERY, REQUEST
-from maintenance.alerts.receiver import AlertReceiver
+from maintenance.alerts.receiver import AlertReceiver, Answer, problem_response
 from maintenance.arm.client import CALL_TIMEOUT as ARM_TIMEOUT
 from maintenance.arm.client import ArmClient
 from maintenance.arm.identity import ManagedIdentityAuth, managed_identity
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
     from maintenance.alerts.signing_keys import TokenGate
 
 
+logger = logging.getLogger(__name__)
+
+# Seconds. Action groups wait 10 s for the response; they send again after a 503.
+ALERT_LIMIT = 8.0
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -52,7 +59,8 @@ def utc_now() -> datetime:
 class Worker:
     """The handler and the poller, with the clients they share.
 
-    `now` gives aware times. `arm_timeout` and `bus_timeout` (seconds) bound each call.
+    `now` gives aware times. `arm_timeout` and `bus_timeout` (seconds) bound each call, `alert_limit` the response to an
+    alert.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class Worker:
         arm_timeout: float = ARM_TIMEOUT,
         bus_timeout: float = BUS_TIMEOUT,
         patience: float = PATIENCE,
+        alert_limit: float = ALERT_LIMIT,
     ) -> None:
         self._credential = managed_identity(settings.identity_client_id)
         self._bus_credential = _bus_credential(settings)
@@ -103,6 +112,8 @@ class Worker:
         )
         runner = Runner(arm, self._bus, self._coordination, rules, now=now, monotonic=monotonic)
         self._alerts = AlertReceiver(self._bus, settings.alerts)
+        self._alert_limit = alert_limit
+        self._responding: set[asyncio.Task[Answer]] = set()
         self._gate: TokenGate | None = None
         self._keys_transport: AiohttpTransport | None = None
         if settings.alert_tokens is not None:
@@ -134,13 +145,28 @@ class Worker:
         await self._handler.handle(read_message(message))
 
     async def receive_alert(self, request: func.HttpRequest) -> func.HttpResponse:
-        """Take an alert of Azure Monitor's."""
-        refusal = None
+        """Take an alert of Azure Monitor's. Responds in time whatever Service Bus does: where it does not respond, with
+        503, and what it takes later has the ids that it has when the alert is sent again."""
+        responding = asyncio.create_task(self._respond_to_alert(request))
+        await asyncio.wait([responding], timeout=self._alert_limit)
+        if responding.done():
+            response = responding.result()
+        else:
+            # Not cut off: what is on its way to Service Bus may be others', too.
+            self._responding.add(responding)
+            responding.add_done_callback(self._responding.discard)
+            logger.error("An alert got 503: it was not on the queue after %.0f s", self._alert_limit)
+            advice = "Service Bus does not respond; send the alert again."
+            response = problem_response(503, "Service Unavailable", advice, retry=True)
+        headers = {"Content-Type": response.content_type, **response.headers}
+        return func.HttpResponse(response.body, status_code=response.status, headers=headers)
+
+    async def _respond_to_alert(self, request: func.HttpRequest) -> AlertResponse:
         if self._gate is not None:
-            refusal = await self._gate.rejection(request.headers.get("Authorization", ""))
-        answer = refusal or await self._alerts.respond(request.get_body(), request.headers)
-        headers = {"Content-Type": answer.content_type, **answer.headers}
-        return func.HttpResponse(answer.body, status_code=answer.status, headers=headers)
+            rejection = await self._gate.rejection(request.headers.get("Authorization", ""))
+            if rejection is not None:
+                return rejection
+        return await self._alerts.respond(request.get_body(), request.headers)
 
     async def poll(self) -> Tick:
         """Handle what is due in the operations queue."""
@@ -154,6 +180,10 @@ class Worker:
         await self._poller.work_off()
 
     async def close(self) -> None:
+        if responding := list(self._responding):
+            for each in responding:
+                each.cancel()
+            await asyncio.wait(responding)
         await self._coordination.close()
         await self._bus.close()
         await close_quietly(self._bus_client)

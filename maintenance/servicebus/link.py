@@ -30,8 +30,8 @@ class EntityMissing(BusUnavailable):
 
 class Link:
     """Calls on the links that `drop` closes; the next call opens them anew. For one call at a time: the SDK's senders
-    and receivers are not coroutine-safe. Seconds: `call_timeout`; `idle_call_timeout`, for the first call on a link that
-    was idle."""
+    and receivers are not coroutine-safe. In seconds: `call_timeout`, and `idle_call_timeout` for the first call on a
+    link that was idle."""
 
     def __init__(
         self,
