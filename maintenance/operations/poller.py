@@ -8,17 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from maintenance.domain.errors import BusUnavailable, MessageTooLarge, UnreadableRecord
-from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
+from maintenance.domain.errors import BusUnavailable, MessageTooLarge
+from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.operation import Operation, Phase, Reply
-from maintenance.domain.redaction import place_of, redact
+from maintenance.domain.redaction import place_of
 from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
-from maintenance.lifecycle.events import owed_events, replied
 from maintenance.operations.instance_views import InstanceViews
 from maintenance.operations.ports import Deliveries, Intake, OperationsBus, TickLimits
-from maintenance.operations.records import REPLY, read_record, read_reply, to_record, to_reply_record, to_successor
+from maintenance.operations.records import to_record, to_reply_record, to_successor
 from maintenance.operations.runner import Runner
-from maintenance.operations.unreadable import pass_on
+from maintenance.operations.units import Unit, publish, read_unit
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +26,28 @@ FURTHER_WAIT = 0.05  # seconds, at least
 FURTHER_WAITS = 2  # times as long as the last took
 # Seconds: what is done within so short a time is sent in one list.
 TOGETHER = 0.05
+# Seconds. Where nothing of a batch is done within this time, another receiver takes what falls due meanwhile: a
+# subscription that does not respond holds up no other.
+SLOW = 5.0
+# Seconds. A batch that is not settled by then is cut off: its lock lasts 5 minutes. With the budget of 4 minutes that
+# begins no batch later, a tick ends within the 10 minutes of `functionTimeout`, at which the host kills the process.
+HELD_FOR = 270.0
+CANCEL_TIMEOUT = 10.0  # seconds
 RETRY_AFTER = timedelta(minutes=1)
 
 
 @dataclass(slots=True)
 class Tick:
     """One run of the timer, and what it did: records and other messages taken, records sent on, runs that have ended,
-    messages passed on unread, and those left to their lock."""
+    messages passed on unread, and those left to their lock. Of the `receivers` that it had, so many are `active`, and
+    so many of these hold a batch that is `slow`."""
 
     views: InstanceViews
     stop_at: float
     batch: int
     receivers: int = 0
+    active: int = 0
+    slow: int = 0
     taken: int = 0
     persisted: int = 0
     ended: int = 0
@@ -52,30 +61,9 @@ class Tick:
         )
 
 
-@dataclass(slots=True)
-class _Unit:
-    """One delivery of a batch: what it holds, and what follows from it."""
-
-    delivery: Delivery
-    content: Operation | Reply | Record | None = None
-    successor: Record | None = None
-    completes: bool = False
-    left_to_judge: bool = False
-
-    @property
-    def owed(self) -> tuple[MaintenanceEvent, ...]:
-        match self.content:
-            case Operation(owed=(), phase=phase) if phase is not Phase.END:
-                return ()
-            case Operation():
-                return owed_events(self.content)
-            case Reply():
-                return (replied(self.content),)
-        return ()
-
-
 class Poller:
-    """The use case behind the timer trigger. `intake` has the subjects of messages that are no records."""
+    """The use case behind the timer trigger. `intake` has the subjects of messages that are no records. `slow` and
+    `held_for` (seconds): see the constants."""
 
     def __init__(
         self,
@@ -86,7 +74,11 @@ class Poller:
         intake: Mapping[str, Intake],
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
+        slow: float = SLOW,
+        held_for: float = HELD_FOR,
     ) -> None:
+        self._slow = slow
+        self._held_for = held_for
         self._runner = runner
         self._bus = bus
         self._limits = limits
@@ -100,6 +92,7 @@ class Poller:
         """Work until nothing is due or the time budget is used up; what is left then waits for the next tick.
 
         Service Bus errors end the tick early and are logged: every message that was not settled is redelivered.
+        Raises RuntimeError, with the type and the place of what failed unexpectedly.
         """
         tick = Tick(
             views=self._runner.views(),
@@ -108,8 +101,14 @@ class Poller:
             # 5 minutes a poll and a listing take 45 s each at most, and a send is patient for 2 minutes.
             batch=max(self._limits.poll_concurrency // self._limits.poll_receivers, 1),
         )
-        async with asyncio.TaskGroup() as group:
-            self._add_receiver(group, tick)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._add_receiver(group, tick)
+        except ExceptionGroup as failed:
+            # No text of theirs: what is unexpected may hold anything.
+            causes = "; ".join(place_of(error) for error in failed.exceptions)
+            logger.error("Tick failed unexpectedly: %s", causes)
+            raise RuntimeError(f"the tick failed unexpectedly: {causes}") from None
         if tick.taken:
             logger.info("Tick ended: %s", tick)
         return tick
@@ -133,6 +132,7 @@ class Poller:
 
     def _add_receiver(self, group: asyncio.TaskGroup, tick: Tick) -> None:
         tick.receivers += 1
+        tick.active += 1
         group.create_task(self._drain(group, tick))
 
     async def _drain(self, group: asyncio.TaskGroup, tick: Tick) -> None:
@@ -144,81 +144,94 @@ class Poller:
                     if not batch:
                         return
                     took = self._monotonic() - asked
-                    if len(batch) == tick.batch and tick.receivers < self._limits.poll_receivers:
+                    if len(batch) == tick.batch and tick.active < self._limits.poll_receivers:
                         self._add_receiver(group, tick)
                     tick.taken += len(batch)
-                    due_now = await self._work(deliveries, batch, tick)
+                    due_now = await self._work(group, deliveries, batch, tick)
                     # What was just sent for now comes for sure.
                     wait = longest if due_now else min(longest, max(FURTHER_WAIT, FURTHER_WAITS * took))
         except BusUnavailable as error:
             logger.error("Tick ended early, what it holds is redelivered: %s", error)
-
-    async def _work(self, deliveries: Deliveries, batch: Sequence[Delivery], tick: Tick) -> bool:
-        """Deal with a batch; whether anything that follows is due at once."""
-        units = [self._read(delivery, tick) for delivery in batch]
-        published = await self._publish(units)
-        running = {asyncio.create_task(self._run(unit, deliveries, tick, published=published)): unit for unit in units}
-        failure: BusUnavailable | None = None
-        try:
-            while running:
-                # Settled when they are done, together with all that are done within a moment.
-                done, _ = await asyncio.wait(running, timeout=TOGETHER)
-                if not done:
-                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                finished = [running.pop(task) for task in done]
-                try:
-                    await self._settle(deliveries, [unit for unit in finished if unit.completes], tick)
-                except BusUnavailable as error:
-                    # What else is under way is not cut off: a POST may be among it.
-                    logger.error("%d messages are left to their lock: %s", len(finished), error)
-                    failure = error
         finally:
-            for task in running:
+            tick.active -= 1
+
+    async def _work(
+        self, group: asyncio.TaskGroup, deliveries: Deliveries, batch: Sequence[Delivery], tick: Tick
+    ) -> bool:
+        """Deal with a batch; whether anything that follows is due at once."""
+        units = [read_unit(delivery, self._intake, self._now()) for delivery in batch]
+        tick.unreadable += sum(unit.unreadable for unit in units)
+        owing = [unit for unit in units if unit.events]
+        # What owes nothing does not wait for the topic.
+        publishing = asyncio.create_task(publish(self._bus, owing)) if owing else None
+        running = {asyncio.create_task(self._run(unit, deliveries, tick, publishing)): unit for unit in units}
+        try:
+            async with asyncio.timeout(self._held_for):
+                failure = await self._settle_as_done(group, deliveries, running, tick)
+        except TimeoutError:
+            failure = None
+            for unit in running.values():
+                unit.completes, unit.successor = False, None
+            left = ", ".join(unit.delivery.message_id for unit in running.values())
+            logger.error("Messages cut off after %.0f s, before their lock is lost: %s", self._held_for, left)
+        finally:
+            tasks = [*running, *([publishing] if publishing is not None else [])]
+            for task in tasks:
                 task.cancel()
-        tick.failed += sum(not (unit.completes or unit.left_to_judge) for unit in units)
+            if tasks:
+                await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT)
+        tick.failed += sum(not unit.done for unit in units)
         if failure is not None:
             raise failure
         now = self._now()
         return any(unit.successor is not None and (unit.successor.due or now) <= now for unit in units)
 
-    def _read(self, delivery: Delivery, tick: Tick) -> _Unit:
-        if delivery.subject in self._intake:
-            return _Unit(delivery)
-        try:
-            if delivery.subject == REPLY:
-                return _Unit(delivery, read_reply(delivery.body))
-            return _Unit(delivery, read_record(delivery.body))
-        except UnreadableRecord as error:
-            tick.unreadable += 1
-            reason = redact(f"{error.reason}: {error.description}")[:500]
-            record = pass_on(delivery, reason, self._now())
-            if record is None:
-                logger.error("Dropped message %s, which no run owns: %s", delivery.message_id, reason)
-            else:
-                logger.error("Passed record %s on unread: %s", delivery.message_id, reason)
-            return _Unit(delivery, record)
+    async def _settle_as_done(
+        self, group: asyncio.TaskGroup, deliveries: Deliveries, running: dict[asyncio.Task[None], Unit], tick: Tick
+    ) -> BusUnavailable | None:
+        """Settle what is done, together with all that are done within a moment. What could not be settled."""
+        failure: BusUnavailable | None = None
+        while running:
+            done, _ = await asyncio.wait(running, timeout=TOGETHER)
+            if not done:
+                done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                tick.slow += 1
+                try:
+                    while not done:
+                        self._add_receiver_beside(group, tick)
+                        done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    tick.slow -= 1
+            finished = [running[task] for task in done]
+            try:
+                await self._settle(deliveries, [unit for unit in finished if unit.completes], tick)
+            except BusUnavailable as error:
+                # What else is under way is not cut off: a POST may be among it.
+                logger.error("%d messages are left to their lock: %s", len(finished), error)
+                failure = error
+            for task in done:
+                del running[task]
+        return failure
 
-    async def _publish(self, units: Sequence[_Unit]) -> bool:
-        """Publish all that the records owe. Where that fails they owe it still."""
-        events = [event for unit in units for event in unit.owed]
-        if not events:
-            return True
-        try:
-            await self._bus.publish(events)
-        except BusUnavailable as error:
-            logger.error("Publishing %d events failed, they are owed still: %s", len(events), error)
-            return False
-        return True
+    def _add_receiver_beside(self, group: asyncio.TaskGroup, tick: Tick) -> None:
+        """Where every receiver holds a slow batch, one more looks for what else is due."""
+        if tick.active == tick.slow < self._limits.poll_receivers and self._monotonic() < tick.stop_at:
+            self._add_receiver(group, tick)
 
-    async def _run(self, unit: _Unit, deliveries: Deliveries, tick: Tick, *, published: bool) -> None:
+    async def _run(self, unit: Unit, deliveries: Deliveries, tick: Tick, publishing: asyncio.Task[None] | None) -> None:
         """One delivery. Where something fails unexpectedly the message is left to its lock, redelivered after it, and
         dead-lettered if that does not help; the other deliveries go on."""
+        if unit.failed:
+            return
+        if publishing is not None and unit.events:
+            await asyncio.wait([publishing])
         try:
             match unit.content:
                 case Operation():
-                    await self._run_operation(unit, unit.content, deliveries, tick, published=published)
+                    await self._run_operation(unit, unit.content, deliveries, tick)
                 case Reply():
-                    if not published:
+                    if not unit.published:
                         again = replace(unit.content, number=unit.content.number + 1)
                         unit.successor = to_reply_record(again, self._now() + RETRY_AFTER)
                     unit.completes = True
@@ -234,16 +247,14 @@ class Poller:
             # No text: what is unexpected may hold anything.
             logger.error("Message %s failed unexpectedly: %s", unit.delivery.message_id, place_of(error))
 
-    async def _run_operation(
-        self, unit: _Unit, operation: Operation, deliveries: Deliveries, tick: Tick, *, published: bool
-    ) -> None:
+    async def _run_operation(self, unit: Unit, operation: Operation, deliveries: Deliveries, tick: Tick) -> None:
         now = self._now()
         ends = operation.phase is Phase.END
-        if ends and not published:
+        if ends and not unit.published:
             unit.successor = to_record(operation.with_next_number(), now + RETRY_AFTER)
             unit.completes = True
             return
-        if operation.owed and published:
+        if operation.owed and unit.published:
             operation = replace(operation, owed=())
         if ends:
             tick.ended += 1
@@ -268,7 +279,7 @@ class Poller:
             case LeaveToJudge():
                 unit.left_to_judge = True
 
-    async def _settle(self, deliveries: Deliveries, units: Sequence[_Unit], tick: Tick) -> None:
+    async def _settle(self, deliveries: Deliveries, units: Sequence[Unit], tick: Tick) -> None:
         """Send the successors, then complete what they follow. One that is too large must not hold up the others."""
         records = [unit.successor for unit in units if unit.successor is not None]
         try:

@@ -1,0 +1,94 @@
+"""The deliveries of a batch: what each holds, which events it owes, and what follows from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from maintenance.domain.errors import BusUnavailable, MessageTooLarge, UnreadableRecord
+from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
+from maintenance.domain.operation import Operation, Phase, Reply
+from maintenance.domain.redaction import place_of, redact
+from maintenance.lifecycle.events import owed_events, replied
+from maintenance.operations.ports import OperationsBus
+from maintenance.operations.records import REPLY, read_record, read_reply
+from maintenance.operations.unreadable import pass_on
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Unit:
+    """One delivery. `content` is a Record where that of the message could not be read (`unreadable`) and is passed on,
+    None where the message is no record or belongs to no run. `failed`: it is left to its lock."""
+
+    delivery: Delivery
+    content: Operation | Reply | Record | None = None
+    unreadable: bool = False
+    events: tuple[MaintenanceEvent, ...] = ()
+    published: bool = True
+    successor: Record | None = None
+    failed: bool = False
+    completes: bool = False
+    left_to_judge: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.completes or self.left_to_judge
+
+
+def read_unit(delivery: Delivery, intake: Container[str], now: datetime) -> Unit:
+    """One message as it was written. `intake`: the subjects of messages that are no records. What fails unexpectedly
+    here is that message's alone."""
+    try:
+        if delivery.subject in intake:
+            return Unit(delivery)
+        try:
+            content = read_reply(delivery.body) if delivery.subject == REPLY else read_record(delivery.body)
+        except UnreadableRecord as error:
+            return _passed_on(delivery, redact(f"{error.reason}: {error.description}")[:500], now)
+        events = _owed(content)
+    except Exception as error:
+        # No text: what is unexpected may hold anything.
+        logger.error("Message %s failed unexpectedly: %s", delivery.message_id, place_of(error))
+        return Unit(delivery, failed=True)
+    return Unit(delivery, content, events=events, published=not events)
+
+
+def _owed(content: Operation | Reply) -> tuple[MaintenanceEvent, ...]:
+    if isinstance(content, Reply):
+        return (replied(content),)
+    if not content.owed and content.phase is not Phase.END:
+        return ()
+    return owed_events(content)
+
+
+def _passed_on(delivery: Delivery, reason: str, now: datetime) -> Unit:
+    record = pass_on(delivery, reason, now)
+    if record is None:
+        logger.error("Dropped message %s, which no run owns: %s", delivery.message_id, reason)
+    else:
+        logger.error("Passed record %s on unread: %s", delivery.message_id, reason)
+    return Unit(delivery, record, unreadable=True)
+
+
+async def publish(bus: OperationsBus, units: Sequence[Unit]) -> None:
+    """Publish all that the units owe. Where that fails they owe it still. An event that is too large holds up no
+    other's."""
+    try:
+        await bus.publish([event for unit in units for event in unit.events])
+    except MessageTooLarge as error:
+        if len(units) > 1:
+            for unit in units:
+                await publish(bus, [unit])
+            return
+        logger.error("Publishing the events of message %s failed: %s", units[0].delivery.message_id, error)
+    except BusUnavailable as error:
+        logger.error("Publishing the events of %d messages failed, they are owed still: %s", len(units), error)
+    except Exception as error:
+        logger.error("Publishing the events of %d messages failed unexpectedly: %s", len(units), place_of(error))
+    else:
+        for unit in units:
+            unit.published = True
