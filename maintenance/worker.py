@@ -31,6 +31,7 @@ from maintenance.arm.transport import AiohttpTransport
 from maintenance.domain.messages import Envelope
 from maintenance.domain.redaction import make_logs_printable
 from maintenance.lifecycle.actions import Rules
+from maintenance.operations.bus_clock import BusClock
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.poller import Poller, Tick
 from maintenance.operations.runner import Runner
@@ -75,6 +76,7 @@ class Worker:
         patience: float = PATIENCE,
         alert_limit: float = ALERT_LIMIT,
     ) -> None:
+        self._clock = clock = BusClock(now, monotonic)
         self._credential = managed_identity(settings.identity_client_id)
         self._bus_credential = _bus_credential(settings)
         self._client = ArmClient(
@@ -95,14 +97,15 @@ class Worker:
             events_topic=settings.events_topic,
             call_timeout=bus_timeout,
             patience=patience,
+            saw=clock.saw,
         )
         self._coordination = CoordinationQueue(
-            self._bus_client, settings.coordination_queue, now=now, call_timeout=bus_timeout, patience=patience
+            self._bus_client, settings.coordination_queue, now=clock, call_timeout=bus_timeout, patience=patience
         )
         arm = ThrottlingGateway(
-            ResourceManager(self._client, endpoint=settings.arm_endpoint, now=now),
+            ResourceManager(self._client, endpoint=settings.arm_endpoint, now=clock),
             default_pause=settings.timing.min_poll,
-            now=now,
+            monotonic=monotonic,
         )
         rules = Rules(
             allowed_scopes=settings.allowed_scopes,
@@ -110,7 +113,7 @@ class Worker:
             views=settings.read_instance_views,
             wait_for_lease=settings.wait_for_lease,
         )
-        runner = Runner(arm, self._bus, self._coordination, rules, now=now, monotonic=monotonic)
+        runner = Runner(arm, self._bus, self._coordination, rules, now=clock, monotonic=monotonic)
         self._alerts = AlertReceiver(self._bus, settings.alerts)
         self._alert_limit = alert_limit
         self._responding: set[asyncio.Task[Answer]] = set()
@@ -121,19 +124,19 @@ class Worker:
 
             self._keys_transport = AiohttpTransport(limit=2)
             keys = signing_keys.SigningKeys(settings.alert_tokens.keys_url, self._keys_transport, monotonic=monotonic)
-            self._gate = signing_keys.TokenGate(settings.alert_tokens, keys, now=now)
+            self._gate = signing_keys.TokenGate(settings.alert_tokens, keys, now=clock)
         # What the requests queue brings beside requests and cancellations.
         others = (self._alerts,)
         self._handler = RequestHandler(
-            self._bus, self._coordination, settings, work_off=self._work_off, now=now, others=others
+            self._bus, self._coordination, settings, work_off=self._work_off, now=clock, others=others
         )
         # What the operations queue brings beside records, by its subject.
         intake = {
             REQUEST: self._handler.handle_delivery,
-            DISCOVERY: Discoverer(arm, self._bus, settings, now=now).handle,
+            DISCOVERY: Discoverer(arm, self._bus, settings, now=clock).handle,
         }
-        self._poller = Poller(runner, self._bus, settings, intake=intake, now=now, monotonic=monotonic)
-        self._dead_letters = DeadLetterReader(self._bus, self._handler.give_up, intake=tuple(intake), now=now)
+        self._poller = Poller(runner, self._bus, settings, intake=intake, now=clock, monotonic=monotonic)
+        self._dead_letters = DeadLetterReader(self._bus, self._handler.give_up, intake=tuple(intake), now=clock)
 
     @property
     def arm_client(self) -> ArmClient:
@@ -142,7 +145,9 @@ class Worker:
 
     async def receive(self, message: func.ServiceBusMessage) -> None:
         """Handle a message of the requests queue."""
-        await self._handler.handle(read_message(message))
+        envelope = read_message(message)
+        self._clock.saw(envelope.enqueued_at)
+        await self._handler.handle(envelope)
 
     async def receive_alert(self, request: func.HttpRequest) -> func.HttpResponse:
         """Take an alert of Azure Monitor's. Responds in time whatever Service Bus does: where it does not respond, with

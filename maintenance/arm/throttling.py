@@ -6,7 +6,7 @@ The pauses are in memory. A new process learns of a pause with its first call, w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from maintenance.domain.errors import ThrottledError
@@ -40,14 +40,14 @@ class ThrottlingGateway:
 
     During a pause, submissions and readings are `Throttled`, and the other methods raise ThrottledError. Otherwise each
     method returns and raises what the decorated one does. `default_pause` is the pause after a 429 without Retry-After.
-    `now` returns aware times.
+    `monotonic` gives seconds: a machine's clock that is put right must neither end a pause nor draw it out.
     """
 
-    def __init__(self, gateway: Gateway, *, default_pause: timedelta, now: Callable[[], datetime]) -> None:
+    def __init__(self, gateway: Gateway, *, default_pause: timedelta, monotonic: Callable[[], float]) -> None:
         self._gateway = gateway
         self._default_pause = default_pause
-        self._now = now
-        self._paused_until: dict[str, datetime] = {}
+        self._monotonic = monotonic
+        self._paused_until: dict[str, float] = {}
 
     async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission:
         if (left := self._left(scale_set.subscription_id)) is not None:
@@ -97,7 +97,7 @@ class ThrottlingGateway:
 
     def _pause(self, subscription_id: str, retry_after: timedelta | None) -> None:
         key = subscription_id.lower()
-        until = self._now() + (retry_after or self._default_pause)
+        until = self._monotonic() + (retry_after or self._default_pause).total_seconds()
         self._paused_until[key] = max(until, self._paused_until.get(key, until))
 
     def _left(self, subscription_id: str) -> timedelta | None:
@@ -106,7 +106,7 @@ class ThrottlingGateway:
         until = self._paused_until.get(key)
         if until is None:
             return None
-        if until <= (now := self._now()):
+        if until <= (now := self._monotonic()):
             del self._paused_until[key]
             return None
-        return until - now
+        return timedelta(seconds=until - now)

@@ -7,8 +7,9 @@ the callers'. The SDK's senders and receivers are not coroutine-safe, so each ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,8 @@ from maintenance.servicebus.sender import PATIENCE, Sender
 
 
 class Bus:
-    """One per process. `patience` (seconds): how long a send is tried again before BusUnavailable is raised."""
+    """One per process. `patience` (seconds): how long a send is tried again before BusUnavailable is raised. `saw` is
+    told when received messages were enqueued, by Service Bus's clock."""
 
     def __init__(
         self,
@@ -37,7 +39,9 @@ class Bus:
         events_topic: str,
         call_timeout: float = CALL_TIMEOUT,
         patience: float = PATIENCE,
+        saw: Callable[[datetime], None] | None = None,
     ) -> None:
+        self._saw = saw
         self._call_timeout = call_timeout
         self._patience = patience
         self._client = client
@@ -129,7 +133,9 @@ class Bus:
         except BaseException:
             await close_quietly(receiver)
             raise
-        return OperationsReceiver(queue, receiver, self._operations_sender(), call_timeout=self._call_timeout)
+        return OperationsReceiver(
+            queue, receiver, self._operations_sender(), call_timeout=self._call_timeout, saw=self._saw
+        )
 
     def _operations_sender(self) -> Sender:
         return Sender(

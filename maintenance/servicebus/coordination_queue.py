@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -38,12 +39,19 @@ class CoordinationQueue:
         call_timeout: float = CALL_TIMEOUT,
         patience: float = PATIENCE,
         calls_of_a_link: int = CALLS_OF_A_LINK,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._queue = queue
         self._now = now
         self._patience = patience
-        self._link = Link(queue, self._close_links, call_timeout=call_timeout, calls_of_a_link=calls_of_a_link)
+        self._link = Link(
+            queue,
+            self._close_links,
+            call_timeout=call_timeout,
+            calls_of_a_link=calls_of_a_link,
+            monotonic=monotonic,
+        )
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()

@@ -45,8 +45,10 @@ class OperationsReceiver:
         *,
         call_timeout: float = CALL_TIMEOUT,
         monotonic: Callable[[], float] = time.monotonic,
+        saw: Callable[[datetime], None] | None = None,
     ) -> None:
         self._queue = queue
+        self._saw = saw
         self._receiver = receiver
         self._sender = sender
         self._call_timeout = call_timeout
@@ -77,6 +79,10 @@ class OperationsReceiver:
         if messages:
             self._given_at = self._monotonic()
             _check_clock(messages[0])
+            # In their order, so this was the last.
+            enqueued_at = messages[-1].enqueued_time_utc
+            if self._saw is not None and enqueued_at is not None:
+                self._saw(enqueued_at)
         return [_delivery(message) for message in messages]
 
     async def send(self, records: Sequence[Record]) -> None:

@@ -60,8 +60,10 @@ class SimulatedWorker:
         self._world = process.world
         bus = Bus(process)
         client = cast(ServiceBusClient, CoordinationClient(process))
-        coordination = CoordinationQueue(client, settings.coordination_queue, now=process.now)
-        arm = ThrottlingGateway(Arm(process), default_pause=settings.timing.min_poll, now=process.now)
+        coordination = CoordinationQueue(
+            client, settings.coordination_queue, now=process.now, monotonic=process.monotonic
+        )
+        arm = ThrottlingGateway(Arm(process), default_pause=settings.timing.min_poll, monotonic=process.monotonic)
         rules = Rules(
             allowed_scopes=settings.allowed_scopes,
             timing=settings.timing,

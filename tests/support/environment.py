@@ -108,6 +108,8 @@ def environment(
     ):
         seed_example(arm, duration=duration)
         services = Environment(bus, arm, identity, worker_options={"now": time_of})
+        if clock is not None:
+            services.worker_options["monotonic"] = lambda: clock().timestamp()
         SECRET_SCANNER.watch_environment(services)
         try:
             yield services

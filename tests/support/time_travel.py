@@ -122,13 +122,19 @@ class Journey:
 
 @asynccontextmanager
 async def journey(
-    subscriptions: Iterable[str], *, worker_options: Mapping[str, Any] | None = None, **settings: str
+    subscriptions: Iterable[str],
+    *,
+    worker_options: Mapping[str, Any] | None = None,
+    clock_error: timedelta = timedelta(0),
+    **settings: str,
 ) -> AsyncIterator[Journey]:
-    """An environment, and a worker that is allowed these subscriptions."""
+    """An environment, and a worker that is allowed these subscriptions. `clock_error`: how far the worker's clock is
+    ahead of Azure's, or (negative) behind it."""
     clock = HandMovedClock(START)
     with environment(clock=clock) as services, pytest.MonkeyPatch.context() as patch:
         for name, value in services.identity.environment.items():
             patch.setenv(name, value)
+        services.worker_options["now"] = lambda: clock() + clock_error
         services.worker_options.update(worker_options or {})
         scopes = " ".join(subscriptions)
         async with running(services, **{**REAL_TIME, "MAINTENANCE_ALLOWED_SCOPES": scopes, **settings}) as job:

@@ -50,7 +50,9 @@ class UnitEnvironment:
             views=self.settings.read_instance_views,
             wait_for_lease=self.settings.wait_for_lease,
         )
-        arm = ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock)
+        arm = ThrottlingGateway(
+            cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, monotonic=self.clock.seconds
+        )
         self.runner = Runner(arm, self.bus, self.coordination, rules, now=self.clock, monotonic=self.clock.seconds)
         self.views = self.runner.views
         self.handler = RequestHandler(

@@ -78,7 +78,9 @@ class OperationsQueue:
         self.settings = Settings(
             service_bus=ServiceBusConnection(namespace="ns"), allowed_scopes=scopes or (Scope(ALERTED),), **settings
         )
-        arm = ThrottlingGateway(cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, now=self.clock)
+        arm = ThrottlingGateway(
+            cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, monotonic=self.clock.seconds
+        )
         self.discoverer = Discoverer(arm, self.bus, self.settings, now=self.clock)
 
     @property

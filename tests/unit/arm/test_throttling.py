@@ -89,7 +89,7 @@ class Arm:
     def __init__(self) -> None:
         self.clock = HandClock()
         self.gateway = FakeGateway()
-        self.throttling = ThrottlingGateway(self.gateway, default_pause=DEFAULT_PAUSE, now=self.clock)
+        self.throttling = ThrottlingGateway(self.gateway, default_pause=DEFAULT_PAUSE, monotonic=self.clock.seconds)
 
     async def throttle(self, name: str, retry_after: timedelta | None = None, *, whole: bool = True) -> None:
         """Have ARM throttle one call."""
