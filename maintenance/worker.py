@@ -136,7 +136,9 @@ class Worker:
             DISCOVERY: Discoverer(arm, self._bus, settings, now=clock).handle,
         }
         self._poller = Poller(runner, self._bus, settings, intake=intake, now=clock, monotonic=monotonic)
-        self._dead_letters = DeadLetterReader(self._bus, self._handler.give_up, intake=tuple(intake), now=clock)
+        self._dead_letters = DeadLetterReader(
+            self._bus, self._handler.give_up, self._handler.deadline, intake=tuple(intake), now=clock
+        )
 
     @property
     def arm_client(self) -> ArmClient:
@@ -175,7 +177,10 @@ class Worker:
 
     async def poll(self) -> Tick:
         """Handle what is due in the operations queue."""
-        return await self._poller.tick()
+        tick = await self._poller.tick()
+        if tick.queue_missing:
+            await self._dead_letters.end_overdue()
+        return tick
 
     async def read_dead_letters(self) -> int:
         """Deal with what Service Bus gave up delivering; returns how many messages that were."""

@@ -10,18 +10,21 @@ from datetime import datetime
 from typing import Protocol
 
 from maintenance.domain.errors import BusUnavailable, UnreadableRecord
-from maintenance.domain.messages import Delivery, Record
+from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
 from maintenance.domain.redaction import place_of, redact
 from maintenance.lifecycle.ending import strike
+from maintenance.lifecycle.events import replied
 from maintenance.operations.ports import Deliveries
 from maintenance.operations.records import REPLY, read_record, read_reply, to_reply_record, to_successor
 from maintenance.operations.unreadable import pass_on
+from maintenance.servicebus.link import EntityMissing
 
 logger = logging.getLogger(__name__)
 
 BATCH = 20
 MAX_BATCHES = 50
 WAIT = 1.0  # seconds
+NO_QUEUE = "the worker's operations queue was not there until the request's deadline; nothing was started"
 
 # What becomes of a message of the requests queue, or one that an alert led to, that was given up: its end as a record.
 GiveUp = Callable[[Delivery, str], Record]
@@ -36,15 +39,25 @@ class DeadLetterBus(Protocol):
 
     async def send(self, records: Sequence[Record]) -> None: ...
 
+    async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
+
 
 class DeadLetterReader:
-    """The use case behind the timer of dead letters. `intake`: subjects of messages that are no records."""
+    """The use case behind the timer of dead letters. `intake`: subjects of messages that are no records. `deadline`:
+    when the request in a dead letter must have ended."""
 
     def __init__(
-        self, bus: DeadLetterBus, give_up: GiveUp, *, intake: Sequence[str], now: Callable[[], datetime]
+        self,
+        bus: DeadLetterBus,
+        give_up: GiveUp,
+        deadline: Callable[[Delivery], datetime],
+        *,
+        intake: Sequence[str],
+        now: Callable[[], datetime],
     ) -> None:
         self._bus = bus
         self._give_up = give_up
+        self._deadline = deadline
         self._intake = intake
         self._now = now
 
@@ -61,9 +74,35 @@ class DeadLetterReader:
                         for delivery in batch:
                             await self._deal_with(delivery, deliveries, from_requests=name == "requests")
                         read += len(batch)
+            except EntityMissing:
+                return read + await self.end_overdue()
             except BusUnavailable as error:
                 logger.error("Reading the dead-letter queue of %s failed: %s", name, error)
         return read
+
+    async def end_overdue(self) -> int:
+        """Publish the ends of dead requests whose deadline has passed; returns how many. For where there is no
+        operations queue: without it nothing can be started, nor ended in its order, so until then they wait for it."""
+        ended = 0
+        try:
+            async with self._bus.dead_requests() as deliveries:
+                for delivery in await deliveries.receive(BATCH, wait=WAIT):
+                    deadline = self._deadline(delivery)
+                    if self._now() < deadline:
+                        logger.error(
+                            "Dead letter %s waits for the operations queue until %s",
+                            delivery.message_id,
+                            deadline.isoformat(),
+                        )
+                        continue
+                    end = replied(read_reply(self._give_up(delivery, NO_QUEUE).body))
+                    await self._bus.publish([end])
+                    logger.warning("Dead letter %s ended at its deadline: %s", delivery.message_id, NO_QUEUE)
+                    await deliveries.complete(delivery)
+                    ended += 1
+        except BusUnavailable as error:
+            logger.error("Ending overdue requests without an operations queue failed: %s", error)
+        return ended
 
     async def _deal_with(self, delivery: Delivery, deliveries: Deliveries, *, from_requests: bool) -> None:
         reason = redact(delivery.dead_letter_reason or "no reason was given")[:300]

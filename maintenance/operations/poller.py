@@ -18,6 +18,7 @@ from maintenance.operations.ports import Deliveries, Intake, OperationsBus, Tick
 from maintenance.operations.records import to_record, to_reply_record, to_successor
 from maintenance.operations.runner import Runner
 from maintenance.operations.units import Unit, publish, read_unit
+from maintenance.servicebus.link import EntityMissing
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ RETRY_AFTER = timedelta(minutes=1)
 class Tick:
     """One run of the timer, and what it did: records and other messages taken, records sent on, runs that have ended,
     messages passed on unread, and those left to their lock. Of the `receivers` that it had, so many are `active`, and
-    so many of these hold a batch that is `slow`."""
+    so many of these hold a batch that is `slow`. `queue_missing`: there is no operations queue."""
 
     views: InstanceViews
     stop_at: float
@@ -48,6 +49,7 @@ class Tick:
     receivers: int = 0
     active: int = 0
     slow: int = 0
+    queue_missing: bool = False
     taken: int = 0
     persisted: int = 0
     ended: int = 0
@@ -151,6 +153,7 @@ class Poller:
                     # What was just sent for now comes for sure.
                     wait = longest if due_now else min(longest, max(FURTHER_WAIT, FURTHER_WAITS * took))
         except BusUnavailable as error:
+            tick.queue_missing = isinstance(error, EntityMissing)
             logger.error("Tick ended early, what it holds is redelivered: %s", error)
         finally:
             tick.active -= 1

@@ -185,6 +185,16 @@ class RequestHandler:
         problem = Problem("body", f"could not be handled: Service Bus gave up delivering it: {reason}")
         return self.rejection(delivery.envelope, [problem], document=document_of(delivery.envelope))
 
+    def deadline(self, delivery: Delivery) -> datetime:
+        """When the request in a message must have ended: its own deadline where it can be read, else the app's."""
+        envelope, now = delivery.envelope, self._now()
+        requested_at = envelope.enqueued_at or now
+        try:
+            request = read_request(envelope, open_envelope(envelope, read_document(envelope)))
+        except ProblemsError:
+            return requested_at + self._policy.default_deadline
+        return deadline_of(request, self._policy, requested_at)
+
     @property
     def _source(self) -> str:
         return f"/queues/{self._policy.requests_queue}"

@@ -75,7 +75,9 @@ class SimulatedWorker:
         self._handler = RequestHandler(bus, coordination, settings, work_off=self._work_off, now=process.now)
         intake = {REQUEST: self._handler.handle_delivery}
         self._poller = Poller(runner, bus, settings, intake=intake, now=process.now, monotonic=process.monotonic)
-        self._dead_letters = DeadLetterReader(bus, self._handler.give_up, intake=tuple(intake), now=process.now)
+        self._dead_letters = DeadLetterReader(
+            bus, self._handler.give_up, self._handler.deadline, intake=tuple(intake), now=process.now
+        )
 
     async def poll(self) -> None:
         await self._guard("tick", self._poller.tick())

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from maintenance.domain.coordination import Entry
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Envelope, MaintenanceEvent, Record
+from maintenance.servicebus.link import EntityMissing
 from tests.support.contract import check_event
 from tests.support.crash_point import CrashPoint, HandClock
 from tests.support.samples import LONG_AGO, NOW
@@ -103,7 +104,7 @@ class FakeQueue:
 
 class FakeBus:
     """The requests queue, the operations queue and a topic. `down` names entities that take nothing: "operations",
-    "events"."""
+    "events". `queue_missing`: there is no operations queue."""
 
     def __init__(self, clock: HandClock, crash_point: CrashPoint) -> None:
         self._clock = clock
@@ -114,6 +115,7 @@ class FakeBus:
         self.published: list[MaintenanceEvent] = []
         self.log: list[str] = []
         self.down: set[str] = set()
+        self.queue_missing = False
 
     @property
     def events(self) -> dict[str, MaintenanceEvent]:
@@ -167,6 +169,8 @@ class FakeBus:
 
     @asynccontextmanager
     async def operations(self) -> AsyncIterator[FakeDeliveries]:
+        if self.queue_missing:
+            raise EntityMissing("there is no queue operations")
         yield FakeDeliveries(self, self.operations_queue, self._crash_point)
 
     @asynccontextmanager
@@ -179,6 +183,8 @@ class FakeBus:
 
     def _check(self, entity: str, doing: str) -> None:
         self._crash_point.step(doing.partition(" ")[0])
+        if entity == "operations" and self.queue_missing:
+            raise EntityMissing("there is no queue operations")
         if entity in self.down:
             raise BusUnavailable(f"sending failed: {entity} is down")
         self.log.append(doing)

@@ -62,7 +62,9 @@ class UnitEnvironment:
         self.poller = Poller(
             self.runner, self.bus, self.settings, intake=intake, now=self.clock, monotonic=self.clock.seconds
         )
-        self.dead_letters = DeadLetterReader(self.bus, self.handler.give_up, intake=tuple(intake), now=self.clock)
+        self.dead_letters = DeadLetterReader(
+            self.bus, self.handler.give_up, self.handler.deadline, intake=tuple(intake), now=self.clock
+        )
 
     async def _work_off(self) -> None:
         """Left to the next tick, so that a crash point kills one thing at a time."""

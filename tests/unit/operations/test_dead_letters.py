@@ -169,3 +169,68 @@ def test_fake_queue_gives_up_after_its_deliveries() -> None:
         queue.take(1)
         environment.clock.time += timedelta(minutes=5)
     assert [message.reason for message in queue.dead] == ["MaxDeliveryCountExceeded"]
+
+
+# ---- without an operations queue
+
+
+async def test_dead_request_without_an_operations_queue_ends_at_its_deadline_and_not_before() -> None:
+    environment = UnitEnvironment()
+    environment.bus.queue_missing = True
+    message = dead_request(environment, request_body(requestId="mine"))
+    environment.clock.time = NOW + timedelta(hours=6) - timedelta(seconds=1)
+    assert await environment.dead_letters.end_overdue() == 0
+    assert (environment.bus.ends, environment.bus.requests.dead) == ([], [message])
+    environment.clock.time += timedelta(seconds=1)
+    assert await environment.dead_letters.end_overdue() == 1
+    assert (environment.end["status"], environment.end["requestId"]) == ("Rejected", "mine")
+    assert "operations queue was not there" in environment.end["problems"][0]["message"]
+    assert environment.bus.requests.dead == []
+
+
+async def test_timer_of_dead_letters_ends_overdue_requests_too() -> None:
+    environment = UnitEnvironment()
+    environment.bus.queue_missing = True
+    dead_request(environment, request_body(requestId="mine"))
+    environment.clock.time = NOW + timedelta(hours=6)
+    assert await environment.dead_letters.read() == 1
+    assert environment.end["requestId"] == "mine"
+
+
+async def test_dead_request_that_cannot_be_read_ends_at_the_apps_own_deadline() -> None:
+    environment = UnitEnvironment()
+    environment.bus.queue_missing = True
+    dead_request(environment, b"\xff\x00", message_id="odd")
+    assert await environment.dead_letters.end_overdue() == 0
+    environment.clock.time = NOW + timedelta(hours=6)
+    assert await environment.dead_letters.end_overdue() == 1
+
+
+async def test_own_deadline_of_a_dead_request_counts() -> None:
+    environment = UnitEnvironment()
+    environment.bus.queue_missing = True
+    dead_request(environment, request_body(deadline=(NOW + timedelta(hours=1)).isoformat()))
+    environment.clock.time = NOW + timedelta(minutes=59)
+    assert await environment.dead_letters.end_overdue() == 0
+    environment.clock.time = NOW + timedelta(hours=1)
+    assert await environment.dead_letters.end_overdue() == 1
+
+
+async def test_end_that_cannot_be_published_leaves_the_dead_letter_where_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    environment = UnitEnvironment()
+    environment.bus.queue_missing = True
+    environment.bus.down = {"events"}
+    message = dead_request(environment)
+    environment.clock.time = NOW + timedelta(hours=6)
+    assert await environment.dead_letters.end_overdue() == 0
+    assert environment.bus.requests.dead == [message]
+    assert "events is down" in caplog.text
+
+
+async def test_tick_says_that_there_is_no_queue(caplog: pytest.LogCaptureFixture) -> None:
+    environment = UnitEnvironment()
+    environment.bus.queue_missing = True
+    assert (await environment.tick()).queue_missing
+    assert "there is no queue" in caplog.text
