@@ -181,8 +181,8 @@ class Poller:
             tasks = [*running, *([publishing] if publishing is not None else [])]
             for task in tasks:
                 task.cancel()
-            if tasks:
-                await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT)
+        if running:
+            await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT)
         tick.failed += sum(not unit.done for unit in units)
         if failure is not None:
             raise failure

@@ -130,7 +130,7 @@ class Bus:
         except SDK_ERRORS as error:
             await close_quietly(receiver)
             raise BusUnavailable(f"opening a receiver of {queue} failed: {type(error).__name__}") from None
-        except BaseException:
+        except asyncio.CancelledError:
             await close_quietly(receiver)
             raise
         return OperationsReceiver(

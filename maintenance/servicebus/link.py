@@ -92,7 +92,7 @@ class Link:
             await self.drop()
             why = f"no response within {limit:.0f} s" if isinstance(error, TimeoutError) else type(error).__name__
             raise BusUnavailable(f"{doing} failed for {self._entity}: {why}") from None
-        except BaseException:
+        except asyncio.CancelledError:
             # Cut off in the middle: what is on its way would be taken for the response to the next call.
             await self.drop()
             raise
