@@ -21,8 +21,10 @@ from maintenance.domain.observations import (
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
 from maintenance.lifecycle.actions import Action, Poll, Read, Rules, StateRead
 from maintenance.lifecycle.ending import cancel, end, failed, in_doubt_by_outcome, proceed, time_out, wait
-from maintenance.lifecycle.verdicts import has_recovered, judge
+from maintenance.lifecycle.verdicts import Verdict, has_recovered, judge
 
+# How often in a row an operation cannot be read until the views are asked for what became of it, too: ten minutes.
+UNREADABLE_OFTEN = 6
 UNREPORTED = ErrorDetail(
     "OutcomeUnknown", "ARM does not report how the operation ended, and instance views are not read."
 )
@@ -34,9 +36,9 @@ def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
     running = tuple(call for call in operation.calls if call.ended is None)
     if not running:
         return confirm(rules, operation, now)
-    # One last poll at the deadline, but none that a Retry-After forbade.
+    # One last poll at the deadline, but none that a Retry-After forbade. Then the views have the last word.
     if now >= operation.deadline and operation.failures:
-        return time_out(operation, now)
+        return _look(operation) if _is_judged_unread(rules, operation) else time_out(operation, now)
     return Poll(operation, running)
 
 
@@ -73,10 +75,46 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
         operation = replace(operation, calls=polled, error=error, transient_error=transient_error, failures=failures)
     if not dues:
         return confirm(rules, replace(operation, failures=0, final_at=now), now)
+    if _is_judged_unread(rules, operation) and _is_unread(rules, operation, [each for _, each in readings], dues, now):
+        return _look(operation)
     if now >= operation.deadline:
         message = f"The last status that ARM reported for the operation was {status[:100]!r}." if status else None
         return time_out(operation, now, ErrorDetail("OperationRunning", message) if message else None)
     return wait(rules, operation, now, max(dues) if transient_error else min(dues))
+
+
+def _is_judged_unread(rules: Rules, operation: Operation) -> bool:
+    """Whether the views can tell what became of an operation that cannot be read: instance by instance."""
+    return rules.views and bool(operation.batch)
+
+
+def _is_unread(
+    rules: Rules, operation: Operation, readings: Sequence[Reading], dues: Sequence[datetime], now: datetime
+) -> bool:
+    """Whether ARM does not say that anything runs: at the deadline; or for long, where no Retry-After asks for more
+    patience than that."""
+    if any(isinstance(reading, Running) for reading in readings):
+        return False
+    if now >= operation.deadline:
+        return True
+    throttled = any(isinstance(reading, Throttled) for reading in readings)
+    soon = max(dues) <= rules.timing.back_off(now, operation.failures, operation.message_id, None)
+    return not throttled and soon and operation.failures >= UNREADABLE_OFTEN
+
+
+def _look(operation: Operation) -> Read:
+    return Read(operation, views=True, coordination=False, newer_than=operation.views_read_at)
+
+
+def _after_unread(rules: Rules, operation: Operation, verdict: Verdict, now: datetime) -> Operation | Action:
+    """The views were read though ARM does not say whether the operation has ended. Only what they prove counts; what
+    they leave open is polled again, until the deadline. The operation where nothing is left open."""
+    if not verdict.pending:
+        calls = tuple(replace(call, ended=call.ended or "unreported", url=None) for call in operation.calls)
+        return replace(operation, calls=calls, final_at=now, failures=0, transient_error=None)
+    if now >= operation.deadline:
+        return time_out(operation, now)
+    return wait(rules, operation, now, rules.timing.back_off(now, operation.failures, operation.message_id, None))
 
 
 def confirm(rules: Rules, operation: Operation, now: datetime) -> Action:
@@ -119,6 +157,11 @@ def judge_batch(rules: Rules, operation: Operation, state_read: StateRead, now: 
     found, _ = select(state_read.instances or (), operation.batch)
     verdict = judge(operation, found, read_at, rules.timing)
     operation = replace(operation.with_outcomes(verdict.settled), views_read_at=read_at, updating=verdict.updating)
+    if any(call.ended is None for call in operation.calls):
+        settled = _after_unread(rules, operation, verdict, now)
+        if not isinstance(settled, Operation):
+            return settled
+        operation = settled
     marker = _cancellation(operation, state_read)
     if verdict.pending:
         if now >= operation.deadline:

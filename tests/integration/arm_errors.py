@@ -167,15 +167,18 @@ POLLS: Mapping[str, ErrorCase] = {
     "poll-timeout": ErrorCase(faults=(poll(delay=NEVER),), polls=2),
     # The HTTP library retries a GET on a reused connection once, so there are two or three polls.
     "poll-reset": ErrorCase(faults=(poll(cut="before"),), polls=None),
-    "poll-500-always": ErrorCase(
+    "poll-500-always": ErrorCase(faults=(poll(status=500, json=BROKEN, times=ALWAYS),), polls=None, views=None),
+    "poll-500-always-at-work": ErrorCase(
         faults=(poll(status=500, json=BROKEN, times=ALWAYS),),
         within=timedelta(minutes=40),
+        lasts=timedelta(hours=1),
         **ends("TimedOut", "Unknown", "DeadlineExceeded", "InternalError", "It broke.", polls=None, views=None),
     ),
     "poll-401-once": ErrorCase(faults=(poll(status=401),), polls=2),
     "poll-401-always": ErrorCase(
         faults=(poll(status=401, times=ALWAYS),),
         within=timedelta(minutes=40),
+        lasts=timedelta(hours=1),
         **ends("TimedOut", "Unknown", "does not accept the token", polls=None, views=None),
     ),
     "poll-403": ErrorCase(

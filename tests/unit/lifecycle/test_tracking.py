@@ -22,6 +22,7 @@ from maintenance.domain.observations import (
 from maintenance.domain.operation import Call, FinalStatus, Operation, Outcome, Owed, Phase, Result, Rollout
 from maintenance.lifecycle.actions import Denied, Poll, Read, Untrusted
 from maintenance.lifecycle.machine import next_action
+from maintenance.lifecycle.tracking import UNREADABLE_OFTEN
 from tests.support.machine import (
     BROKEN,
     BUSY,
@@ -143,11 +144,60 @@ def test_operation_running_at_the_deadline_is_polled_a_last_time_and_ends_in_dou
 
 def test_no_poll_is_made_at_the_deadline_that_a_retry_after_forbade() -> None:
     throttled = replace(RUNNING, failures=1, transient_error=BUSY)
-    action = deliver(throttled, RUNNING.deadline)
+    assert deliver(throttled, RUNNING.deadline) == Read(throttled, views=True, coordination=False)
+    action = deliver(throttled, RUNNING.deadline, rules=WITHOUT_VIEWS)
     assert ended(action) == ("TimedOut", "DeadlineExceeded")
     error = following(action).error
     assert error is not None
     assert error.details == (BUSY,)
+
+
+# ---- an operation that cannot be read
+
+
+def test_operation_unreadable_for_long_is_judged_by_the_views_while_it_is_polled_on() -> None:
+    operation, now, looks = RUNNING, NOW, 0
+    while now < NOW + 60 * MINUTE:
+        action = polled(operation, Unreadable(BUSY), now=now)
+        if isinstance(action, Read):
+            assert (action.views, action.operation.calls) == (True, RUNNING.calls)
+            assert now > NOW + 5 * MINUTE
+            looks += 1
+            action = read_state(action.operation, [*done("0"), eligible("1"), in_progress("2")], now)
+        operation, now = following(action), due(action)
+    assert looks > 2
+    assert operation.failures > UNREADABLE_OFTEN
+    assert {i: each.result for i, each in operation.outcomes.items()} == {"0": Result.COMPLETED}
+
+
+def test_unreadable_operation_whose_instances_are_all_shown_as_done_ends_the_run() -> None:
+    read = polled(replace(RUNNING, failures=UNREADABLE_OFTEN), Unreadable(BUSY))
+    assert isinstance(read, Read)
+    action = read_state(read.operation, done("0", "1", "2"), NOW)
+    assert ended(action) == ("Succeeded", None)
+    assert not following(action).at_work
+
+
+@pytest.mark.parametrize("reading", [Unreadable(BUSY), Throttled(BUSY)])
+def test_operation_not_read_by_the_deadline_is_judged_by_the_views_at_the_deadline(reading: Reading) -> None:
+    read = polled(RUNNING, reading, now=RUNNING.deadline)
+    assert isinstance(read, Read)
+    action = read_state(read.operation, [*done("0", "1"), eligible("2")], RUNNING.deadline)
+    assert ended(action) == ("TimedOut", "DeadlineExceeded")
+    assert outcomes(action) == {"0": "Completed", "1": "Completed", "2": "Unknown"}
+    assert following(action).at_work
+    error = following(action).error
+    assert error is not None
+    assert error.details == (BUSY,)
+
+
+def test_views_are_not_asked_where_a_retry_after_asks_for_patience_or_arm_says_that_it_runs() -> None:
+    often = replace(RUNNING, failures=UNREADABLE_OFTEN)
+    assert isinstance(polled(often, Unreadable(BUSY)), Read)
+    assert due(polled(often, Unreadable(BUSY, seconds(3600)))) == NOW + RULES.timing.slice
+    calls = (Call(("a",), OPERATION_URL), Call(("b",), OPERATION_URL + "2"))
+    flexible = tracking("a", "b", calls=calls, flexible=True, failures=UNREADABLE_OFTEN)
+    assert following(polled(flexible, Unreadable(BUSY), Running("inprogress"))).phase is Phase.TRACK
 
 
 def test_wait_for_a_poll_never_passes_the_deadline() -> None:
