@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError
 
+from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
 from maintenance.servicebus.link import Link
@@ -56,6 +58,15 @@ class Scheduler:
             return (await sender.schedule_messages(message, due))[0]
 
         return await patiently(lambda: self._call("scheduling a record", once), self._patience)
+
+    async def open(self) -> None:
+        """Open the link before the first call. What is wrong with it shows then."""
+
+        async def once(sender: ServiceBusSender) -> None:
+            await sender.__aenter__()
+
+        with suppress(BusUnavailable):
+            await self._call("opening", once)
 
     async def cancel(self, number: int) -> None:
         async def once(sender: ServiceBusSender) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from azure.servicebus import ServiceBusMessage
@@ -65,6 +66,17 @@ class Sender:
         if not messages:
             return
         await patiently(lambda: self._send(messages), self._patience)
+
+    async def open(self) -> None:
+        """Open the link before the first send. What is wrong with it shows then."""
+        async with self._lock:
+            if self._sender is None:
+                with suppress(BusUnavailable):
+                    await self._link.call("opening", self._open_link)
+
+    async def _open_link(self) -> None:
+        self._sender = self._open_sender()
+        await self._sender.__aenter__()
 
     async def _send(self, messages: Sequence[Message]) -> None:
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +15,7 @@ from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import connect
 from maintenance.servicebus.operations_queue import TRUSTED_FOR, OperationsReceiver
 from maintenance.servicebus.sender import Sender
-from sandbox.servicebus import ServiceBus, Topology
+from sandbox.servicebus import NOT_FOUND, ServiceBus, Topology
 from tests.conformance.namespace import close_forgotten
 from tests.support.environment import LIMIT, OPERATIONS, REQUESTS, TOPIC, TOPOLOGY
 
@@ -91,3 +92,20 @@ async def test_receiver_that_was_given_nothing_for_minutes_is_not_trusted(servic
             time[0] = TRUSTED_FOR
             assert not await receiver.rest()
         await sender.close()
+
+
+async def test_first_record_opens_the_links_that_follow_it_at_once(service: ServiceBus) -> None:
+    async with opened(service) as bus:
+        await bus.send([record(0)])
+        # The topic's link is there though nothing was published, and so is the receiver's.
+        for entity in (TOPIC, OPERATIONS):
+            async with asyncio.timeout(LIMIT):
+                while not service.faults.stop_responding(entity, role="sender" if entity == TOPIC else "receiver"):  # noqa: ASYNC110 - the bus runs in a thread
+                    await asyncio.sleep(0.01)
+
+
+async def test_missing_topic_does_not_hold_up_the_first_record(service: ServiceBus) -> None:
+    service.faults.refuse(TOPIC, NOT_FOUND)
+    async with opened(service) as bus:
+        await bus.send([record(0)])
+        assert await receive(bus) == [record(0).message_id]
