@@ -27,11 +27,10 @@ FURTHER_WAIT = 0.05  # seconds, at least
 FURTHER_WAITS = 2  # times as long as the last took
 # Seconds: what is done within so short a time is sent in one list.
 TOGETHER = 0.05
-# Seconds. Where nothing of a batch is done within this time, another receiver takes what falls due meanwhile: a
-# subscription that does not respond holds up no other.
+# Seconds. A batch of which nothing is done in this time holds up no other: another receiver takes what falls due.
 SLOW = 5.0
-# Seconds. A batch that is not settled by then is cut off: its lock lasts 5 minutes. With the budget of 4 minutes that
-# begins no batch later, a tick ends within the 10 minutes of `functionTimeout`, at which the host kills the process.
+# Seconds. A batch that is not settled by then is cut off, for its lock lasts 5 minutes. None begins after the budget of
+# 4 minutes, so a tick ends before `functionTimeout`, 10 minutes, at which the host kills the process.
 HELD_FOR = 270.0
 CANCEL_TIMEOUT = 10.0  # seconds
 RETRY_AFTER = timedelta(minutes=1)
@@ -39,8 +38,8 @@ RETRY_AFTER = timedelta(minutes=1)
 
 @dataclass(slots=True)
 class Tick:
-    """One run of the timer, and what it did: records and other messages taken, records sent on, runs that have ended,
-    messages passed on unread, and those left to their lock. Of the `receivers` that it had, so many are `active`, and
+    """One run of the timer, and what it did: messages taken, records sent on, runs that have ended, messages passed on
+    unread, and those left to their lock. Of the `receivers` that it had, so many are `active`, and
     so many of these hold a batch that is `slow`. `queue_missing`: there is no operations queue."""
 
     views: InstanceViews
@@ -117,13 +116,14 @@ class Poller:
 
     async def work_off(self) -> None:
         """Work off what is due, as a tick does: what a handler has just sent is carried out at once. Handlers of one
-        process share it: one is at work, the others ask it to go on."""
+        process share it: one is at work, the others ask it to go on. None waits longer than for a batch: it goes on
+        without them, and more may come without end."""
+        self._more = self._working is not None and not self._working.done()
         if self._working is None or self._working.done():
-            self._more = False
             self._working = asyncio.create_task(self._work_off())
-        else:
-            self._more = True
-        await asyncio.shield(self._working)
+        done, _ = await asyncio.wait([self._working], timeout=self._held_for)
+        for task in done:
+            task.result()
 
     async def _work_off(self) -> Tick:
         while True:

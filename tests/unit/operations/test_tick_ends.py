@@ -170,3 +170,24 @@ async def test_message_that_cannot_be_told_of_fails_alone(caplog: pytest.LogCapt
     tick = await environment.tick()
     assert (tick.taken, tick.persisted, tick.failed) == (2, 1, 1)
     assert f"Message {run_id(1)}:s0 failed unexpectedly" in caplog.text
+
+
+class SilentReceiver(BrokenReceiver):
+    """A bus whose receiver never opens."""
+
+    @asynccontextmanager
+    async def operations(self) -> AsyncIterator[FakeDeliveries]:
+        await asyncio.get_running_loop().create_future()
+        yield FakeDeliveries(self._bus, self._bus.operations_queue, self._bus._crash_point)
+
+
+async def test_handler_waits_for_no_tick_without_end() -> None:
+    environment = UnitEnvironment()
+    async with asyncio.timeout(10):
+        await poller(environment, SilentReceiver(environment), held_for=0.0).work_off()
+
+
+async def test_handler_is_told_what_failed_unexpectedly() -> None:
+    environment = UnitEnvironment()
+    with pytest.raises(RuntimeError, match="KeyError"):
+        await poller(environment, BrokenReceiver(environment)).work_off()
