@@ -26,3 +26,9 @@ def test_named_tests_exist() -> None:
     assert len(named) > 2
     for path, test in named:
         assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
+
+
+def test_named_test_files_exist() -> None:
+    named = set(re.findall(r"tests/[\w/]+\.py", (ROOT / "docs" / "reliability.md").read_text()))
+    assert len(named) > 10
+    assert {path for path in named if not (ROOT / path).is_file()} == set()
