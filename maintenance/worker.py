@@ -21,7 +21,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 
 from maintenance.alerts.discovery import Discoverer
 from maintenance.alerts.messages import DISCOVERY, REQUEST
-from maintenance.alerts.receiver import AlertReceiver, Answer, problem_response
+from maintenance.alerts.receiver import AlertReceiver, AlertResponse, problem_response
 from maintenance.arm.client import CALL_TIMEOUT as ARM_TIMEOUT
 from maintenance.arm.client import ArmClient
 from maintenance.arm.identity import ManagedIdentityAuth, managed_identity
@@ -116,7 +116,7 @@ class Worker:
         runner = Runner(arm, self._bus, self._coordination, rules, now=clock, monotonic=monotonic)
         self._alerts = AlertReceiver(self._bus, settings.alerts)
         self._alert_limit = alert_limit
-        self._responding: set[asyncio.Task[Answer]] = set()
+        self._responding: set[asyncio.Task[AlertResponse]] = set()
         self._gate: TokenGate | None = None
         self._keys_transport: AiohttpTransport | None = None
         if settings.alert_tokens is not None:

@@ -20,7 +20,7 @@ from maintenance.domain.resources import ScaleSet, parse_scale_set_id, subscript
 
 # As many ids as stay within what a message of the queue may hold, and as one run can read in good time.
 MOST_SCALE_SETS = 100
-# StateRead at within one lock: two rounds of 8 at once, each of two calls of 45 s at most.
+# Read within one lock: two rounds of 8 at once, each of two calls of 45 s at most.
 BATCH = 16
 MAX_REASON = 1000
 

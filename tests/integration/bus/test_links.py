@@ -17,7 +17,8 @@ from maintenance.servicebus.operations_queue import TRUSTED_FOR, OperationsRecei
 from maintenance.servicebus.sender import Sender
 from sandbox.servicebus import NOT_FOUND, ServiceBus, Topology
 from tests.conformance.namespace import close_forgotten
-from tests.support.environment import LIMIT, OPERATIONS, REQUESTS, TOPIC, TOPOLOGY
+from tests.support.entities import OPERATIONS, REQUESTS, TOPIC, TOPOLOGY
+from tests.support.running import LIMIT
 
 # The SDK does not close the sockets of connections that the other side has reset.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

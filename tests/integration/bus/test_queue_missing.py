@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from sandbox.servicebus import NOT_FOUND
-from tests.support.environment import OPERATIONS, REQUESTS
+from tests.support.entities import OPERATIONS, REQUESTS
 from tests.support.time_travel import journey, tick
 
 SUBSCRIPTION = "00000001-9999-4999-8999-999999999999"

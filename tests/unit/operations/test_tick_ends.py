@@ -16,7 +16,7 @@ from maintenance.domain.observations import Reading, Running
 from maintenance.domain.operation import Call, Owed
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.operations.poller import HELD_FOR, Poller
-from tests.support.fakes import FakeDeliveries
+from tests.support.fake_bus import FakeDeliveries
 from tests.support.samples import NOW, OTHER_SUBSCRIPTION, SUBSCRIPTION
 from tests.support.unit_environment import UnitEnvironment
 from tests.unit.operations.test_poller import ended, put, queued, run_id, running
