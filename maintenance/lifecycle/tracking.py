@@ -36,7 +36,7 @@ def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
     running = tuple(call for call in operation.calls if call.ended is None)
     if not running:
         return confirm(rules, operation, now)
-    # One last poll at the deadline, but none that a Retry-After forbade. Then the views have the last word.
+    # One last poll at the deadline, but none that a Retry-After forbade. Then the views decide.
     if now >= operation.deadline and operation.failures:
         return _look(operation) if _is_judged_unread(rules, operation) else time_out(operation, now)
     return Poll(operation, running)

@@ -37,7 +37,7 @@ async def test_alert_on_unresponsive_bus_is_answered_with_503_and_leads_to_one_m
         answer = await worker.receive_alert(post(health(trackingId="SILENT-1")))
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
         assert json.loads(answer.get_body())["title"] == "Service Unavailable"
-        assert "answered with 503" in caplog.text
+        assert "An alert got 503" in caplog.text
         services.bus.faults.reset()
         await worker.close()
 
