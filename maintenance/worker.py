@@ -28,7 +28,7 @@ from maintenance.arm.identity import ManagedIdentityAuth, managed_identity
 from maintenance.arm.resource_manager import ResourceManager
 from maintenance.arm.throttling import ThrottlingGateway
 from maintenance.arm.transport import AiohttpTransport
-from maintenance.domain.messages import Envelope
+from maintenance.domain.messages import Delivery, Envelope
 from maintenance.domain.redaction import make_logs_printable
 from maintenance.lifecycle.actions import Rules
 from maintenance.operations.bus_clock import BusClock
@@ -40,6 +40,8 @@ from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import CALL_TIMEOUT as BUS_TIMEOUT
 from maintenance.servicebus.connection import close_quietly, connect
 from maintenance.servicebus.coordination_queue import CoordinationQueue
+from maintenance.servicebus.namespace_check import SUBJECT as CHECK
+from maintenance.servicebus.namespace_check import NamespaceCheck
 from maintenance.servicebus.sender import PATIENCE
 from maintenance.settings import Settings, read_settings
 
@@ -51,6 +53,10 @@ logger = logging.getLogger(__name__)
 
 # Seconds. Action groups wait 10 s for the response; they send again after a 503.
 ALERT_LIMIT = 8.0
+
+
+# Of the requests queue, in infra/topology.json: after so many deliveries Service Bus dead-letters a message.
+MAX_DELIVERY_COUNT = 10
 
 
 def utc_now() -> datetime:
@@ -127,13 +133,27 @@ class Worker:
             self._gate = signing_keys.TokenGate(settings.alert_tokens, keys, now=clock)
         # What the requests queue brings beside requests and cancellations.
         others = (self._alerts,)
+        self._namespace = NamespaceCheck(
+            self._bus_client,
+            (settings.operations_queue, settings.coordination_queue),
+            now=clock,
+            monotonic=monotonic,
+            call_timeout=bus_timeout,
+        )
         self._handler = RequestHandler(
-            self._bus, self._coordination, settings, work_off=self._work_off, now=clock, others=others
+            self._bus,
+            self._coordination,
+            settings,
+            work_off=self._work_off,
+            now=clock,
+            others=others,
+            namespace_problems=self._namespace.problems,
         )
         # What the operations queue brings beside records, by its subject.
         intake = {
             REQUEST: self._handler.handle_delivery,
             DISCOVERY: Discoverer(arm, self._bus, settings, now=clock).handle,
+            CHECK: _nothing,
         }
         self._poller = Poller(runner, self._bus, settings, intake=intake, now=clock, monotonic=monotonic)
         self._dead_letters = DeadLetterReader(
@@ -149,6 +169,14 @@ class Worker:
         """Handle a message of the requests queue."""
         envelope = read_message(message)
         self._clock.saw(envelope.enqueued_at)
+        if envelope.delivery_count >= MAX_DELIVERY_COUNT:
+            logger.warning(
+                "Message %s is on delivery %d, its last: if it fails, it is dead-lettered, and ends as rejected",
+                envelope.message_id,
+                envelope.delivery_count,
+            )
+        # Beside the check of the namespace, for which the first message waits.
+        self._bus.open_links()
         await self._handler.handle(envelope)
 
     async def receive_alert(self, request: func.HttpRequest) -> func.HttpResponse:
@@ -235,6 +263,10 @@ def read_message(message: func.ServiceBusMessage) -> Envelope:
         correlation_id=message.correlation_id or None,
         properties=properties,
     )
+
+
+async def _nothing(_: Delivery) -> None:
+    """A message of a namespace check whose process was killed before it canceled it."""
 
 
 def _bus_credential(settings: Settings) -> AsyncTokenCredential | None:

@@ -55,7 +55,8 @@ class OtherMessages(Protocol):
 
 class RequestHandler:
     """The use case behind the queue trigger. `work_off` carries out what is due; `others` is the routing table of the
-    kinds of message that are neither request nor cancellation. `now` gives aware times."""
+    kinds of message that are neither request nor cancellation. `namespace_problems`: what is wrong with the queues;
+    where anything is, nothing is started. `now` gives aware times."""
 
     def __init__(
         self,
@@ -66,7 +67,9 @@ class RequestHandler:
         work_off: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
         others: Sequence[OtherMessages] = (),
+        namespace_problems: Callable[[], Awaitable[Sequence[str]]] | None = None,
     ) -> None:
+        self._namespace_problems = namespace_problems
         self._bus = bus
         self._coordination = coordination
         self._policy = policy
@@ -103,6 +106,8 @@ class RequestHandler:
             document = open_envelope(envelope, document)
             if "cancel" in document:
                 return await self._cancel(envelope, document)
+            if self._namespace_problems is not None and (found := await self._namespace_problems()):
+                raise PolicyViolation(tuple(Problem("namespace", text) for text in found))
             return self._start(envelope, document)
         except ProblemsError as error:
             message = "; ".join(str(problem) for problem in error.problems)

@@ -61,7 +61,7 @@ class Bus:
 
     async def send(self, records: Sequence[Record]) -> None:
         """Messages of the operations queue, each for when it is due. Raises BusUnavailable."""
-        self._open_the_others()
+        self.open_links()
         await self._operations.send([to_message(record) for record in records])
 
     async def schedule(self, record: Record) -> int:
@@ -112,9 +112,9 @@ class Bus:
         finally:
             await receiver.close()
 
-    def _open_the_others(self) -> None:
-        """With the first record that a process sends, the links that follow it are opened too, at once: each takes half
-        a second, and the first request of a process should not wait for one after the other."""
+    def open_links(self) -> None:
+        """Begin to open the links that follow the first record that a process sends, at once: each takes half a second,
+        and the first request of a process should not wait for one after the other."""
         if not self._opening_senders:
             self._opening = asyncio.create_task(self._open(self._operations_queue))
             self._opening_senders = tuple(asyncio.create_task(each.open()) for each in (self._events, self._scheduler))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from sandbox.cli.environment import worker_environment
@@ -97,14 +98,18 @@ class Environment:
 
 @contextmanager
 def environment(
-    *, duration: timedelta = DURATION, throttling: bool = False, clock: HandMovedClock | None = None
+    *,
+    duration: timedelta = DURATION,
+    throttling: bool = False,
+    clock: HandMovedClock | None = None,
+    topology: Path = TOPOLOGY,
 ) -> Iterator[Environment]:
     """All services, with the example scale sets. With `clock`, they and the worker read the time from it."""
     time_of = clock or system_clock
     with (
         ManagedIdentity() as identity,
         ResourceManager(tokens=identity.accepts, duration=duration, throttling=throttling, clock=time_of) as arm,
-        ServiceBus(Topology.read(TOPOLOGY), clock=time_of) as bus,
+        ServiceBus(Topology.read(topology), clock=time_of) as bus,
     ):
         seed_example(arm, duration=duration)
         services = Environment(bus, arm, identity, worker_options={"now": time_of})

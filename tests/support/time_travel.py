@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox.resource_manager import Call
 from sandbox.servicebus import HandMovedClock, PeekedMessage
-from tests.support.entities import OPERATIONS, REQUESTS
+from tests.support.entities import OPERATIONS, REQUESTS, TOPOLOGY
 from tests.support.environment import Environment, environment
 from tests.support.received import Event
 from tests.support.running import LIMIT, Running, running
@@ -126,12 +127,13 @@ async def journey(
     *,
     worker_options: Mapping[str, Any] | None = None,
     clock_error: timedelta = timedelta(0),
+    topology: Path = TOPOLOGY,
     **settings: str,
 ) -> AsyncIterator[Journey]:
     """An environment, and a worker that is allowed these subscriptions. `clock_error`: how far the worker's clock is
     ahead of Azure's, or (negative) behind it."""
     clock = HandMovedClock(START)
-    with environment(clock=clock) as services, pytest.MonkeyPatch.context() as patch:
+    with environment(clock=clock, topology=topology) as services, pytest.MonkeyPatch.context() as patch:
         for name, value in services.identity.environment.items():
             patch.setenv(name, value)
         services.worker_options["now"] = lambda: clock() + clock_error
