@@ -20,7 +20,13 @@ from maintenance.lifecycle.waves import most_per_flexible_wave, own_limit, split
 def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
     """While nothing may be posted yet, only the cancellation markers are read."""
     waiting = operation.resume_at is not None and now < operation.resume_at
-    return Read(operation, views=rules.views and not waiting, coordination=not operation.dry_run or waiting)
+    return Read(
+        operation,
+        views=rules.views and not waiting,
+        coordination=not operation.dry_run or waiting,
+        # What was read for others before the wait ended may be older than what is waited for.
+        newer_than=None if waiting else operation.resume_at,
+    )
 
 
 def plan(

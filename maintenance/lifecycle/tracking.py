@@ -235,24 +235,42 @@ def close_batch(rules: Rules, operation: Operation, now: datetime) -> Action:
     )
     if not rules.views:
         return end(operation, now)
+    shown_from = _shown_from(rules, operation, now)
     if cleared.left_of_wave():
-        return proceed(cleared, now)
-    return close_wave(rules, cleared, operation, now)
+        if shown_from <= now:
+            return proceed(cleared, now)
+        return wait(rules, replace(cleared, resume_at=shown_from), now, shown_from)
+    return close_wave(rules, cleared, operation, now, not_before=shown_from)
 
 
-def close_wave(rules: Rules, cleared: Operation, operation: Operation, now: datetime) -> Action:
+def _shown_from(rules: Rules, operation: Operation, now: datetime) -> datetime:
+    """From when on every view shows what this batch did. An instance whose maintenance failed may be down, and a view
+    that lags may show it as it was before: up, and not counted against the next batch."""
+    failed_ones = [
+        outcome
+        for instance_id in operation.batch
+        if (outcome := operation.outcomes.get(instance_id)) is not None
+        and outcome.result in (Result.FAILED, Result.UNKNOWN)
+    ]
+    return max(now, (operation.final_at or now) + rules.timing.view_lag) if failed_ones else now
+
+
+def close_wave(
+    rules: Rules, cleared: Operation, operation: Operation, now: datetime, *, not_before: datetime | None = None
+) -> Action:
     """Every instance of the wave has its outcome. `cleared` is what a further record holds, `operation` what an end
-    says."""
+    says. `not_before`: the earliest time at which the next wave may be planned, beside the request's pause."""
     failures = operation.count(Result.FAILED, Result.UNKNOWN)
     if failures > operation.rollout.max_failed_instances or operation.wave + 1 >= len(operation.waves):
         return end(operation, now)
+    resume_at = max(now + operation.rollout.pause_between_waves, not_before or now)
     onward = replace(
         cleared,
         wave=operation.wave + 1,
         one_by_one=False,
         refused=(),
         blocked_since=None,
-        resume_at=now + operation.rollout.pause_between_waves,
+        resume_at=resume_at,
         owed=(*operation.owed, Owed("progressed", now, operation.wave)),
     )
-    return wait(rules, onward, now, now + operation.rollout.pause_between_waves)
+    return wait(rules, onward, now, resume_at)

@@ -20,7 +20,7 @@ from maintenance.domain.observations import (
     Unreported,
 )
 from maintenance.domain.operation import Call, FinalStatus, Operation, Outcome, Owed, Phase, Result, Rollout
-from maintenance.lifecycle.actions import Denied, Poll, Read, Untrusted
+from maintenance.lifecycle.actions import Delivered, Denied, Poll, Read, Untrusted
 from maintenance.lifecycle.machine import next_action
 from maintenance.lifecycle.tracking import UNREADABLE_OFTEN
 from tests.support.machine import (
@@ -40,7 +40,15 @@ from tests.support.machine import (
     tracking,
     unavailable,
 )
-from tests.support.samples import NOW, OPERATION_URL, aborted, completed, eligible, in_progress, seconds
+from tests.support.samples import (
+    NOW,
+    OPERATION_URL,
+    aborted,
+    completed,
+    eligible,
+    in_progress,
+    seconds,
+)
 
 RUNNING = tracking("0", "1", "2")
 ONE = Rollout(max_instances_per_wave=1)
@@ -456,3 +464,16 @@ def test_without_views_unreported_operation_is_unknown_and_no_success(operation:
     action = polled(operation, Unreported(BROKEN), rules=WITHOUT_VIEWS)
     assert ended(action) == ("Failed", "OutcomeUnknown")
     assert set(outcomes(action).values()) <= {"Unknown"}
+
+
+def test_next_wave_after_a_failed_one_waits_until_no_view_can_show_what_was_before() -> None:
+    rollout = replace(ONE, max_failed_instances=1)
+    before = {"0": eligible("0").baseline}
+    operation = final("0", status="failed", waves=(("0",), ("1",)), rollout=rollout, baseline=before)
+    seen = NOW + RULES.timing.view_lag - seconds(60)
+    action = read_state(operation, [replace(eligible("0"), provisioning="failed"), eligible("1")], seen)
+    onward = following(action)
+    assert (onward.phase, onward.wave, onward.resume_at) == (Phase.PLAN, 1, NOW + RULES.timing.view_lag)
+    again = next_action(RULES, onward, Delivered(), NOW + RULES.timing.view_lag)
+    assert isinstance(again, Read)
+    assert again.newer_than == NOW + RULES.timing.view_lag
