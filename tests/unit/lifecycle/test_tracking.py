@@ -471,7 +471,7 @@ def test_next_wave_after_a_failed_one_waits_until_no_view_can_show_what_was_befo
     before = {"0": eligible("0").baseline}
     operation = final("0", status="failed", waves=(("0",), ("1",)), rollout=rollout, baseline=before)
     seen = NOW + RULES.timing.view_lag - seconds(60)
-    action = read_state(operation, [replace(eligible("0"), provisioning="failed"), eligible("1")], seen)
+    action = read_state(operation, [replace(aborted("0", NOW), provisioning="failed"), eligible("1")], seen)
     onward = following(action)
     assert (onward.phase, onward.wave, onward.resume_at) == (Phase.PLAN, 1, NOW + RULES.timing.view_lag)
     again = next_action(RULES, onward, Delivered(), NOW + RULES.timing.view_lag)
