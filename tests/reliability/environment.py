@@ -23,7 +23,7 @@ from sandbox.resource_manager import (
     ScaleSetSeed,
 )
 from sandbox.servicebus import ServiceBus, Topology
-from tests.reliability.killable_worker import BEGUN, FAILED, CrashPoint, WorkerRun, kind_of, run_worker, send
+from tests.reliability.killable_worker import BEGUN, FAILED, CrashPoint, WorkerRun, kinds_of, run_worker, send
 from tests.reliability.story import Story
 from tests.support.entities import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY, left_over, remains
 from tests.support.environment import QUICK
@@ -99,7 +99,7 @@ class Environment:
     def reaches(self, crash: CrashPoint, worker: ForkServerProcess) -> bool:
         """Whether the first worker reaches its crash point: waits until its calls have ended, or until it is killed."""
         self.wait_for_calls(worker)
-        if sum(kind_of(step) == crash.kind for step in self.steps()) < crash.time:
+        if sum(crash.kind in kinds_of(step) for step in self.steps()) < crash.time:
             return False
         worker.join(LIMIT)
         assert worker.exitcode is not None, self.report()

@@ -80,11 +80,11 @@ class Steps:
         self._file.write(f"{FAILED}\n".encode())
 
     def taken(self, what: str) -> None:
-        kind = kind_of(what)
-        self._taken[kind] += 1
         self._file.write(f"{what}\n".encode())
-        if CrashPoint(kind, self._taken[kind]) == self._crash:
-            os.kill(os.getpid(), signal.SIGKILL)
+        for kind in kinds_of(what):
+            self._taken[kind] += 1
+            if CrashPoint(kind, self._taken[kind]) == self._crash:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self, kind: type) -> None:
         """Count every public coroutine of a class."""
@@ -131,12 +131,13 @@ class Steps:
         return counted
 
 
-def kind_of(step: str) -> str:
-    """The kind of a step: what is called, and the first message that it is about."""
+def kinds_of(step: str) -> tuple[str, ...]:
+    """The kinds of a step: what is called, and each of the messages that it is about. Which are sent together depends
+    on how fast the machine is."""
     what, _, which = step.partition(" ")
     where, _, about = which.partition(" ")
-    first = about.partition(" ")[0]
-    return f"{what} {where} {'' if first.isdigit() else first}".strip()
+    subjects = dict.fromkeys(subject for subject in about.split() if not subject.isdigit()) or ("",)
+    return tuple(f"{what} {where} {subject}".strip() for subject in subjects)
 
 
 def _subjects(about: object) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.reliability.documentation import as_written, steps
 from tests.reliability.environment import environment
-from tests.reliability.killable_worker import CrashPoint, kind_of
+from tests.reliability.killable_worker import CrashPoint, kinds_of
 from tests.reliability.story import Story
 
 # Workers mostly wait, for links to open and for maintenance to end: many stories fit on one core.
@@ -97,10 +97,10 @@ def kill(crash: CrashPoint, story: Story, folder: Path, circumstances: Circumsta
 
 def _crash_points(steps: list[str]) -> Iterator[CrashPoint]:
     """Of the steps of one kind the first ones and the last: a run polls as often as there is time."""
-    total = Counter(kind_of(step) for step in steps)
+    kinds = [kind for step in steps for kind in kinds_of(step)]
+    total = Counter(kinds)
     taken: Counter[str] = Counter()
-    for step in steps:
-        kind = kind_of(step)
+    for kind in kinds:
         taken[kind] += 1
         if taken[kind] <= OF_A_KIND or taken[kind] == total[kind]:
             yield CrashPoint(kind, taken[kind])
