@@ -2,54 +2,81 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SANDBOX_READY := $(VENV)/.ready-sandbox
 
-.PHONY: demo test test-long simulate soak emulator-topology bench lint format clean
-.DEFAULT_GOAL := test
+.PHONY: help demo test test-long simulate soak emulator-topology bench lint format contracts lock sbom version clean
+.DEFAULT_GOAL := help
 
-demo: $(READY)  ## the main job, live, on the embedded sandbox
+help:  ## this list
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+	  printf '  %-17s  %s\n' "$$target" "$$text"; done
+
+demo: $(SANDBOX_READY)  ## the main job, live, on the sandbox: under half a minute
 	@$(BIN)/python -m sandbox demo
 
-test: lint  ## everything that takes under three minutes; more workers than cores, since the tests mostly wait
+test: lint  ## lint, types and every test that takes under a minute
+	@echo "Running the tests …"
+	@# More workers than cores: the tests mostly wait.
 	$(BIN)/python -m pytest -q -m "not long" -n 8 --dist loadfile
 
-test-long: $(READY)  ## what takes longer
+test-long: $(READY)  ## the longer tests: a quarter of an hour
 	$(BIN)/python -m pytest -q -m long -n 2
 
 SEEDS ?= 10000
 FIRST ?= 1
 
-simulate: $(READY)  ## worlds by seed, each promise checked at every step: make simulate SEEDS=100000 FIRST=1
+simulate: $(READY)  ## check the promises in simulated worlds: SEEDS=N
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs 2
 
-soak: $(READY)  ## ten minutes of failing calls and dying workers, then the reckoning
+soak: $(READY)  ## ten minutes of failing calls and killed workers
 	$(BIN)/python -m tests.reliability.soak
 
-emulator-topology: $(READY)  ## infra/topology.json within the limits of Microsoft's own emulator, on stdout
+emulator-topology: $(READY)  ## print infra/topology.json for Microsoft's emulator
 	@$(BIN)/python -m tests.infra.emulator_topology
 
-bench: $(READY)  ## ours against what the SDKs do alone; takes a quarter of an hour, and a quiet machine
+bench: $(READY)  ## compare with the SDKs alone, for a quarter of an hour
 	@$(BIN)/python -m tests.benchmarks
 
-lint: $(READY)
+lint: $(READY)  ## style, types, import rules and spelling
+	@echo "Checking style, types, import rules and spelling …"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
-format: $(READY)
+format: $(READY)  ## format the code, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(READY): requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.12 …")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing requirements into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+contracts: $(READY)  ## write schemas, AsyncAPI and reference pages
+	$(BIN)/python -m contracts
+
+LOCK_OPTIONS ?=
+
+lock: $(READY)  ## write the locks of requirements; LOCK_OPTIONS=--upgrade
+	@$(BIN)/python -m tools.lock $(LOCK_OPTIONS)
+
+sbom: $(READY)  ## write build/sbom.json, a CycloneDX bill of materials
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements requirements.txt --mc-type application --output-file build/sbom.json
+	@echo "build/sbom.json holds the packages of requirements.txt."
+
+version:  ## print the version of the worker
+	@sed -n 's/^VERSION = "\(.*\)"/\1/p' maintenance/version.py
+
+clean:  ## delete the environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements-dev.txt $(SANDBOX_READY)
+	@"$(PYTHON)" tools/install.py $(VENV) requirements-dev.txt
 	@touch $@
 
-clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
-
-.PHONY: contracts
-contracts: $(READY)  ## write the JSON Schemas, the AsyncAPI document and the reference pages from the models
-	$(BIN)/python -m contracts
+$(SANDBOX_READY): requirements-sandbox.txt
+	@command -v "$(PYTHON)" > /dev/null || \
+	  { echo "$(PYTHON) was not found. Install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3.12 …"; exit 1; } >&2
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; $(PYTHON) is %s. Name a newer one: make PYTHON=python3.12 …" % sys.version.split()[0])'
+	@"$(PYTHON)" tools/install.py $(VENV) requirements-sandbox.txt
+	@touch $@
