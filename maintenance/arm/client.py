@@ -12,11 +12,12 @@ import httpx
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport
 from maintenance.arm.urls import origin_bound
+from maintenance.version import VERSION
 
 # Seconds, over all of one call: connecting, sending, and the whole response.
 CALL_TIMEOUT = 45.0
 # Without compression, so that the size limit of a body is the size of what is read.
-HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vmss-maintenance/0.1"}
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"vmss-maintenance/{VERSION}"}
 
 
 class Auth(Protocol):
