@@ -236,8 +236,7 @@ class Worker:
 @functools.cache
 def worker() -> Worker:
     """This process's worker. Raises SettingsError where the settings do not do."""
-    # The SDKs log each call at INFO, with addresses and headers.
-    logging.getLogger("azure").setLevel(logging.WARNING)
+    quieten_sdks()
     make_logs_printable()
     relax_garbage_collection()
     return Worker(read_settings(os.environ))
@@ -273,6 +272,15 @@ def _bus_credential(settings: Settings) -> AsyncTokenCredential | None:
     if settings.service_bus.connection_string is not None:
         return None
     return managed_identity(settings.service_bus.client_id)
+
+
+def quieten_sdks() -> None:
+    """Have the SDKs log from WARNING on: at INFO they log each call, with addresses and headers.
+
+    Never `azure` itself: Microsoft's own worker for Functions logs below that name too.
+    """
+    for name in ("azure.core", "azure.identity", "azure.servicebus", "uamqp"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def relax_garbage_collection() -> None:

@@ -43,6 +43,7 @@ from maintenance.lifecycle.actions import (
 from maintenance.lifecycle.machine import next_action
 from maintenance.operations.instance_views import InstanceViews
 from maintenance.operations.ports import Arm, Coordination, RecordSender, Settle
+from maintenance.operations.progress_log import log_retry, log_submission
 from maintenance.operations.records import to_record, to_successor
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Runner:
             action = next_action(self._rules, current, observation, now)
             match action:
                 case Continue() | Done() | LeaveToJudge():
+                    log_retry(operation, action)
                     return action
                 case Submit():
                     return await self._submit(action, settle, views)
@@ -233,6 +235,8 @@ class Runner:
             else:
                 posted.append((ids, submission))
         concluded = action.instead or self._conclude(operation, untrusted_url or Submitted(posted, began_at))
+        log_submission(operation, concluded)
+        log_retry(operation, concluded)
         if isinstance(concluded, Continue):
             try:
                 await self._bus.send([to_successor(concluded, self._now())])

@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace) -> int:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     # Their lines are one per connection and request; the host's own are one per invocation.
-    for noisy in ("azure", "httpx", "asyncio"):
+    for noisy in ("azure.core", "azure.identity", "azure.servicebus", "uamqp", "httpx", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         asyncio.run(_run(arguments.app, arguments.http_port))

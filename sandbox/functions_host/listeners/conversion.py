@@ -32,10 +32,18 @@ def service_bus_message(received: ServiceBusReceivedMessage, *, binary: bool) ->
     Raises:
         NotImplementedError: the body is an AMQP sequence, or an AMQP value other than text.
     """
+    decoded = ServiceBusMessageInConverter.decode(
+        _body(received, binary=binary), trigger_metadata=trigger_metadata(received)
+    )
+    return cast(func.ServiceBusMessage, decoded)
+
+
+def trigger_metadata(received: ServiceBusReceivedMessage) -> dict[str, Datum]:
+    """What the host sends along with a message's body. The host serialises all but texts, numbers too, as JSON."""
     metadata = {
         # The SDK counts deliveries that came before this one, the host this one too.
-        "DeliveryCount": Datum((received.delivery_count or 0) + 1, "int"),
-        "SequenceNumber": Datum(received.sequence_number, "int"),
+        "DeliveryCount": _number((received.delivery_count or 0) + 1),
+        "SequenceNumber": _number(received.sequence_number),
         "LockToken": Datum(str(received.lock_token), "string"),
         "EnqueuedTimeUtc": _naive(received.enqueued_time_utc),
         "EnqueuedTime": _aware(received.enqueued_time_utc),
@@ -56,12 +64,8 @@ def service_bus_message(received: ServiceBusReceivedMessage, *, binary: bool) ->
         "PartitionKey": _text(received.partition_key),
         "TransactionPartitionKey": None,
     }
-    decoded = ServiceBusMessageInConverter.decode(
-        _body(received, binary=binary),
-        # An absent value is an absent datum: the worker finds nothing under that key.
-        trigger_metadata={key: datum for key, datum in metadata.items() if datum is not None},
-    )
-    return cast(func.ServiceBusMessage, decoded)
+    # An absent value is an absent datum: the worker finds nothing under that key.
+    return {key: datum for key, datum in metadata.items() if datum is not None}
 
 
 def timer_request(*, past_due: bool) -> func.TimerRequest:
@@ -127,6 +131,10 @@ def _as_text(data: bytes) -> str:
 
 def _text(value: object) -> Datum | None:
     return None if value is None else Datum(str(value), "string")
+
+
+def _number(value: int | None) -> Datum | None:
+    return None if value is None else Datum(json.dumps(value), "json")
 
 
 def _naive(moment: datetime | None) -> Datum | None:

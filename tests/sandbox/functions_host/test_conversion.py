@@ -8,7 +8,12 @@ import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
-from sandbox.functions_host.listeners.conversion import service_bus_message, timer_request, traceparent
+from sandbox.functions_host.listeners.conversion import (
+    service_bus_message,
+    timer_request,
+    traceparent,
+    trigger_metadata,
+)
 
 ENQUEUED = datetime(2024, 5, 1, 10, 0, 0, 123_000, tzinfo=UTC)
 
@@ -134,3 +139,10 @@ def test_a_timer(past_due: bool) -> None:
     timer = timer_request(past_due=past_due)
     assert isinstance(timer, func.TimerRequest)
     assert timer.past_due is past_due
+
+
+def test_numbers_are_passed_as_json_as_the_real_host_passes_them() -> None:
+    passed = trigger_metadata(Received(ServiceBusMessage(b"{}"), deliveries_before=2))
+    assert (passed["DeliveryCount"].type, passed["DeliveryCount"].value) == ("json", "3")
+    assert (passed["SequenceNumber"].type, passed["SequenceNumber"].value) == ("json", "42")
+    assert {datum.type for datum in passed.values()} == {"json", "string"}
