@@ -2,7 +2,11 @@
 
 import sys
 
-from sandbox.cli.commands import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from sandbox.cli.commands import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # while it was still being imported
+        print("\nInterrupted.", file=sys.stderr)
+        sys.exit(130)

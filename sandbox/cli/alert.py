@@ -6,31 +6,38 @@ import argparse
 import json
 import os
 import sys
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
 
 from sandbox.cli.environment import FUNCTION_KEY
+from sandbox.cli.environment_file import read_environment
 
 PLANNED_MAINTENANCE = Path(__file__).resolve().parents[1] / "planned_maintenance.json"
 """A Service Health alert: maintenance of scale sets in North Europe, in the example subscription."""
 
 _PATIENCE = 30.0
+_WHERE_THE_KEY_IS = (
+    f"`python -m sandbox worker` prints it when it starts. Give it with --key, or as {FUNCTION_KEY} in the environment"
+)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Post and print the response. Returns the exit code: 0 for 200 and 202, 1 for others, 2 where there was none."""
-    key = arguments.key or os.environ.get(FUNCTION_KEY)
-    if not key:
-        print(f"no key: give --key, or {FUNCTION_KEY} in the environment", file=sys.stderr)
-        return 2
     try:
+        key = arguments.key or os.environ.get(FUNCTION_KEY) or read_environment(arguments.env_file).get(FUNCTION_KEY)
+        if not key:
+            print(f"no key: {_WHERE_THE_KEY_IS}", file=sys.stderr)
+            return 2
         body = sys.stdin.buffer.read() if arguments.file == Path("-") else arguments.file.read_bytes()
         response = post(arguments.endpoint, key, body)
-    except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
-        print(f"not posted: {error}", file=sys.stderr)
+    except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
+        print(f"not posted to {arguments.endpoint}: {error}", file=sys.stderr)
         return 2
     print(f"HTTP {response.status_code}")
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        print(f"the key is not this worker's: {_WHERE_THE_KEY_IS}", file=sys.stderr)
     print(_readable(response))
     return 0 if response.is_success else 1
 

@@ -2,18 +2,36 @@
 
 import argparse
 import importlib
+import io
 import os
+import sys
 from pathlib import Path
 
+from sandbox.cli.environment_file import ENVIRONMENT_FILE
+
 _PROJECT = Path(__file__).resolve().parents[2]
+_VENV_PYTHON = ".venv/bin/python"
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as a shell gives it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that the arguments name; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A locale without a sign shows a question mark, and ends nothing.
+            stream.reconfigure(errors="replace")
     parsed = _parser().parse_args(arguments)
-    # Imported when needed: `--help` and mistyped arguments need no server, no SDK and no second of waiting.
-    command = importlib.import_module(f"sandbox.cli.{parsed.command}")
-    code: int = command.main(parsed)
+    try:
+        # Imported when needed: `--help` and mistyped arguments need no server, no SDK and no second of waiting.
+        command = importlib.import_module(f"sandbox.cli.{parsed.command}")
+        code: int = command.main(parsed)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except ModuleNotFoundError as error:
+        print(f"{sys.executable} lacks {error.name}. Run `make demo` once, then use {_VENV_PYTHON}", file=sys.stderr)
+        return 2
     return code
 
 
@@ -46,9 +64,22 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "up",
         help="start Service Bus, Resource Manager and the identity endpoint, and keep them up until Ctrl-C",
         description="Starts Service Bus, Azure Resource Manager (with example scale sets) and the token "
-        "endpoint, and prints what to export so that a worker, `func start` or a script of yours uses them. "
+        "endpoint, and writes the variables by which a worker, `func start` or a script of yours uses them. "
         "Ctrl-C ends it.",
-        epilog="Then, in another terminal, paste the printed export lines and run `python -m sandbox worker`.",
+    )
+    up.add_argument("--worker", action="store_true", help="run the worker too, in the same terminal")
+    up.add_argument(
+        "--http-port", type=_port, default=7071, metavar="N", help="of the worker's HTTP functions (default: 7071)"
+    )
+    _add_env_file(up, "where the variables are written")
+    up.set_defaults(env_file_default=ENVIRONMENT_FILE)
+    up.add_argument(
+        "--local-settings",
+        type=Path,
+        nargs="?",
+        const=_PROJECT / "local.settings.json",
+        metavar="FILE",
+        help="write the settings of Azure Functions Core Tools as well (default: local.settings.json)",
     )
     up.add_argument("--servicebus-port", type=_port, default=5672, metavar="N", help="default 5672; 0 for any free one")
     up.add_argument("--arm-port", type=_port, default=8070, metavar="N", help="default 8070; 0 for any free one")
@@ -79,10 +110,11 @@ def _add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "worker",
         help="run the functions of function_app.py against whatever the environment names",
         description="Runs the functions of DIR/function_app.py, with DIR/host.json, as Azure would: listens on the "
-        "queues, fires the timers, serves the HTTP functions on 127.0.0.1. Settings come from the environment; "
-        "`python -m sandbox up` prints those of the sandbox. Logs go to stderr. Ctrl-C lets running functions "
+        "queues, fires the timers, serves the HTTP functions on 127.0.0.1. Settings come from the environment, or "
+        "from the file that `python -m sandbox up` writes. Logs go to stderr. Ctrl-C lets running functions "
         "finish, then ends it.",
     )
+    _add_env_file(worker, "read where the environment names no ServiceBusConnection")
     worker.add_argument(
         "--app",
         type=Path,
@@ -114,7 +146,20 @@ def _add_alert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="where the HTTP functions are, as `python -m sandbox worker` logs it (default: SANDBOX_WORKER_ENDPOINT, "
         "else http://127.0.0.1:7071)",
     )
-    alert.add_argument("--key", metavar="KEY", help="the function's key (default: SANDBOX_FUNCTION_KEY)")
+    alert.add_argument(
+        "--key", metavar="KEY", help="the function's key (default: SANDBOX_FUNCTION_KEY, from the environment or file)"
+    )
+    _add_env_file(alert, "read for the key")
+
+
+def _add_env_file(command: argparse.ArgumentParser, purpose: str) -> None:
+    command.add_argument(
+        "--env-file",
+        type=Path,
+        default=ENVIRONMENT_FILE,
+        metavar="FILE",
+        help=f"{purpose} (default: build/sandbox.env)",
+    )
 
 
 def _port(text: str) -> int:

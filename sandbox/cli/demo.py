@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from rich.console import Console
 
 from sandbox.cli import demo_alert
+from sandbox.cli.commands import INTERRUPTED
 from sandbox.cli.console import DemoConsole
 from sandbox.cli.demo_environment import seed_alerted, seed_rollouts
 from sandbox.cli.environment import worker_environment
@@ -35,6 +37,11 @@ from sandbox.servicebus import ServiceBus, Topology
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
+SHOWN = ("web", "api", "fleet", "fragile", "inbound", "outbound", "archive")
+NEXT = """\
+Next: docs/getting-started.md  send a request of your own
+      docs/is-this-for-me.md   what it does, what it does not do, what it costs
+      make test                every check and test"""
 # Maintenance takes minutes to hours in Azure and seconds here; the worker's pauses shrink with it.
 PACE = {
     "POLL_SCHEDULE": "* * * * * *",
@@ -74,14 +81,14 @@ ACTS = (
         },
     ),
     Act(
-        "Twelve instances over three update domains, one domain at a time; and twelve of which one fails",
+        "Twelve instances, one update domain at a time; and twelve of which one fails",
         {
             "rolling": request("fleet", rollout={"byUpdateDomain": True}),
-            "rolling-until-one-fails": request("fragile", rollout={"byUpdateDomain": True}),
+            "rolling-to-a-failure": request("fragile", rollout={"byUpdateDomain": True}),
         },
         {
             "rolling": ("completed", "Succeeded"),
-            "rolling-until-one-fails": ("completed", "PartiallySucceeded"),
+            "rolling-to-a-failure": ("completed", "PartiallySucceeded"),
         },
     ),
 )
@@ -110,7 +117,8 @@ async def _run(terminal: Console) -> int:
         )
         # The functions read their settings as in Azure: from the environment of their process.
         os.environ.update(environment | PACE)
-        console = stack.enter_context(DemoConsole(terminal))
+        console = stack.enter_context(DemoConsole(terminal, [each for each in arm.scale_sets if each.name in SHOWN]))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _interrupt, console)
         arm.observers.append(console.on_event)
         results: dict[str, tuple[str, str]] = {}
         client = ServiceBusClient.from_connection_string(bus.connection_string)
@@ -125,7 +133,14 @@ async def _run(terminal: Console) -> int:
     rows = [_row(request_id, expected, results) for act in ACTS for request_id, expected in act.expected.items()]
     rows += alert_rows
     console.summary(rows)
+    terminal.print(NEXT, highlight=False)
     return 0 if all(right for *_, right in rows) else 1
+
+
+def _interrupt(console: DemoConsole) -> None:
+    """End at once. All services are threads of this process, so nobody is left that would wait for its end."""
+    console.interrupted()
+    os._exit(INTERRUPTED)
 
 
 async def _send(client: ServiceBusClient, act: Act, console: DemoConsole) -> None:

@@ -1,7 +1,10 @@
-"""`python -m sandbox up`: the sandbox's services, up until Ctrl-C."""
+"""`python -m sandbox up`: the sandbox's services, up until Ctrl-C, and a worker beside them where it is asked for."""
+
+from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import shlex
 import signal
@@ -10,12 +13,15 @@ import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 
+from sandbox.cli import worker
 from sandbox.cli.demo_environment import seed_alerted
 from sandbox.cli.environment import worker_environment
+from sandbox.cli.environment_file import FileInTheWayError, write_environment, write_local_settings
 from sandbox.managed_identity import ManagedIdentity
-from sandbox.resource_manager import ResourceManager, seed_example
+from sandbox.resource_manager import ResourceManager, ScaleSetSeed, seed_example
 from sandbox.servicebus import ServiceBus, Topology, TopologyError
 
 
@@ -26,6 +32,7 @@ class _Services:
     servicebus: str
     arm: str
     environment: dict[str, str]
+    scale_sets: list[ScaleSetSeed]
 
 
 class _StartError(Exception):
@@ -45,10 +52,21 @@ def main(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         try:
             services = _start(arguments, stack)
-        except (_StartError, TopologyError) as error:
+            if not arguments.json:
+                write_environment(arguments.env_file, services.environment)
+                stack.callback(arguments.env_file.unlink, missing_ok=True)
+            if arguments.local_settings:
+                write_local_settings(arguments.local_settings, services.environment)
+        except (_StartError, TopologyError, FileInTheWayError) as error:
             print(error, file=sys.stderr)
             return 2
-        print(_as_json(services) if arguments.json else _as_text(services), flush=True)
+        except OSError as error:
+            print(f"{error.filename or arguments.env_file} could not be written: {error.strerror}", file=sys.stderr)
+            return 2
+        print(_as_json(services) if arguments.json else _as_text(services, arguments), flush=True)
+        if arguments.worker and not stopped.is_set():
+            os.environ.update(services.environment)
+            return worker.serve(worker.PROJECT, arguments.http_port)
         stopped.wait()
     return 0
 
@@ -76,27 +94,44 @@ def _start(arguments: argparse.Namespace, stack: ExitStack) -> _Services:
         identity=identity.environment,
         function_key=secrets.token_urlsafe(32),
     )
-    return _Services(bus.connection_string, arm.endpoint, environment)
+    return _Services(bus.connection_string, arm.endpoint, environment, arm.scale_sets)
 
 
 def _taken(port: int, option: str, error: OSError) -> str:
-    return f"port {port} can't be had ({error.strerror or error}); choose another with {option}, 0 for any free one"
+    return f"port {port} is in use ({error.strerror or error}); choose another with {option}, 0 for any free one"
 
 
 def _as_json(services: _Services) -> str:
     return json.dumps({"serviceBus": services.servicebus, "arm": services.arm, "environment": services.environment})
 
 
-def _as_text(services: _Services) -> str:
-    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in services.environment.items())
-    return f"""\
-Service Bus       {services.servicebus}
-Resource Manager  {services.arm}
+def _as_text(services: _Services, arguments: argparse.Namespace) -> str:
+    python, file = _short(Path(sys.executable)), _short(arguments.env_file)
+    options = "" if arguments.env_file == arguments.env_file_default else f" --env-file {file}"
+    lines = [
+        f"Service Bus       {services.servicebus}",
+        f"Resource Manager  {services.arm}",
+        "",
+        f"Scale sets of subscription {services.scale_sets[0].subscription_id}:",
+        *(_described(each) for each in services.scale_sets),
+        "",
+        "For shells and scripts, in another terminal:",
+        f"  set -a; . {file}; set +a",
+        "",
+    ]
+    if not arguments.worker:
+        lines += ["For the worker, in another terminal:", f"  {python} -m sandbox worker{options} --http-port 7071", ""]
+    return "\n".join([*lines, "Ctrl-C ends it.", ""])
 
-For the worker, in another terminal:
 
-{exports}
-python -m sandbox worker
+def _described(seed: ScaleSetSeed) -> str:
+    due = sum(instance.state == "eligible" for instance in seed.instances)
+    kind = "" if seed.orchestration_mode == "Uniform" else f", {seed.orchestration_mode}"
+    name = f"{seed.resource_group_name}/{seed.name}"
+    return f"  {name:<16} {seed.location}{kind}: {due} of {len(seed.instances)} instances can be maintained"
 
-Ctrl-C ends the sandbox.
-"""
+
+def _short(path: Path) -> str:
+    """A path as a shell takes it, without the folder that the user is in."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

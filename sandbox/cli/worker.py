@@ -8,12 +8,26 @@ import sys
 from pathlib import Path
 
 from sandbox.cli.environment import FUNCTION_KEY
+from sandbox.cli.environment_file import adopt_environment
 from sandbox.cli.shutdown import close_app
 from sandbox.functions_host import FunctionsHost, HostJsonError, IndexingError, load_app, read_host_json
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit code: 2 where the app can't be run as it is."""
+    try:
+        if adopt_environment(arguments.env_file):
+            print(f"Settings of {arguments.env_file}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return serve(arguments.app, arguments.http_port)
+
+
+def serve(folder: Path, http_port: int) -> int:
+    """Run the app in `folder` with the settings of this process. Returns the exit code, as `main` does."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
@@ -21,9 +35,9 @@ def main(arguments: argparse.Namespace) -> int:
     for noisy in ("azure.core", "azure.identity", "azure.servicebus", "uamqp", "httpx", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        asyncio.run(_run(arguments.app, arguments.http_port))
+        asyncio.run(_run(folder, http_port))
     except (IndexingError, HostJsonError) as error:
-        print(f"The app in {arguments.app} can't be run:\n{error}", file=sys.stderr)
+        print(f"The app in {folder} can't be run:\n{error}", file=sys.stderr)
         return 2
     except OSError as error:
         print(error.strerror or error, file=sys.stderr)

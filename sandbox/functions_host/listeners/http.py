@@ -54,7 +54,9 @@ class HttpListener:
             await web.TCPSite(runner, "127.0.0.1", port).start()
         except OSError as error:
             await runner.cleanup()
-            raise OSError(error.errno, f"the HTTP port {port} can't be had; choose another, or 0 for any") from error
+            raise OSError(
+                error.errno, f"the HTTP port {port} is in use; choose another with --http-port, 0 for any free one"
+            ) from error
         self._runner = runner
         return f"http://127.0.0.1:{runner.addresses[0][1]}"
 

@@ -68,26 +68,62 @@ async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypa
         assert (process.returncode, out, err) == (0, b"", b"")
 
 
-async def test_plain_mode_prints_lines_to_export(tmp_path: Path) -> None:
+async def test_plain_mode_leaves_a_file_that_shells_read(tmp_path: Path) -> None:
+    file = tmp_path / "with a space" / "sandbox.env"
     async with asyncio.timeout(60):
-        process = await up(*ANY_PORTS)
+        process = await up(*ANY_PORTS, "--env-file", str(file))
         assert process.stdout is not None
         lines = []
         while "Ctrl-C" not in (line := (await process.stdout.readline()).decode()):
             assert line, "it ended"
             lines.append(line)
-        script = tmp_path / "exports.sh"
-        script.write_text("".join(line for line in lines if line.startswith("export ")))
-        # A shell reads them as they are meant.
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert any("shop/web" in line and "6 of 6 instances can be maintained" in line for line in lines)
+        # A shell reads it by the line that was printed.
+        (command,) = [line.strip() for line in lines if line.startswith("  set -a; ")]
         shell = await asyncio.create_subprocess_exec(
-            *("sh", "-c", f'. {script}; printf %s "$ServiceBusConnection"'), stdout=PIPE
+            *("sh", "-c", f"{command}; exec printenv ServiceBusConnection"), stdout=PIPE
         )
-        read = (await shell.communicate())[0].decode()
+        read = (await shell.communicate())[0].decode().strip()
         assert read.startswith("Endpoint=sb://127.0.0.1:")
         assert any(read in line for line in lines if line.startswith("Service Bus"))
         process.send_signal(signal.SIGTERM)
         await process.communicate()
         assert process.returncode == 0
+    assert not file.exists()
+
+
+async def test_worker_in_the_same_terminal_ends_with_it(tmp_path: Path) -> None:
+    async with asyncio.timeout(60):
+        process = await up(*ANY_PORTS, "--worker", "--http-port", "0", "--env-file", str(tmp_path / "sandbox.env"))
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines: list[str] = []
+        while "HTTP functions at " not in (line := (await process.stderr.readline()).decode()):
+            assert line, "".join(lines)
+            lines.append(line)
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in err.decode()
+
+
+async def test_local_settings_of_core_tools_are_written_but_never_over_others(tmp_path: Path) -> None:
+    ours, others = tmp_path / "ours.json", tmp_path / "others.json"
+    others.write_text('{"Values": {"ServiceBusConnection__fullyQualifiedNamespace": "ours.servicebus.windows.net"}}')
+    async with asyncio.timeout(60):
+        process = await up("--json", *ANY_PORTS, "--local-settings", str(ours))
+        assert process.stdout is not None
+        environment = json.loads(await process.stdout.readline())["environment"]
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+        process = await up("--json", *ANY_PORTS, "--local-settings", str(others))
+        _, err = await process.communicate()
+    values = json.loads(ours.read_text())["Values"]
+    assert values["FUNCTIONS_WORKER_RUNTIME"] == "python"
+    assert environment.items() <= values.items()
+    assert process.returncode == 2
+    assert err.decode() == f"{others} holds settings that are not the sandbox's; move it away first\n"
 
 
 @pytest.mark.parametrize("option", ["--servicebus-port", "--arm-port"])
@@ -97,10 +133,10 @@ async def test_a_port_that_is_taken_is_named(option: str) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         async with asyncio.timeout(60):
-            process = await up(*ANY_PORTS, option, port)
+            process = await up("--json", *ANY_PORTS, option, port)
             out, err = await process.communicate()
     assert (process.returncode, out) == (2, b"")
-    assert f"port {port}" in err.decode()
+    assert f"port {port} is in use" in err.decode()
     assert option in err.decode()
 
 
@@ -123,7 +159,7 @@ async def test_a_topology_of_ones_own(tmp_path: Path) -> None:
 
 async def test_a_topology_that_can_not_be_used(tmp_path: Path) -> None:
     async with asyncio.timeout(60):
-        process = await up(*ANY_PORTS, "--topology", str(tmp_path / "none.json"))
+        process = await up(*ANY_PORTS, "--topology", str(tmp_path / "none.json"), "--env-file", str(tmp_path / "x"))
         out, err = await process.communicate()
     assert (process.returncode, out) == (2, b"")
     assert "none.json" in err.decode()

@@ -57,7 +57,7 @@ def bus() -> Iterator[ServiceBus]:
 async def worker(folder: Path, **settings: str) -> AsyncIterator[Process]:
     """The process, its stderr piped; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sandbox", "worker", "--app", str(folder)),
+        *(sys.executable, "-m", "sandbox", "worker", "--app", str(folder), "--env-file", str(folder / "none")),
         stdout=DEVNULL,
         stderr=PIPE,
         env={"PATH": os.environ["PATH"], **settings},
