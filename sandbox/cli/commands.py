@@ -10,6 +10,8 @@ from pathlib import Path
 from sandbox.cli.environment_file import ENVIRONMENT_FILE
 
 _PROJECT = Path(__file__).resolve().parents[2]
+# Of the commands whose module has another name.
+_MODULES = {"demo": "demo.acts"}
 _VENV_PYTHON = ".venv/bin/python"
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as a shell gives it."""
@@ -24,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         # Imported when needed: `--help` and mistyped arguments need no server, no SDK and no second of waiting.
-        command = importlib.import_module(f"sandbox.cli.{parsed.command}")
+        command = importlib.import_module(f"sandbox.cli.{_MODULES.get(parsed.command, parsed.command)}")
         code: int = command.main(parsed)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

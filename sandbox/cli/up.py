@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from sandbox.cli import worker
-from sandbox.cli.demo_environment import seed_alerted
+from sandbox.cli.demo.scale_sets import seed_alerted
 from sandbox.cli.environment import worker_environment
 from sandbox.cli.environment_file import FileInTheWayError, write_environment, write_local_settings
 from sandbox.managed_identity import ManagedIdentity

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sandbox.cli.console import DemoConsole
+from sandbox.cli.demo.console import DemoConsole
 from sandbox.resource_manager import Call, CallReceived, InstanceChanged, InstanceSeed, ScaleSetSeed, State
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

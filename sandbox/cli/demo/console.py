@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from sandbox.cli.board import InstanceBoard
+from sandbox.cli.demo.board import InstanceBoard
 from sandbox.resource_manager import ArmEvent, Call, CallReceived, InstanceChanged, ScaleSetSeed
 
 _STYLES = {"Succeeded": "green", "Rejected": "yellow", "NothingToDo": "cyan", "Accepted": "cyan", "InProgress": "cyan"}

@@ -19,10 +19,10 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from rich.console import Console
 
-from sandbox.cli import demo_alert
 from sandbox.cli.commands import INTERRUPTED
-from sandbox.cli.console import DemoConsole
-from sandbox.cli.demo_environment import seed_alerted, seed_rollouts
+from sandbox.cli.demo import alert_act
+from sandbox.cli.demo.console import DemoConsole
+from sandbox.cli.demo.scale_sets import seed_alerted, seed_rollouts
 from sandbox.cli.environment import worker_environment
 from sandbox.cli.shutdown import close_app
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
@@ -35,7 +35,7 @@ from sandbox.resource_manager import (
 )
 from sandbox.servicebus import ServiceBus, Topology
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 PATIENCE = 60.0
 SHOWN = ("web", "api", "fleet", "fragile", "inbound", "outbound", "archive")
 NEXT = """\
@@ -128,7 +128,7 @@ async def _run(terminal: Console) -> int:
                 console.act(act.title)
                 await _send(client, act, console)
                 await _listen(receiver, act, results, console)
-            alert_rows = await demo_alert.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
+            alert_rows = await alert_act.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
         await close_app()
     rows = [_row(request_id, expected, results) for act in ACTS for request_id, expected in act.expected.items()]
     rows += alert_rows

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from azure.servicebus.aio import ServiceBusReceiver
 
 from sandbox.cli.alert import PLANNED_MAINTENANCE, post
-from sandbox.cli.console import DemoConsole
-from sandbox.cli.demo_environment import NOT_PLANNED, PLANNED
+from sandbox.cli.demo.console import DemoConsole
+from sandbox.cli.demo.scale_sets import NOT_PLANNED, PLANNED
 from sandbox.resource_manager import ResourceManager
 
 TITLE = "An alert of Azure Service Health: maintenance in North Europe"
