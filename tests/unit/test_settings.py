@@ -166,6 +166,7 @@ def test_connection_string_is_in_no_representation() -> None:
 # What is misspelt, or nearly right
 
 ROOT = Path(__file__).parents[2]
+SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 KEY = "7Fh2kLq9Zx0Vb3Nm8Ty6Rw1Ep4Sd5Ga+Jc/Uo7QrE="
 LOCAL = {"MAINTENANCE_ALLOWED_SCOPES": SUBSCRIPTION}
 
@@ -203,7 +204,7 @@ def test_settings_of_others_and_blank_ones_are_none_of_ours() -> None:
 
 
 def test_every_documented_setting_is_known() -> None:
-    documented = set(re.findall(r"`((?:MAINTENANCE|ARM)_[A-Z_]+)`", (ROOT / "README.md").read_text()))
+    documented = set(re.findall(r"`((?:MAINTENANCE|ARM)_[A-Z_]+)`", SETTINGS_PAGE.read_text()))
     assert len(documented) > 20
     with pytest.raises(SettingsError) as refused:
         read(**dict.fromkeys(documented, "?"))
@@ -384,5 +385,5 @@ def test_no_secret_is_repeated_wherever_it_was_put(text: str) -> None:
 
 
 def read_names() -> list[str]:
-    documented = re.findall(r"`((?:MAINTENANCE|ARM|AZURE|POLL|REQUESTS)_[A-Z_]+)`", (ROOT / "README.md").read_text())
+    documented = re.findall(r"`((?:MAINTENANCE|ARM|AZURE|POLL|REQUESTS)_[A-Z_]+)`", SETTINGS_PAGE.read_text())
     return [*documented, NAMESPACE, "ServiceBusConnection", "ServiceBusConnection__clientId", "IDENTITY_ENDPOINT"]
