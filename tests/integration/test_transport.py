@@ -13,6 +13,7 @@ import pytest
 from maintenance.arm.client import ArmClient
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import MAX_BODY, AiohttpTransport, BodyTooLargeError
+from maintenance.version import VERSION
 from tests.support.running import LIMIT
 
 TARGET = "/operations/1?p=a%2Fb%2fc&t=63%41&c=MII/x+==&s=a_b-~%7E&h=%C3%BC"
@@ -115,7 +116,7 @@ async def test_signed_url_is_sent_verbatim(transport: Callable[[], httpx.AsyncBa
         f"host: 127.0.0.1:{server.port}".encode(),
         b"accept: application/json",
         b"accept-encoding: identity",
-        b"user-agent: vmss-maintenance/0.1",
+        f"user-agent: vmss-maintenance/{VERSION}".encode(),
         b"authorization: bearer t0ken",
     }
     assert body == b""
