@@ -60,7 +60,7 @@ param dryRun bool = true
 param alertDryRun bool = true
 
 @description('Further app settings of the worker, as a JSON object of strings, for example {"POLL_SCHEDULE": "0 * * * * *"}.')
-param workerSettings string = '{}'
+param workerSettings object = {}
 
 @description('Whether to define and assign roles. False where the deployer may not: a hook then prints what an administrator must run.')
 param assignRoles bool = true
@@ -173,30 +173,29 @@ var tags = {
 }
 
 // One parameter feeds the roles and the setting, so they cannot drift.
-var scopeTexts = filter(split(replace(replace(allowedScopes, ',', ' '), ';', ' '), ' '), text => !empty(text))
+var scopeTexts = filter(split(allowedScopes, [',', ';', ' ']), text => !empty(text))
 // A bare subscription id means the same as its path; a slash at the end means nothing.
 var scopePaths = union(map(scopeTexts, text => startsWith(text, '/') ? text : '/subscriptions/${text}'), [])
-// So that an id of any length has the parts of the longest.
-var padding = ['', '', '', '', '', '', '', '', '']
+// The places of the names in an id: /subscriptions/{2}/resourceGroups/{4}/providers/{6}/{7}/{8}.
 var scopes = map(scopePaths, path => {
-  subscriptionId: toLower(concat(split(path, '/'), padding)[2])
-  resourceGroupName: concat(split(path, '/'), padding)[4]
-  scaleSetName: concat(split(path, '/'), padding)[8]
+  subscriptionId: toLower(split(path, '/')[?2] ?? '')
+  resourceGroupName: split(path, '/')[?4] ?? ''
+  scaleSetName: split(path, '/')[?8] ?? ''
 })
-var subscriptionIds = union(map(scopes, scope => scope.subscriptionId), [])
-var subscriptionScopes = filter(scopes, scope => assignRoles && empty(scope.resourceGroupName))
-var groupScopes = filter(scopes, scope => assignRoles && !empty(scope.resourceGroupName) && empty(scope.scaleSetName))
-var scaleSetScopes = filter(scopes, scope => assignRoles && !empty(scope.scaleSetName))
-var assignedSubscriptionIds = filter(subscriptionIds, id => assignRoles)
-var maintainerSubscriptionIds = filter(subscriptionIds, id => assignRoles && empty(maintainerRoleId))
-var operationsSubscriptionIds = filter(subscriptionIds, id => assignRoles && empty(operationsReaderRoleId))
+// Where no role is to be assigned, the loops below have nothing to run over.
+var grantedScopes = assignRoles ? scopes : []
+var subscriptionIds = union(map(grantedScopes, scope => scope.subscriptionId), [])
+var subscriptionScopes = filter(grantedScopes, scope => empty(scope.resourceGroupName))
+var groupScopes = filter(grantedScopes, scope => !empty(scope.resourceGroupName) && empty(scope.scaleSetName))
+var scaleSetScopes = filter(grantedScopes, scope => !empty(scope.scaleSetName))
 
-var namespaceIdParts = concat(split(serviceBusNamespaceId, '/'), padding)
-var namespaceSubscriptionId = empty(serviceBusNamespaceId) ? subscription().subscriptionId : namespaceIdParts[2]
-var namespaceResourceGroupName = empty(serviceBusNamespaceId) ? '${abbreviations.resourceGroup}${environmentName}' : namespaceIdParts[4]
+var groupName = '${abbreviations.resourceGroup}${environmentName}'
+var namespaceIdParts = split(serviceBusNamespaceId, '/')
+var namespaceSubscriptionId = namespaceIdParts[?2] ?? subscription().subscriptionId
+var namespaceResourceGroupName = namespaceIdParts[?4] ?? groupName
 
 resource group 'Microsoft.Resources/resourceGroups@2021-04-01' = {
-  name: '${abbreviations.resourceGroup}${environmentName}'
+  name: groupName
   location: location
   tags: tags
 }
@@ -268,7 +267,7 @@ module serviceBusEntities 'modules/service-bus-entities.bicep' = {
   name: 'service-bus-entities-${resourceToken}'
   scope: resourceGroup(namespaceSubscriptionId, namespaceResourceGroupName)
   params: {
-    namespaceName: empty(serviceBusNamespaceId) ? serviceBusNamespace!.outputs.name : namespaceIdParts[8]
+    namespaceName: empty(serviceBusNamespaceId) ? serviceBusNamespace!.outputs.name : last(namespaceIdParts)
     entityNames: {
       'maintenance-requests': requestsQueueName
       'maintenance-operations': operationsQueueName
@@ -301,60 +300,62 @@ module serviceBusRoles 'modules/service-bus-roles.bicep' = if (assignRoles) {
   }
 }
 
-module maintainerRoles 'modules/maintainer-role.bicep' = [for id in maintainerSubscriptionIds: {
-  name: 'maintainer-role-${resourceToken}'
+module maintainerRoles 'modules/maintainer-role.bicep' = [for id in subscriptionIds: {
+  name: 'maintainer-role-${uniqueString(id, resourceToken)}'
   scope: subscription(id)
   params: {
+    existingRoleId: maintainerRoleId
     owner: owner
   }
 }]
 
-module operationsReaderRoles 'modules/operations-reader-role.bicep' = [for id in operationsSubscriptionIds: {
-  name: 'operations-reader-role-${resourceToken}'
+module operationsReaderRoles 'modules/operations-reader-role.bicep' = [for id in subscriptionIds: {
+  name: 'operations-reader-role-${uniqueString(id, resourceToken)}'
   scope: subscription(id)
   params: {
+    existingRoleId: operationsReaderRoleId
     listScaleSets: listScaleSets
     owner: owner
   }
 }]
 
-module operationsReaders 'modules/role-at-subscription.bicep' = [for (id, index) in assignedSubscriptionIds: {
-  name: 'operations-reader-${resourceToken}'
+module operationsReaders 'modules/role-at-subscription.bicep' = [for (id, index) in subscriptionIds: {
+  name: 'operations-reader-${uniqueString(id, resourceToken)}'
   scope: subscription(id)
   params: {
     principalId: identities.outputs.maintainerPrincipalId
-    roleDefinitionId: empty(operationsReaderRoleId) ? operationsReaderRoles[index].outputs.id : operationsReaderRoleId
+    roleDefinitionId: operationsReaderRoles[index].outputs.id
     owner: owner
   }
 }]
 
 module subscriptionMaintainers 'modules/role-at-subscription.bicep' = [for scope in subscriptionScopes: {
-  name: 'maintainer-${resourceToken}'
+  name: 'maintainer-${uniqueString(scope.subscriptionId, resourceToken)}'
   scope: subscription(scope.subscriptionId)
   params: {
     principalId: identities.outputs.maintainerPrincipalId
-    roleDefinitionId: empty(maintainerRoleId) ? maintainerRoles[indexOf(subscriptionIds, scope.subscriptionId)].outputs.id : maintainerRoleId
+    roleDefinitionId: maintainerRoles[indexOf(subscriptionIds, scope.subscriptionId)].outputs.id
     owner: owner
   }
 }]
 
 module groupMaintainers 'modules/role-at-resource-group.bicep' = [for scope in groupScopes: {
-  name: 'maintainer-${resourceToken}'
+  name: 'maintainer-${uniqueString(scope.subscriptionId, scope.resourceGroupName, resourceToken)}'
   scope: resourceGroup(scope.subscriptionId, scope.resourceGroupName)
   params: {
     principalId: identities.outputs.maintainerPrincipalId
-    roleDefinitionId: empty(maintainerRoleId) ? maintainerRoles[indexOf(subscriptionIds, scope.subscriptionId)].outputs.id : maintainerRoleId
+    roleDefinitionId: maintainerRoles[indexOf(subscriptionIds, scope.subscriptionId)].outputs.id
     owner: owner
   }
 }]
 
 module scaleSetMaintainers 'modules/role-at-scale-set.bicep' = [for scope in scaleSetScopes: {
-  name: 'maintainer-${uniqueString(scope.scaleSetName, resourceToken)}'
+  name: 'maintainer-${uniqueString(scope.subscriptionId, scope.resourceGroupName, scope.scaleSetName, resourceToken)}'
   scope: resourceGroup(scope.subscriptionId, scope.resourceGroupName)
   params: {
     scaleSetName: scope.scaleSetName
     principalId: identities.outputs.maintainerPrincipalId
-    roleDefinitionId: empty(maintainerRoleId) ? maintainerRoles[indexOf(subscriptionIds, scope.subscriptionId)].outputs.id : maintainerRoleId
+    roleDefinitionId: maintainerRoles[indexOf(subscriptionIds, scope.subscriptionId)].outputs.id
     owner: owner
   }
 }]
@@ -383,7 +384,7 @@ module functionApp 'modules/function-app.bicep' = {
     tableEndpoint: storage.outputs.tableEndpoint
     applicationInsightsConnectionString: applicationInsights.outputs.connectionString
     serviceBusHostName: serviceBusEntities.outputs.hostName
-    workerSettings: union(json(workerSettings), {
+    workerSettings: union(workerSettings, {
       AZURE_CLOUD: environment().name
       MAINTENANCE_ALLOWED_SCOPES: join(scopePaths, ',')
       MAINTENANCE_DRY_RUN: toLower(string(dryRun))

@@ -38,7 +38,7 @@ var abbreviations = loadJsonContent('abbreviations.json')
 var tags = {
   'azd-env-name': environmentName
 }
-var scopeTexts = filter(split(replace(replace(allowedScopes, ',', ' '), ';', ' '), ' '), text => !empty(text))
+var scopeTexts = filter(split(allowedScopes, [',', ';', ' ']), text => !empty(text))
 // A bare subscription id means the same as its path.
 var subscriptionIds = union(map(scopeTexts, text => split(replace(toLower(text), '/subscriptions/', ''), '/')[0]), [])
 var otherSubscriptionIds = filter(subscriptionIds, id => id != toLower(subscription().subscriptionId))
@@ -75,7 +75,7 @@ module actionGroupByToken 'modules/health-action-group-without-key.bicep' = if (
 }
 
 module ownRule 'modules/health-rule.bicep' = [for id in ownSubscriptionIds: {
-  name: 'health-rule-${uniqueString(id)}'
+  name: 'health-rule-${uniqueString(id, environmentName)}'
   scope: group
   params: {
     tags: tags

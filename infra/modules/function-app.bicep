@@ -72,10 +72,12 @@ param tenantId string
 @description('Application ids that may call with a token of the app registration.')
 param alertCallers array
 
-var alwaysReady = [for name in (alwaysReadyInstances > 0 ? ['receive_request'] : []): {
-  name: 'function:${name}'
-  instanceCount: alwaysReadyInstances
-}]
+var alwaysReady = [
+  {
+    name: 'function:receive_request'
+    instanceCount: alwaysReadyInstances
+  }
+]
 
 resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   name: planName
@@ -127,7 +129,7 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
-        alwaysReady: alwaysReady
+        alwaysReady: alwaysReadyInstances > 0 ? alwaysReady : []
         triggers: {
           http: {
             perInstanceConcurrency: 8

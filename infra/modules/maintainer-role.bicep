@@ -3,13 +3,17 @@
 
 targetScope = 'subscription'
 
+@description('Resource id of a role that exists, for starting maintenance; empty to define one.')
+param existingRoleId string
+
 @description('Text that marks what belongs to this environment, for its removal.')
 param owner string
 
 var roleName = 'VM scale set maintainer (${owner}, ${subscription().subscriptionId})'
+var roleGuid = guid(subscription().id, roleName)
 
-resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
-  name: guid(subscription().id, roleName)
+resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (empty(existingRoleId)) {
+  name: roleGuid
   properties: {
     roleName: roleName
     description: 'Start planned maintenance on VM scale sets and read their instances.'
@@ -37,4 +41,4 @@ resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
 }
 
 @description('Resource id of the role.')
-output id string = definition.id
+output id string = empty(existingRoleId) ? subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleGuid) : existingRoleId

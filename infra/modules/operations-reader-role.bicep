@@ -2,6 +2,9 @@
 
 targetScope = 'subscription'
 
+@description('Resource id of a role that exists, for reading operations; empty to define one.')
+param existingRoleId string
+
 @description('Text that marks what belongs to this environment, for its removal.')
 param owner string
 
@@ -15,9 +18,10 @@ var listActions = [
   'Microsoft.Compute/virtualMachineScaleSets/read'
 ]
 var roleName = 'Compute operations reader (${owner}, ${subscription().subscriptionId})'
+var roleGuid = guid(subscription().id, roleName)
 
-resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
-  name: guid(subscription().id, roleName)
+resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (empty(existingRoleId)) {
+  name: roleGuid
   properties: {
     roleName: roleName
     description: 'Read the state of operations of Microsoft.Compute, and list VM scale sets where alerts need it.'
@@ -37,4 +41,4 @@ resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
 }
 
 @description('Resource id of the role.')
-output id string = definition.id
+output id string = empty(existingRoleId) ? subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleGuid) : existingRoleId

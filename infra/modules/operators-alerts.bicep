@@ -27,8 +27,6 @@ param workspaceId string
 @description('Resource id of Application Insights.')
 param componentId string
 
-var metricCriteria = 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
-
 resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   name: '${namePrefix}dead-letters'
   location: 'global'
@@ -44,7 +42,7 @@ resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
     evaluationFrequency: 'PT5M'
     windowSize: 'PT15M'
     criteria: {
-      'odata.type': metricCriteria
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
       allOf: [
         {
           name: 'dead-letters'
@@ -88,7 +86,7 @@ resource waitingRequests 'Microsoft.Insights/metricAlerts@2018-03-01' = {
     evaluationFrequency: 'PT5M'
     windowSize: 'PT15M'
     criteria: {
-      'odata.type': metricCriteria
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
       allOf: [
         {
           name: 'waiting-requests'

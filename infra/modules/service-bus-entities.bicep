@@ -9,7 +9,8 @@ param namespaceName string
 param entityNames object
 
 // any(): the compiler would take the values of today, such as an empty list of rules, for all that can be there.
-var topology = any(loadJsonContent('../topology.json')).UserConfig.Namespaces[0]
+var document = any(loadJsonContent('../topology.json'))
+var topology = document.UserConfig.Namespaces[0]
 var subscriptions = flatten(map(topology.Topics, topic => map(topic.Subscriptions, subscription => {
   topic: topic.Name
   name: subscription.Name
