@@ -159,7 +159,7 @@ param operatorsActionGroupId string = ''
 @description('Client id of the app registration that alerts sign in to; empty where alerts come with a function key.')
 param alertClientId string = ''
 
-@description('Application ids that may call with a token of that app registration. The default is AzNS AAD Webhook, which action groups use.')
+@description('Application ids that may call with a token of that app registration, as a JSON list. The default is AzNS AAD Webhook, which action groups use.')
 param alertCallers array = [
   '461e8683-5575-4561-ac7f-899cc907d62a'
 ]

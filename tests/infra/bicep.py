@@ -113,6 +113,36 @@ class Resource:
     names: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter declaration: type, default as written (None: there is none), description, allowed values."""
+
+    type: str
+    default: str | None
+    description: str
+    allowed: tuple[str, ...]
+
+
+def parameters(text: str) -> dict[str, Parameter]:
+    """The parameters of a file by name, in its order."""
+    found = {}
+    for block in re.split(r"\n\n", text):
+        declared = re.search(r"^param (\w+) (\w+)(?: = (.+))?$", block, re.MULTILINE)
+        if declared is not None:
+            description = re.search(r"^@description\('(.*)'\)$", block, re.MULTILINE)
+            allowed = re.search(r"^@allowed\(\[\n(.*?)^\]\)", block, re.MULTILINE | re.DOTALL)
+            default = declared[3]
+            if default == "[":
+                default = " ".join(block.rpartition(" = ")[2].split())
+            found[declared[1]] = Parameter(
+                type=declared[2],
+                default=default,
+                description=description[1].replace("\\'", "'") if description else "",
+                allowed=tuple(allowed[1].split()) if allowed else (),
+            )
+    return found
+
+
 def files() -> dict[str, str]:
     """Every Bicep file by its path below `infra`."""
     return {str(path.relative_to(INFRA)): path.read_text() for path in sorted(INFRA.rglob("*.bicep"))}
