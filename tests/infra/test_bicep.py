@@ -9,13 +9,16 @@ import pytest
 
 from maintenance.arm import error_details
 from maintenance.domain.operation import Status
-from maintenance.settings import read_settings
-from tests.infra import bicep
+from maintenance.settings import DEFAULT_ENTITIES, read_settings
+from tests.infra import bicep, rules
+from tests.infra.names import conditional_problems, name_problems, output_reference_problems
+from tests.infra.resource_types import property_problems
 
 FILES = bicep.files()
 MAIN = FILES["main.bicep"]
 APP = FILES["modules/function-app.bicep"]
 ENTITIES = FILES["modules/service-bus-entities.bicep"]
+STORAGE = FILES["modules/storage.bicep"]
 ROLES = FILES["modules/service-bus-roles.bicep"]
 MAINTAINER = FILES["modules/maintainer-role.bicep"]
 READER = FILES["modules/operations-reader-role.bicep"]
@@ -30,9 +33,16 @@ USED = {
 @pytest.mark.parametrize("name", FILES)
 def test_file_is_read_by_both_parsers_and_names_only_known_properties(name: str) -> None:
     assert bicep.syntax_problems(FILES[name]) == []
-    assert bicep.property_problems(FILES[name]) == []
-    assert bicep.role_problems(FILES[name]) == []
-    assert bicep.output_problems(FILES[name]) == []
+    assert property_problems(FILES[name]) == []
+    assert rules.role_problems(FILES[name]) == []
+    assert rules.output_problems(FILES[name]) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_names_are_declared_and_used_and_outputs_exist(name: str) -> None:
+    assert name_problems(FILES[name]) == []
+    assert output_reference_problems(name, FILES[name]) == []
+    assert conditional_problems(FILES[name]) == []
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -44,13 +54,23 @@ def test_every_parameter_is_described_and_used(name: str) -> None:
         assert len(re.findall(rf"\b{parameter}\b", text)) > 1, parameter
 
 
-def test_every_module_call_passes_exactly_the_parameters_of_its_module() -> None:
-    for name, text in FILES.items():
-        folder = name.rpartition("/")[0]
-        for path, block in re.findall(r"^module \w+ '([\w/.-]+)' = (.*?)^\}", text, re.MULTILINE | re.DOTALL):
-            module = FILES[f"{folder}/{path}".lstrip("/")]
-            given = set(re.findall(r"^    (\w+):", block, re.MULTILINE))
-            assert given == set(re.findall(r"^param (\w+)", module, re.MULTILINE)), path
+def missing_parameters(text: str, folder: str = "") -> list[str]:
+    """What calls of modules pass too little or too much."""
+    problems = []
+    for path, block in re.findall(r"^module \w+ '([\w/.-]+)' = (.*?)^\}", text, re.MULTILINE | re.DOTALL):
+        given = set(re.findall(r"^    (\w+):", block, re.MULTILINE))
+        wanted = set(bicep.parameters(FILES[f"{folder}/{path}".lstrip("/")]))
+        problems += [f"{path}: {name}" for name in sorted(given ^ wanted)]
+    return problems
+
+
+def read_outputs(text: str) -> list[str]:
+    return output_reference_problems("main.bicep", text)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_module_call_passes_exactly_the_parameters_of_its_module(name: str) -> None:
+    assert missing_parameters(FILES[name], name.rpartition("/")[0]) == []
 
 
 def test_every_parameter_but_two_has_a_default_and_its_variable() -> None:
@@ -67,7 +87,7 @@ def test_loops_over_topology_give_the_entities_of_the_file() -> None:
 def topology_problems(text: str) -> list[str]:
     topology = bicep.topology()
     namespace = topology["UserConfig"]["Namespaces"][0]
-    found = bicep.entities(text, topology)
+    found = rules.entities(text, topology)
     expected = {f"queues/{each['Name']}": each for each in namespace["Queues"]}
     for topic in namespace["Topics"]:
         expected[f"topics/{topic['Name']}"] = topic
@@ -83,15 +103,23 @@ def topology_problems(text: str) -> list[str]:
     return problems
 
 
+def test_entities_are_those_that_the_worker_uses_by_default() -> None:
+    namespace = bicep.topology()["UserConfig"]["Namespaces"][0]
+    names = {each["Name"] for kind in ("Queues", "Topics") for each in namespace[kind]}
+    assert names == set(DEFAULT_ENTITIES.values())
+    # Where a name is a parameter, the entity of that name is the one that gets it.
+    assert set(re.findall(r"^      '(maintenance-[a-z]+)': ", MAIN, re.MULTILINE)) == names
+
+
 def action_problems(*texts: str) -> list[str]:
-    allowed = set().union(*(bicep.actions(text) for text in texts))
+    allowed = set().union(*(rules.actions(text) for text in texts))
     return [f"{action} is missing" for action in USED - allowed] + [f"{each} is not used" for each in allowed - USED]
 
 
 def test_roles_allow_exactly_what_the_worker_calls() -> None:
     assert action_problems(MAINTAINER, READER) == []
-    assert bicep.actions(READER) == {error_details.MAY_READ_OPERATIONS, error_details.MAY_READ_SCALE_SETS}
-    assert bicep.actions(FILES["modules/queue-reader-role.bicep"]) == {"Microsoft.ServiceBus/namespaces/queues/read"}
+    assert rules.actions(READER) == {error_details.MAY_READ_OPERATIONS, error_details.MAY_READ_SCALE_SETS}
+    assert rules.actions(FILES["modules/queue-reader-role.bicep"]) == {"Microsoft.ServiceBus/namespaces/queues/read"}
 
 
 def test_service_bus_rights_are_those_of_the_readme() -> None:
@@ -108,11 +136,11 @@ def test_service_bus_rights_are_those_of_the_readme() -> None:
 
 
 def setting_problems(text: str) -> list[str]:
-    return [f"{name} is refused by Flex" for name in bicep.settings(text) & bicep.FORBIDDEN_SETTINGS]
+    return [f"{name} is refused by Flex" for name in rules.settings(text) & rules.FORBIDDEN_SETTINGS]
 
 
 def test_settings_are_accepted_by_the_worker_and_by_flex() -> None:
-    names = bicep.settings(APP) | bicep.settings(MAIN)
+    names = rules.settings(APP) | rules.settings(MAIN)
     assert setting_problems(APP) == setting_problems(MAIN) == []
     guid = "11111111-1111-4111-8111-111111111111"
     values = dict.fromkeys(names, "") | {
@@ -145,17 +173,24 @@ def test_alert_on_failed_requests_looks_for_words_that_the_log_has() -> None:
 @pytest.mark.parametrize(
     ("text", "before", "after", "check"),
     [
-        (ENTITIES, "lockDuration:", "lockDurration:", bicep.property_problems),
-        (APP, "sites@2024-11-01", "sites@2024-11-02", bicep.property_problems),
+        (ENTITIES, "lockDuration:", "lockDurration:", property_problems),
+        (STORAGE, "    networkAcls: {\n      bypass:", "    bypass: {\n      networkAcls:", property_problems),
+        (STORAGE, "  location: location\n", "", property_problems),
+        (MAIN, "  name: groupName\n", "  name: groupNames\n", name_problems),
+        (MAIN, "join(scopePaths, ',')\n      MAINTENANCE_DRY_RUN", "concat2(scopePaths)\n      X", name_problems),
+        (MAIN, "    alertClientId: alertClientId\n", "", missing_parameters),
+        (MAIN, "storage.outputs.containerUrl", "storage.outputs.containerURL", read_outputs),
+        (MAIN, "workspace!.outputs", "workspace.outputs", conditional_problems),
+        (APP, "sites@2024-11-01", "sites@2024-11-02", property_problems),
         (MAINTAINER, "          'Microsoft.Compute/virtualMachines/read'\n", "", lambda t: action_problems(t, READER)),
         (ENTITIES, "for queue in topology.Queues", "for queue in []", topology_problems),
         (ENTITIES, "maxDeliveryCount: queue.Properties.MaxDeliveryCount\n", "", topology_problems),
         (APP, "    AzureWebJobsStorage__credential:", "    FUNCTIONS_WORKER_RUNTIME:", setting_problems),
         (APP, "  properties: {", "  properties: ", bicep.syntax_problems),
         (MAIN, "  }\n}\n", "  }\n", bicep.syntax_problems),
-        (ROLES, "  scope: operationsQueue\n", "  scope: namespace\n", bicep.role_problems),
-        (ROLES, "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0", bicep.DATA_ROLES[2], bicep.role_problems),
-        (MAIN, "string = group.name", "string = listKeys(group.id, '1').key", bicep.output_problems),
+        (ROLES, "  scope: operationsQueue\n", "  scope: namespace\n", rules.role_problems),
+        (ROLES, "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0", rules.DATA_ROLES[2], rules.role_problems),
+        (MAIN, "string = group.name", "string = listKeys(group.id, '1').key", rules.output_problems),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) and len(value) < 90 else "",
 )
