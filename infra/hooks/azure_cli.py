@@ -1,4 +1,4 @@
-"""Runs the Azure CLI and reads its JSON."""
+"""Runs the Azure CLI and reads its JSON; sets variables of the azd environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 900
 
 
 class AzureCliError(Exception):
-    """The Azure CLI is missing, or a command of it failed. The text has its message."""
+    """The Azure CLI or azd is missing, or a command failed. The text has its message."""
 
 
 def az(*arguments: str) -> Any:
@@ -29,6 +29,17 @@ def az(*arguments: str) -> Any:
     if done.returncode:
         raise AzureCliError(f"az {' '.join(arguments[:3])} failed: {done.stderr.strip()[:2000]}")
     return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def remember(name: str, value: str) -> None:
+    """Set a variable of the azd environment. Raises AzureCliError."""
+    program = shutil.which("azd")
+    if program is None:
+        raise AzureCliError("azd is not on the path.")
+    command = [program, "env", "set", name, value]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)  # noqa: S603
+    if done.returncode:
+        raise AzureCliError(f"azd env set {name} failed: {done.stderr.strip()[:2000]}")
 
 
 def say(text: str) -> None:
