@@ -82,6 +82,7 @@ param listScaleSets bool = true
   '3.11'
   '3.12'
   '3.13'
+  '3.14'
 ])
 param pythonVersion string = '3.12'
 

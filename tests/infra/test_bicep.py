@@ -73,6 +73,13 @@ def test_every_module_call_passes_exactly_the_parameters_of_its_module(name: str
     assert missing_parameters(FILES[name], name.rpartition("/")[0]) == []
 
 
+def test_example_is_read_and_gives_only_parameters_that_exist() -> None:
+    text = (bicep.PROJECT / "tests" / "infra" / "example.bicep").read_text()
+    assert bicep.syntax_problems(text) == []
+    given = set(re.findall(r"^    (\w+):", text, re.MULTILINE))
+    assert {"environmentName", "location"} <= given <= set(bicep.parameters(MAIN))
+
+
 def test_every_parameter_but_two_has_a_default_and_its_variable() -> None:
     without = re.findall(r"^param (\w+) \w+$", MAIN, re.MULTILINE)
     assert without == ["environmentName", "location"]
