@@ -24,8 +24,7 @@ def az(*arguments: str) -> Any:
     program = shutil.which("az")
     if program is None:
         raise AzureCliError("The Azure CLI (az) is not installed: https://aka.ms/install-az-cli. Then run az login.")
-    command = [program, *arguments, "--output", "json", "--only-show-errors"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)  # noqa: S603
+    done = completed(program, *arguments, "--output", "json", "--only-show-errors")
     if done.returncode:
         raise AzureCliError(f"az {' '.join(arguments[:3])} failed: {done.stderr.strip()[:2000]}")
     return json.loads(done.stdout) if done.stdout.strip() else None
@@ -36,10 +35,17 @@ def remember(name: str, value: str) -> None:
     program = shutil.which("azd")
     if program is None:
         raise AzureCliError("azd is not on the path.")
-    command = [program, "env", "set", name, value]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)  # noqa: S603
+    done = completed(program, "env", "set", name, value)
     if done.returncode:
         raise AzureCliError(f"azd env set {name} failed: {done.stderr.strip()[:2000]}")
+
+
+def completed(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end and keep its output. Raises AzureCliError where it does not end or cannot be run."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)  # noqa: S603
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise AzureCliError(f"{' '.join(command[:4])} did not run to its end: {error}") from None
 
 
 def say(text: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from infra.hooks.azure_cli import Az, AzureCliError, az, say
+from infra.hooks.azure_cli import Az, AzureCliError, az, completed, say
 
 FUNCTIONS = ("poll_operations", "read_dead_letters", "receive_alert", "receive_request")
 # The host lists its functions a little after a deployment.
@@ -69,7 +71,28 @@ def wire_service_health(environment: Mapping[str, str], run: Az) -> None:
     )
 
 
-def main(run: Az = az, sleep: Callable[[float], None] = time.sleep) -> int:
+def operators_program() -> str | None:
+    """The operator's command line, where it is installed: in the clone's own environment, or on the path."""
+    own = Path(".venv") / ("Scripts" if os.name == "nt" else "bin")
+    return shutil.which("vmss-maintenance", path=str(own)) or shutil.which("vmss-maintenance")
+
+
+def operators_checks(environment: Mapping[str, str], program: str | None) -> None:
+    """Run the operator's checks where they are installed, and show what they say. They decide nothing: who deploys has
+    no right to the queues, and checks need one."""
+    if program is None:
+        return
+    done = completed(program, "doctor", "--namespace", environment["WORKER_SERVICE_BUS_HOST_NAME"])
+    say(done.stdout + done.stderr)
+    if done.returncode:
+        say("The checks above need rights to the queues, which whoever deploys does not get; see docs/deployment.md.")
+
+
+def main(
+    run: Az = az,
+    sleep: Callable[[float], None] = time.sleep,
+    program: Callable[[], str | None] = operators_program,
+) -> int:
     try:
         if missing := missing_functions(os.environ, run, sleep):
             say(f"The app does not list these functions: {', '.join(missing)}.")
@@ -79,6 +102,7 @@ def main(run: Az = az, sleep: Callable[[float], None] = time.sleep) -> int:
         if os.environ.get("WORKER_WIRE_SERVICE_HEALTH", "true").lower() != "false":
             wire_service_health(os.environ, run)
             say("Azure Service Health tells the worker of planned maintenance.")
+        operators_checks(os.environ, program())
     except AzureCliError as error:
         say(str(error))
         return 1

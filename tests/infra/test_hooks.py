@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     "WORKER_HOST_PRINCIPAL_ID": "host",
     "WORKER_MAINTAINER_PRINCIPAL_ID": "maintainer",
     "WORKER_SERVICE_BUS_ID": f"/subscriptions/{SUBSCRIPTION}/bus",
+    "WORKER_SERVICE_BUS_HOST_NAME": "ns.servicebus.windows.net",
     "WORKER_STORAGE_ID": "/storage",
     "WORKER_APPLICATION_INSIGHTS_ID": "/insights",
 }
@@ -112,6 +114,24 @@ def test_service_health_is_wired_without_a_key_in_the_command() -> None:
     (command,) = az.done
     assert "functionAppName=func-x" in command
     assert not [argument for argument in command if "code=" in argument or "key" in argument.lower()]
+
+
+def test_operators_checks_run_where_they_are_installed_and_stop_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    program = tmp_path / "checks"
+    program.write_text('#!/bin/sh\necho "checked $*"\nexit 1\n')
+    program.chmod(0o755)
+    az = RecordedAz(functionapp_function=[{"name": f"func-x/{name}"} for name in post_deploy.FUNCTIONS])
+    assert post_deploy.main(az, lambda _: None, lambda: str(program)) == 0
+    assert "checked doctor --namespace ns.servicebus.windows.net" in capsys.readouterr().out
+    # One that cannot be run at all.
+    assert post_deploy.main(az, lambda _: None, lambda: str(tmp_path)) == 1
+    assert "did not run to its end" in capsys.readouterr().out
+    assert post_deploy.main(az, lambda _: None, lambda: None) == 0
+    assert "checked" not in capsys.readouterr().out
 
 
 def test_down_removes_only_what_carries_the_mark() -> None:
