@@ -75,7 +75,7 @@ module actionGroupByToken 'modules/health-action-group-without-key.bicep' = if (
 }
 
 module ownRule 'modules/health-rule.bicep' = [for id in ownSubscriptionIds: {
-  name: 'health-rule-${uniqueString(id, environmentName)}'
+  name: 'health-rule-${uniqueString(id, environmentName, location)}'
   scope: group
   params: {
     tags: tags
@@ -86,7 +86,7 @@ module ownRule 'modules/health-rule.bicep' = [for id in ownSubscriptionIds: {
 }]
 
 module otherRules 'modules/health-rule-elsewhere.bicep' = [for id in otherSubscriptionIds: {
-  name: 'health-rule-${uniqueString(id, environmentName)}'
+  name: 'health-rule-${uniqueString(id, environmentName, location)}'
   scope: subscription(id)
   params: {
     location: location

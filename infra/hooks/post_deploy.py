@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -42,6 +43,11 @@ def missing_functions(environment: Mapping[str, str], run: Az, sleep: Callable[[
     return missing
 
 
+def deployment_name(environment: str, location: str) -> str:
+    """One name for each region: a deployment that exists in another region cannot be repeated. At most 64 characters."""
+    return "service-health-" + hashlib.sha256(f"{environment}/{location}".encode()).hexdigest()[:13]
+
+
 def wire_service_health(environment: Mapping[str, str], run: Az) -> None:
     """Deploy the action group and the rules. The key of the function never leaves the deployment."""
     values = {
@@ -59,7 +65,7 @@ def wire_service_health(environment: Mapping[str, str], run: Az) -> None:
         "sub",
         "create",
         "--name",
-        f"service-health-{values['environmentName']}",
+        deployment_name(values["environmentName"], values["location"]),
         "--subscription",
         environment["AZURE_SUBSCRIPTION_ID"],
         "--location",

@@ -28,7 +28,7 @@ resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (e
     type: 'CustomRole'
     permissions: [
       {
-        actions: concat(operationsActions, listScaleSets ? listActions : [])
+        actions: listScaleSets ? concat(operationsActions, listActions) : operationsActions
         notActions: []
         dataActions: []
         notDataActions: []

@@ -108,6 +108,12 @@ def test_functions_that_the_hook_expects_are_those_of_the_app() -> None:
     assert {each.split('"')[0] for each in app.split('@app.function_name("')[1:]} == set(post_deploy.FUNCTIONS)
 
 
+def test_deployment_of_service_health_has_a_name_for_each_region_and_no_longer_than_allowed() -> None:
+    names = {post_deploy.deployment_name("e" * 64, region) for region in ("westeurope", "northeurope")}
+    assert len(names) == 2
+    assert max(len(name) for name in names) <= 64
+
+
 def test_service_health_is_wired_without_a_key_in_the_command() -> None:
     az = RecordedAz()
     post_deploy.wire_service_health(ENVIRONMENT, az)
