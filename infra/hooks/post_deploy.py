@@ -44,7 +44,7 @@ def missing_functions(environment: Mapping[str, str], run: Az, sleep: Callable[[
 
 
 def deployment_name(environment: str, location: str) -> str:
-    """One name for each region: a deployment that exists in another region cannot be repeated. At most 64 characters."""
+    """A name for each region: what was deployed from another cannot be repeated under its name. Up to 64 characters."""
     return "service-health-" + hashlib.sha256(f"{environment}/{location}".encode()).hexdigest()[:13]
 
 
