@@ -40,4 +40,5 @@ def test_template_keeps_what_deployment_needs_and_drops_what_only_contributors_n
     kept = left_by(".azdignore")
     assert left_by(".funcignore") <= kept
     assert {"azure.yaml", ".funcignore", "infra/main.bicep", "infra/topology.json", "infra/hooks/rights.py"} <= kept
-    assert not [path for path in kept if path.startswith((".ci/", ".github/ISSUE_TEMPLATE/"))]
+    assert {".ci/run", "Makefile", "tests/infra/example.bicep", ".github/workflows/infra.yml"} <= kept
+    assert not [path for path in kept if path.startswith(".github/ISSUE_TEMPLATE/")]
