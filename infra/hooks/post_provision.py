@@ -93,6 +93,9 @@ def remove_stale_rights(environment: Mapping[str, str], run: Az, keep: Callable[
 
 
 def main(run: Az = az, keep: Callable[[str, str], None] = remember) -> int:
+    if "WORKER_MAINTAINER_PRINCIPAL_ID" not in os.environ:
+        # A preview of what was never provisioned ends here, too.
+        return 0
     if os.environ.get("WORKER_ASSIGN_ROLES", "true").lower() == "false":
         say("No roles were assigned. An administrator must run:")
         for command in administrator_commands(os.environ):

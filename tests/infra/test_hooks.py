@@ -176,6 +176,19 @@ def test_failed_command_ends_the_hook_with_its_message(
     assert "not signed in" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("assign", ["true", "false"])
+def test_preview_of_what_was_never_provisioned_does_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], assign: str
+) -> None:
+    inputs = ("AZURE_ENV_NAME", "AZURE_SUBSCRIPTION_ID", "AZURE_LOCATION", "MAINTENANCE_ALLOWED_SCOPES")
+    for name in inputs:
+        monkeypatch.setenv(name, ENVIRONMENT[name])
+    monkeypatch.setenv("WORKER_ASSIGN_ROLES", assign)
+    az, kept = RecordedAz(), dict[str, str]()
+    assert post_provision.main(az, kept.__setitem__) == 0
+    assert (az.done, kept, capsys.readouterr().out) == ([], {}, "")
+
+
 OTHER = "99999999-9999-4999-8999-999999999999"
 READER = {"roleDefinitionName": "Compute operations reader (x)"}
 STARTER = {"roleDefinitionName": "VM scale set maintainer (x)"}
