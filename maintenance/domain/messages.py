@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from maintenance.domain import message_ids
-from maintenance.domain.formats import read_json
+from maintenance.domain.formats import read_json, refuse
 
 # 1,000 instances, the most a scale set holds, with names of the longest kind, and room for the rest.
 MAX_BODY = 100_000
 # As much as a message of the queue can hold, in the Standard tier.
 MAX_ALERT = 256 * 1024
+# What older .NET clients put before text, in .NET's binary XML: an element `string`, and the name of its namespace.
+_DATA_CONTRACT = b"@\x06string\x08"
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 # Under the 256 KB that a message may have in the Standard tier, with room for its properties.
 MAX_EVENT = 200_000
@@ -62,6 +64,8 @@ def read_document(envelope: Envelope) -> dict[str, Any]:
 
     An alert may be larger than a request: it says the same in HTML, more than once.
     """
+    if envelope.body.startswith(_DATA_CONTRACT):
+        refuse("body", "is text that .NET's DataContract serializer wrote; send the JSON itself, as UTF-8 bytes", None)
     # In a CloudEvent it may be text, in which quotes are escaped, or base64.
     alert = b"schemaId" in envelope.body or b'"data_base64"' in envelope.body
     return read_json(envelope.body, MAX_ALERT if alert else MAX_BODY)
@@ -83,8 +87,8 @@ class Record:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A locked message, received by the app itself. `delivery_count` is 1 on the first delivery; `sequence_number` and
-    `enqueued_at` are Service Bus's own. `dead_letter_reason` where it comes from a dead-letter queue. `handle` is the
-    library's message."""
+    `enqueued_at` are Service Bus's own. `section`: the AMQP section that held the body, `data`, `value` or `sequence`.
+    `dead_letter_reason` where it comes from a dead-letter queue. `handle` is the library's message."""
 
     body: bytes
     message_id: str = ""
@@ -94,6 +98,7 @@ class Delivery:
     enqueued_at: datetime | None = None
     correlation_id: str | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    section: str = "data"
     dead_letter_reason: str | None = None
     handle: Any = None
 

@@ -27,6 +27,12 @@ logger = logging.getLogger(__name__)
 
 MAX_QUOTED_BODY = 4_096
 MAX_PROBLEMS = 100
+# The host's binding for bytes takes data sections alone (MessageToByteArrayConverter of its Service Bus extension); its
+# binding for text takes values that are text, but replaces what is not UTF-8: a request that nobody sent.
+OTHER_SECTION = (
+    "is an AMQP {}, which the Functions host does not hand to the app; send UTF-8 JSON as bytes, in a data section "
+    "(with JMS: as a BytesMessage)"
+)
 
 
 class RecordSender(Protocol):
@@ -188,6 +194,8 @@ class RequestHandler:
     def give_up(self, delivery: Delivery, reason: str) -> Record:
         """The end of a message that was dead-lettered; dropped as a duplicate where its run had begun."""
         problem = Problem("body", f"could not be handled: Service Bus gave up delivering it: {reason}")
+        if delivery.section != "data":
+            problem = Problem("body", OTHER_SECTION.format(delivery.section))
         return self.rejection(delivery.envelope, [problem], document=document_of(delivery.envelope))
 
     def deadline(self, delivery: Delivery) -> datetime:

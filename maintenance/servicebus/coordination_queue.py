@@ -14,6 +14,7 @@ from azure.servicebus.exceptions import MessageNotFoundError
 
 from maintenance.domain.coordination import Entry, kind_of, read_entry, write_entry
 from maintenance.domain.errors import BusUnavailable
+from maintenance.servicebus.bodies import body_of
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
 from maintenance.servicebus.link import CALLS_OF_A_LINK, Link
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
@@ -132,7 +133,7 @@ class CoordinationQueue:
                 if message.state is not ServiceBusMessageState.SCHEDULED or until is None:
                     continue
                 until = until if until.tzinfo else until.replace(tzinfo=UTC)
-                if entry := read_entry(b"".join(message.body), number=number, until=until, now=now):
+                if entry := read_entry(body_of(message), number=number, until=until, now=now):
                     entries.append(entry)
         raise BusUnavailable(f"{self._queue} has more than {MAX_PAGES} pages of entries: it cannot be read whole")
 

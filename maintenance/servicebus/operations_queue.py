@@ -16,6 +16,7 @@ from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Record
+from maintenance.servicebus.bodies import body_of, section_of
 from maintenance.servicebus.connection import CALL_TIMEOUT, CLOSE_TIMEOUT, SDK_ERRORS, close_quietly
 from maintenance.servicebus.sender import Sender
 
@@ -210,7 +211,8 @@ def _properties(record: Record) -> dict[Any, Any]:
 def _delivery(message: ServiceBusReceivedMessage) -> Delivery:
     properties = message.application_properties or {}
     return Delivery(
-        body=b"".join(message.body),
+        body=body_of(message),
+        section=section_of(message),
         message_id=str(message.message_id or ""),
         subject=str(message.subject or ""),
         delivery_count=int(message.delivery_count or 0) + 1,

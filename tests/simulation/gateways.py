@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from azure.servicebus import ServiceBusMessage, ServiceBusMessageState
+from azure.servicebus.amqp import AmqpMessageBodyType
 from azure.servicebus.exceptions import MessageNotFoundError, ServiceBusConnectionError
 
 from maintenance.domain.errors import BusUnavailable
@@ -185,6 +186,7 @@ class Peeked:
     scheduled_enqueue_time_utc: datetime | None
     state: ServiceBusMessageState
     body: list[bytes]
+    body_type: AmqpMessageBodyType = AmqpMessageBodyType.DATA
 
 
 class CoordinationClient:
