@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from sandbox.resource_manager import seed_example
+from tests.support.contract import CHECKED
+from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.environment import DURATION, Environment, environment
 from tests.support.running import Running, running
 from tests.support.secret_scanner import SECRET_SCANNER
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["checked"] = dict(CHECKED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker process of xdist has ended."""
+    CHECKED.update(getattr(node, "workeroutput", {}).get("checked", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if CHECKED:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(CHECKED.items()))
+        terminalreporter.write_line(f"Checked by the JSON Schemas: {counts}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +45,13 @@ def _scan_logs() -> Iterator[None]:
     logging.getLogger().removeHandler(SECRET_SCANNER)
     # Logged after the last test, when its module's services were closed.
     assert SECRET_SCANNER.leaks() == []
+    assert CONTRACT_WATCH.problems() == []
+
+
+@pytest.fixture(autouse=True)
+def _messages_are_as_the_schemas_say() -> Iterator[None]:
+    yield
+    assert CONTRACT_WATCH.problems() == []
 
 
 @pytest.fixture(autouse=True)

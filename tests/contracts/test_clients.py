@@ -21,7 +21,8 @@ import pytest
 from maintenance_client import MaintenanceClient, MaintenanceRequest, Rollout, ScaleSet, aio
 from maintenance_client.events import EndOf, MaintenanceEvent
 from sandbox.functions_host import FunctionsHost
-from tests.support.contract import CANCELLATION, REQUEST, named
+from sandbox.message_schemas import CANCELLATION, REQUEST
+from tests.support.contract import named
 from tests.support.entities import SUBSCRIPTION
 from tests.support.environment import request
 from tests.support.node_packages import installed

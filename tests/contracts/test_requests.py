@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.contract import REQUEST, check_verdict, named, worker_accepts
+from sandbox.message_schemas import REQUEST
+from tests.support.contract import check_verdict, named, worker_accepts
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 NAMES = {"subscriptionId": SUBSCRIPTION, "resourceGroupName": "shop", "vmScaleSetName": "web"}

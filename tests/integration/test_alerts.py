@@ -23,6 +23,7 @@ from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import Fault, InstanceSeed, ResourceManager, ScaleSetSeed
 from sandbox.servicebus import ServiceBus, Topology
 from tests.support.alert_payloads import ALERTED, TESTS, health, payload, scale_set_id, targeting
+from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import TOPOLOGY
 from tests.support.environment import DURATION, Environment
 from tests.support.received import Event
@@ -50,6 +51,7 @@ def small_environment() -> Iterator[Environment]:
         ServiceBus(Topology.read(TOPOLOGY)) as bus,
     ):
         seed_all(arm)
+        CONTRACT_WATCH.watch(bus)
         yield Environment(bus, arm, identity)
 
 

@@ -9,6 +9,7 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
+from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
 from tests.support.environment import Environment, environment, request
 from tests.support.secret_scanner import DEAD, SECRET_SCANNER, SecretScanner
@@ -94,6 +95,8 @@ async def test_secret_in_message_is_found(azure: Environment, scanner: SecretSca
             assert any(leak.startswith("dead letter reason") for leak in scanner.leaks()), kind
             assert any(DEAD in leak for leak in leaks()), kind
             azure.bus.clear()
+    # They were no events.
+    CONTRACT_WATCH.forget()
 
 
 async def test_secret_in_request_body_is_ignored(azure: Environment, scanner: SecretScanner) -> None:

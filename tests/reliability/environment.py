@@ -25,6 +25,7 @@ from sandbox.resource_manager import (
 from sandbox.servicebus import ServiceBus, Topology
 from tests.reliability.killable_worker import BEGUN, FAILED, CrashPoint, WorkerRun, kinds_of, run_worker, send
 from tests.reliability.story import Story
+from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY, left_over, remains
 from tests.support.environment import QUICK
 from tests.support.running import LIMIT
@@ -250,5 +251,6 @@ def environment(story: Story, folder: Path) -> Iterator[Environment]:
             arm.faults.add(fault)
         services = Environment(story, bus, arm, identity, folder)
         bus.observers.add(lambda _: services.changed.set())
+        CONTRACT_WATCH.watch(bus)
         arm.observers.append(lambda _: services.changed.set())
         yield services

@@ -1,4 +1,5 @@
-"""The promises S1 to S8 of SAFETY.md, checked as each effect happens, and once more when all is over.
+"""The promises S1 to S8 of SAFETY.md, checked as each effect happens, and once more when all is over; and that each
+event is what its JSON Schema says.
 
 What is true is known here from the models: what ARM took, what was maintained for which run, what was published.
 """
@@ -17,6 +18,7 @@ from tests.simulation.plans import MessagePlan
 from tests.simulation.process import Process
 from tests.simulation.resource_manager import DONE, Estate
 from tests.simulation.runs import Broken, Run, cancels, limit_of, same
+from tests.support.contract import schema_problem
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -137,6 +139,8 @@ class Promises:
         world, body = self._world, event.to_json()
         run_id, _, kind = event.event_id.partition(":")
         world.note(f"event {event.properties['type'].split('.')[2]} {event.properties['status']}")
+        if event.event_id not in self._events and (problem := schema_problem(body)) is not None:
+            self.break_("schema", f"event {kind} of run {run_id[:6]} is not as its schema says: {problem}")
         before = self._events.setdefault(event.event_id, body)
         if before != body:
             world.tell("first {}", before.decode())

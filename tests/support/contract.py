@@ -4,56 +4,64 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker
-from referencing import Registry, Resource
+from jsonschema import Draft202012Validator, ValidationError
 
 from maintenance.domain.errors import InvalidRequest
 from maintenance.domain.messages import Envelope, read_document
 from maintenance.domain.resources import fold
 from maintenance.requests.field_types import MAX_NAMES
 from maintenance.requests.schema import SCALE_SET_FIELDS, read_cancellation, read_request
+from sandbox.message_schemas import CANCELLATION, ENVELOPE, REQUEST, MessageSchemas
 
 SCHEMAS = Path(__file__).parents[2] / "contracts" / "schemas"
-REQUEST = "maintenance-request"
-CANCELLATION = "maintenance-cancellation"
-EVENT = "maintenance-event"
+# How many messages of each type were checked, for the summary of a run.
+CHECKED: Counter[str] = Counter()
 
 
 @functools.cache
+def _committed() -> MessageSchemas:
+    return MessageSchemas(SCHEMAS)
+
+
 def schemas() -> dict[str, dict[str, Any]]:
     """Every committed schema by its `$id`."""
-    documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(SCHEMAS.rglob("schema.json"))]
-    return {document["$id"]: document for document in documents}
+    return _committed().by_id
 
 
 @functools.cache
 def validator(identifier: str, *, closed: bool = False) -> Draft202012Validator:
     """The validator of a schema. `closed`: fields that the schema does not name are wrong."""
-    registry: Registry[Any] = Registry().with_resources(
-        (each, Resource.from_contents(schema)) for each, schema in schemas().items()
-    )
     schema = schemas()[identifier]
-    return Draft202012Validator(
-        _closed(schema) if closed else schema, registry=registry, format_checker=FormatChecker()
-    )
+    return _committed().validator(_closed(schema) if closed else schema)
 
 
 def named(name: str) -> Draft202012Validator:
     """The validator of the first schema of a name."""
-    return validator(next(each for each in schemas() if f"/schemas/{name}/1/" in each))
+    return validator(_committed().named(name)["$id"])
 
 
 def check_event(document: dict[str, Any]) -> None:
     """Raise ValidationError unless the event, and its data by its `dataschema`, are what the schemas say, no more and
     no less."""
-    named(EVENT).validate(document)
+    named(ENVELOPE).validate(document)
     validator(document["dataschema"], closed=True).validate(document["data"])
     assert document["dataschema"].split("/")[-3] == f"maintenance-{document['type'].split('.')[-2]}"
+    CHECKED[document["type"]] += 1
+
+
+def schema_problem(body: bytes) -> str | None:
+    """What is wrong with an event by the schemas; None: nothing."""
+    try:
+        check_event(json.loads(body))
+    except (ValidationError, AssertionError, ValueError, LookupError) as error:
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return None
 
 
 def worker_accepts(document: Mapping[str, Any]) -> bool:
@@ -108,6 +116,7 @@ def check_sent(body: bytes) -> None:
         return
     if isinstance(document, dict) and document.keys() & {*SCALE_SET_FIELDS, "resourceId", "requestId"}:
         check_verdict(document)
+        CHECKED["accepted by its form" if worker_accepts(document) else "refused for its form"] += 1
 
 
 def _closed(schema: Any) -> Any:

@@ -14,6 +14,7 @@ from sandbox.cli.environment import worker_environment
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import EXAMPLE_RESOURCE_GROUP, EXAMPLE_SUBSCRIPTION_ID, ResourceManager, seed_example
 from sandbox.servicebus import HandMovedClock, ServiceBus, Topology, system_clock
+from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import ENTITIES, REQUESTS, TOPOLOGY, entries, left_over
 from tests.support.received import Event
 from tests.support.secret_scanner import SECRET_SCANNER
@@ -116,6 +117,7 @@ def environment(
         if clock is not None:
             services.worker_options["monotonic"] = lambda: clock().timestamp()
         SECRET_SCANNER.watch_environment(services)
+        CONTRACT_WATCH.watch(bus)
         try:
             yield services
         finally:

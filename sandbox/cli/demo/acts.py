@@ -27,13 +27,14 @@ from sandbox.cli.environment import worker_environment
 from sandbox.cli.shutdown import close_app
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
+from sandbox.message_schemas import MessageSchemas
 from sandbox.resource_manager import (
     EXAMPLE_RESOURCE_GROUP,
     EXAMPLE_SUBSCRIPTION_ID,
     ResourceManager,
     seed_example,
 )
-from sandbox.servicebus import ServiceBus, Topology
+from sandbox.servicebus import BusEvent, MessageSent, ServiceBus, Topology
 
 PROJECT = Path(__file__).resolve().parents[3]
 PATIENCE = 60.0
@@ -121,6 +122,8 @@ async def _run(terminal: Console) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _interrupt, console)
         arm.observers.append(console.on_event)
         results: dict[str, tuple[str, str]] = {}
+        published: list[bytes] = []
+        bus.observers.add(lambda event: _note_published(event, published))
         client = ServiceBusClient.from_connection_string(bus.connection_string)
         host = FunctionsHost(load_app(PROJECT), environment=os.environ, host_json=read_host_json(PROJECT))
         async with client, client.get_subscription_receiver("maintenance-events", "all-events") as receiver, host:
@@ -131,7 +134,7 @@ async def _run(terminal: Console) -> int:
             alert_rows = await alert_act.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
         await close_app()
     rows = [_row(request_id, expected, results) for act in ACTS for request_id, expected in act.expected.items()]
-    rows += alert_rows
+    rows += [*alert_rows, *_rows_of_schemas(MessageSchemas(PROJECT / "contracts" / "schemas"), published, results)]
     console.summary(rows)
     terminal.print(NEXT, highlight=False)
     return 0 if all(right for *_, right in rows) else 1
@@ -171,3 +174,28 @@ def _row(
 ) -> tuple[str, str, str, bool]:
     came: Sequence[str] = results.get(request_id, ("nothing",))
     return request_id, ": ".join(expected), ": ".join(came), tuple(came) == expected
+
+
+def _note_published(event: BusEvent, published: list[bytes]) -> None:
+    if isinstance(event, MessageSent) and event.entity.startswith("maintenance-events/"):
+        published.append(event.body)
+
+
+def _rows_of_schemas(
+    schemas: MessageSchemas, published: Sequence[bytes], results: Mapping[str, tuple[str, str]]
+) -> list[tuple[str, str, str, bool]]:
+    """Whether a stranger, who has the JSON Schemas alone, judges events and requests as the worker does."""
+    problems = [problem for body in published if (problem := schemas.problem_of_event(body)) is not None]
+    requests = {request_id: body for act in ACTS for request_id, body in act.requests.items()}
+    judged_otherwise = [
+        request_id
+        for request_id, body in requests.items()
+        if schemas.takes_request(body) == (results.get(request_id, ("nothing",))[0] == "rejected")
+    ]
+    whole = f"all {len(published)} valid"
+    same = f"all {len(requests)} as the worker"
+    came = whole if not problems else f"{len(problems)} invalid: {problems[0]}"
+    return [
+        ("events, by their dataschema", whole, came, bool(published) and not problems),
+        ("requests, by their schema", same, ", ".join(judged_otherwise) or same, not judged_otherwise),
+    ]

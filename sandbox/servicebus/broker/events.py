@@ -1,6 +1,6 @@
 """Events of the broker, published to observers (the demo, tests)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -16,9 +16,13 @@ class BusEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSent(BusEvent):
-    """A message was enqueued: to be received at once or, if ``scheduled_for`` is set, then."""
+    """A message was enqueued: to be received at once or, if ``scheduled_for`` is set, then.
+
+    ``body``: its data sections one after the other; of any other body, the encoded value.
+    """
 
     scheduled_for: datetime | None
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

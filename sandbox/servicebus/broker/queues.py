@@ -78,14 +78,14 @@ class Queue:
             message = replace(message, ttl=ttl)
         queued = QueuedMessage(next(self._numbers), message, now, None if ttl is None else now + ttl)
         self._add(queued)
-        self._owner.publish(events.MessageSent, self, queued, now, scheduled_for=None)
+        self._owner.publish(events.MessageSent, self, queued, now, scheduled_for=None, body=message.payload())
         return queued
 
     def schedule(self, message: Message, due: int, now: int) -> QueuedMessage:
         """Add a message that stays out of sight until ``due``. It has another sequence number from then on."""
         queued = QueuedMessage(next(self._numbers), message, now, None, State.SCHEDULED, scheduled_for=due)
         self._stored.add_scheduled(queued, due)
-        self._owner.publish(events.MessageSent, self, queued, now, scheduled_for=due)
+        self._owner.publish(events.MessageSent, self, queued, now, scheduled_for=due, body=message.payload())
         return queued
 
     def next_number(self) -> int:
