@@ -84,15 +84,19 @@ class Alert:
 
 
 def alert_in(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Find the alert in a document: the document itself, or `data` of a CloudEvent or Event Grid event; else None.
+    """Find the alert in a document: the document itself, `data` of a CloudEvent or Event Grid event, or the JSON text
+    in `RequestBody` of what automation runbooks are given; else None.
 
     A CloudEvent may also have its data as JSON text, or in `data_base64` (CloudEvents 1.0.2, JSON format, 3.1).
     """
     if "schemaId" in document:
         return dict(document)
-    if "specversion" not in document and "eventType" not in document:
+    if "WebhookName" in document and "RequestBody" in document:
+        data = parsed(document["RequestBody"])
+    elif "specversion" in document or "eventType" in document:
+        data = parsed(document["data"]) if "data" in document else _from_base64(document.get("data_base64"))
+    else:
         return None
-    data = parsed(document["data"]) if "data" in document else _from_base64(document.get("data_base64"))
     return data if isinstance(data, dict) and "schemaId" in data else None
 
 

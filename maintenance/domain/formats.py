@@ -16,6 +16,11 @@ MAX_SHOWN = 120
 MAX_DEPTH = 64
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(code for code in range(256) if chr(code) not in "[]{}")
+_LIST = "must be a JSON object, not a list: send each in a message of its own"
+_EVENT_GRID = (
+    "is a list of events as Event Grid posts it to webhooks, which this app does not have: let the event subscription "
+    "deliver to the requests queue"
+)
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -82,7 +87,7 @@ def read_json(body: bytes, most: int) -> dict[str, Any]:
     except ValueError as error:
         refuse("body", f"must be JSON: {error}", None)
     if isinstance(document, list):
-        refuse("body", "must be a JSON object, not a list: send each in a message of its own", shown(document))
+        refuse("body", _EVENT_GRID if _from_event_grid(document) else _LIST, shown(document))
     if isinstance(document, str) and document.lstrip().startswith("{"):
         refuse("body", "must be a JSON object, not text that holds one: it was encoded twice", shown(document))
     if not isinstance(document, dict):
@@ -90,6 +95,10 @@ def read_json(body: bytes, most: int) -> dict[str, Any]:
     if repeated:
         raise InvalidRequest(tuple(Problem(name[:MAX_SHOWN], "appears more than once") for name in repeated))
     return document
+
+
+def _from_event_grid(document: list[Any]) -> bool:
+    return any(isinstance(each, dict) and "eventType" in each for each in document[:1])
 
 
 def shown(value: object) -> str:

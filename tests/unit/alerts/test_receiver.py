@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tests.support.alert_payloads import ALERTED, NAMES, TESTS, health, payload,
 from tests.support.crash_point import CrashPoint, HandClock
 from tests.support.fake_bus import FakeBus
 
+REFUSED = Path(__file__).parents[2] / "data" / "alerts" / "refused"
 PERFORM = {"maintenance": "perform"}
 MARKED = AlertRules(custom_property=True)
 
@@ -46,6 +48,14 @@ class Receiver:
     @property
     def queued(self) -> list[dict[str, Any]]:
         return [json.loads(message.body) for message in self.bus.operations_queue.messages]
+
+
+@pytest.mark.parametrize("name", ["event_grid_array_of_one", "event_grid_validation"])
+async def test_event_grids_post_is_refused_with_the_one_reason_that_helps(name: str) -> None:
+    response = await Receiver().post((REFUSED / f"{name}.json").read_bytes())
+    (problem,) = response.document["problems"]
+    assert (response.status, problem["field"]) == (400, "body")
+    assert "deliver to the requests queue" in problem["message"]
 
 
 async def test_planned_maintenance_is_accepted_with_id_of_discovery() -> None:

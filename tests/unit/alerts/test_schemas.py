@@ -421,9 +421,9 @@ ENVELOPED = sorted((FOLDER / "enveloped").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", ENVELOPED, ids=lambda path: str(path.stem))
-def test_alert_in_cloud_event_is_the_alert(path: Path) -> None:
+def test_alert_in_envelope_is_the_alert(path: Path) -> None:
     event = json.loads(path.read_text())
-    text = event.get("data") or base64.b64decode(event["data_base64"]).decode()
+    text = event.get("data") or event.get("RequestBody") or base64.b64decode(event["data_base64"]).decode()
     assert alert_in(event) == json.loads(text)
     (search,) = decided(json.loads(text)).searches
     assert search.subscription_id == ALERTED
@@ -446,6 +446,11 @@ def test_alert_in_cloud_event_is_the_alert(path: Path) -> None:
 )
 def test_cloud_event_without_alert_is_none(change: dict[str, Any]) -> None:
     assert alert_in({"specversion": "1.0", "id": "1", "source": "/x", "type": "y", **change}) is None
+
+
+@pytest.mark.parametrize("text", ["{", "no alert", '{"a": 1}', None, 5])
+def test_runbook_data_without_alert_is_none(text: object) -> None:
+    assert alert_in({"WebhookName": "Alert1", "RequestBody": text, "RequestHeader": {}}) is None
 
 
 def test_text_outside_an_event_is_no_alert() -> None:

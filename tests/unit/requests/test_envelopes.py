@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,11 @@ CANCELLATION = "vmss.maintenance.cancellation.v1"
 NAMES = {name: value for name, value in request_body().items() if name != "instanceIds"}
 CANCEL = {**NAMES, "cancel": "req-1"}
 BINARY = {"cloudEvents:specversion": "1.0", "cloudEvents:id": "1", "cloudEvents:source": "shop"}
+
+
+def _case(name: str) -> object:
+    found: object = json.loads((Path(__file__).parents[2] / "data" / name).read_text())
+    return found
 
 
 def cloud_event(kind: str = REQUEST, **content: Any) -> dict[str, Any]:
@@ -76,6 +82,9 @@ OTHERS: dict[str, tuple[object, dict[str, str], str, str]] = {
     "event of another kind": (cloud_event("Microsoft.Storage.BlobCreated", data={}), {}, "type", "ignored"),
     "event without a type": ({"specversion": "1.0", "data": request_body()}, {}, "type", "ignored"),
     "binary event of another kind": (request_body(), {**BINARY, "cloudEvents:type": "a.b"}, "type", "ignored"),
+    "health event of a VM": (_case("alerts/refused/event_grid_health_annotation.json"), {}, "type", "ignored"),
+    "list of Event Grid": (_case("alerts/refused/event_grid_array_of_one.json"), {}, "body", "deliver to the requests"),
+    "sidecar": (_case("requests/cloudevent_of_a_sidecar.json"), {}, "type", "cloudevent.type=" + REQUEST),
     "Event Grid": ({"eventType": "a.b", "data": {}, "subject": "x"}, {}, "eventType", "ignored"),
     "MassTransit": ({"messageType": ["urn:message:A"], "message": request_body()}, {}, "messageType", "MassTransit"),
     "list": ([request_body()], {}, "body", "a message of its own"),
