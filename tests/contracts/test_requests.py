@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from sandbox.message_schemas import REQUEST
-from tests.support.contract import check_verdict, named, worker_accepts
+from sandbox.message_schemas import CANCELLATION, REQUEST
+from tests.contracts.schema_documents import messages
+from tests.support.contract import check_verdict, named, other_rule_broken, schema_accepts, worker_accepts
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 NAMES = {"subscriptionId": SUBSCRIPTION, "resourceGroupName": "shop", "vmScaleSetName": "web"}
@@ -121,12 +122,25 @@ def test_cancellation_gets_the_same_verdict_from_worker_and_schema(cancel: Any, 
     check_verdict({**NAMES, "cancel": cancel, "reason": reason, **more})
 
 
+VALID = {name: messages(dict(named(name).schema)) for name in (REQUEST, CANCELLATION)}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=HEALTH)
+@given(document=st.one_of(*VALID.values()))
+def test_whatever_is_made_of_the_schemas_is_accepted_by_the_worker(document: dict[str, Any]) -> None:
+    assert schema_accepts(document)
+    assert worker_accepts(document) is not other_rule_broken(document)
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=HEALTH)
-@given(document=st.data())
-def test_what_is_made_of_the_schemas_own_patterns_is_accepted_by_the_worker(document: st.DataObject) -> None:
-    properties = named(REQUEST).schema["properties"]
-    name = document.draw(st.sampled_from(("vmScaleSetName", "requestId", "notBefore", "subscriptionId")))
-    made = document.draw(st.from_regex(properties[name]["pattern"]))
-    pause = document.draw(st.from_regex(properties["rollout"]["properties"]["pauseBetweenWaves"]["pattern"]))
-    assume(not made.endswith("\n") and not pause.endswith("\n"))
-    assert worker_accepts({**NAMES, name: made, "rollout": {"pauseBetweenWaves": pause}})
+@given(
+    document=VALID[REQUEST],
+    name=st.sampled_from([*named(REQUEST).schema["properties"], "instanceIDs"]),
+    value=texts | numbers | ids | rollouts | times | durations,
+)
+def test_one_change_that_the_schema_does_not_accept_is_refused_by_the_worker(
+    document: dict[str, Any], name: str, value: Any
+) -> None:
+    changed = {**document, name: value}
+    assume(not schema_accepts(changed))
+    assert not worker_accepts(changed)
