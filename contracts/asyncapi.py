@@ -42,7 +42,8 @@ def document() -> dict[str, Any]:
             "requests": {
                 "address": "maintenance-requests",
                 "title": "Requests queue",
-                "description": "Requests and cancellations, from whoever may send here.",
+                "description": "Requests and cancellations, from whoever may send here: UTF-8 JSON in an AMQP data "
+                "section. An AMQP value, such as a TextMessage of JMS, is rejected; send a BytesMessage.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in sent},
                 "x-servicebus": _queue(queues["maintenance-requests"]),
             },
