@@ -22,7 +22,7 @@ from sandbox.resource_manager import (
 )
 from sandbox.servicebus import ServiceBus, Topology
 from tests.contracts.logic_app import Expressions
-from tests.infra import bicep
+from tests.infra import bicep, resource_types
 from tests.support.entities import TOPIC
 from tests.support.environment import request
 from tests.support.received import Event
@@ -107,7 +107,7 @@ async def test_each_field_that_the_logic_app_reads_is_in_the_contract() -> None:
 
 async def test_alert_rule_is_valid_bicep_with_known_properties() -> None:
     assert bicep.syntax_problems(ALERT_RULE) == []
-    assert bicep.property_problems(ALERT_RULE) == []
+    assert resource_types.property_problems(ALERT_RULE) == []
 
 
 async def test_filter_of_the_alert_rule_forwards_only_what_did_not_succeed(
