@@ -235,7 +235,7 @@ class Worker:
 
 @functools.cache
 def worker() -> Worker:
-    """This process's worker. Raises SettingsError where the settings do not do."""
+    """This process's worker. Raises SettingsError where a setting is missing or invalid."""
     quieten_sdks()
     make_logs_printable()
     relax_garbage_collection()

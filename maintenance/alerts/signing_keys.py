@@ -105,7 +105,7 @@ class TokenGate:
         self._now = now
 
     async def rejection(self, authorization: str) -> AlertResponse | None:
-        """None for who may send an alert; else 401 with the reason, or 503 where the keys cannot be had. Never raises
+        """None for who may send an alert; else 401 with the reason, or 503 where the keys cannot be read. Never raises
         on account of what was sent."""
         try:
             token = bearer_token(authorization)

@@ -119,7 +119,7 @@ class MessageTooLarge(BusUnavailable):
 
 
 class IdentityUnavailable(MaintenanceError):
-    """No token could be had. Nothing was sent."""
+    """No token could be obtained. Nothing was sent."""
 
 
 class UntrustedUrl(MaintenanceError):

@@ -1,7 +1,7 @@
-"""One run of a request: the record of it, as it stands in the `maintenance-operations` queue.
+"""One run of a request: the record of it, as it is in the `maintenance-operations` queue.
 
 The record carries everything: nothing is kept in memory between two deliveries. `phase` says what a delivery of the
-record does; what it decides stands in the next record, `number + 1`.
+record does; what it decides is in the next record, `number + 1`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The state machine: (operation, observation, now) → the next action. Pure.
 
-One table; what each phase decides stands in `planning.py`, `posting.py`, `tracking.py` and `ending.py`.
+One table; what each phase decides is in `planning.py`, `posting.py`, `tracking.py` and `ending.py`.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _lease(
             message = f"request {holder.request_id} holds its lease until {holder.until.isoformat()} at the latest"
             return reject(operation, [Problem("scale set", message, operation.scale_set.resource_id)], now)
     if not own:
-        # A run that had its lease and posted does not stand in line again: it was released, or ran out.
+        # A run that had its lease and posted does not wait for one again: it was released, or ran out.
         if operation.started_at is not None:
             lost = ErrorDetail("LeaseLost", "The run's lease of the scale set is gone; nothing more is started.")
             return end(replace(operation, error=lost), now)
@@ -120,7 +120,7 @@ def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[
     """The operation with its waves, and with the outcomes of those that need none; problems where the request asks to
     be rejected rather than to skip instances.
 
-    Instances that are being updated, and those whose view was not reported, stand in the waves: they are waited for.
+    Instances that are being updated, and those whose view was not reported, are in the waves: they are waited for.
     """
     found, missing = select(instances, operation.targets)
     standing: list[Instance] = []

@@ -33,7 +33,7 @@ def split(instances: Iterable[Instance], rollout: Rollout, *, most: int | None =
 def most_per_flexible_wave(instance_ids: Iterable[str]) -> int:
     """How many VMs of a Flexible scale set fit into one wave.
 
-    Each has an operation of its own, with a URL of up to 4 KB, and all stand in one record of at most 200 KB beside the
+    Each has an operation of its own, with a URL of up to 4 KB, and all are in one record of at most 200 KB beside the
     name of every VM, which stands there twice, and its baseline.
     """
     names = sum(2 * len(instance_id) + 80 for instance_id in instance_ids)

@@ -1,4 +1,4 @@
-"""Records as they stand in the operations queue: JSON with a schema version, read back as suspiciously as any input.
+"""Records as they are in the operations queue: JSON with a schema version, read back as suspiciously as any input.
 
 A newer version of this app may add fields; an older one carries them through untouched, so that both can run side by
 side during a deployment. So new fields belong at the top, not into `calls` or `outcomes`. Another `schemaVersion`
@@ -42,7 +42,7 @@ REPLY_LASTS = timedelta(days=1)
 EARLIEST, LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 REPLY = "reply"
 # What must be known of a record that cannot be read: its request id, its deadline and its scale set's resource id, with
-# spaces between them. Run and number stand in the message id. One property for all: each costs a twentieth of a send.
+# spaces between them. Run and number are in the message id. One property for all: each costs a twentieth of a send.
 ABOUT = "about"
 _OPERATION = TypeAdapter(Operation)
 _REPLY = TypeAdapter(Reply)

@@ -112,7 +112,9 @@ class Runner:
                     return await self._submit(action, settle, views)
             current = action.operation
             observation = await self._perform(action, views)
-        raise RuntimeError(f"record {operation.message_id} takes no end of actions; the last: {type(action).__name__}")
+        raise RuntimeError(
+            f"record {operation.message_id} took more than {MAX_ACTIONS} actions; the last: {type(action).__name__}"
+        )
 
     async def _perform(self, action: Action, views: InstanceViews) -> Observation:
         match action:

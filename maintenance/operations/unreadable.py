@@ -1,7 +1,7 @@
 """Records that this version cannot read: passed on unread until their deadline, then ended. Pure.
 
 A newer version of the app may read them again, so nothing is lost during a deployment or a rollback. What is needed
-stands in the message's properties, beside the body.
+is in the message's properties, beside the body.
 """
 
 from __future__ import annotations

@@ -184,5 +184,5 @@ def _publication(event: MaintenanceEvent) -> ServiceBusMessage:
 
 
 def _properties(values: Mapping[str, str]) -> dict[str | bytes, int | float | bytes | bool | str | UUID]:
-    # Under bytes, as the SDK itself writes trace properties: a name under both kinds of key stands twice in the map.
+    # Under bytes, as the SDK itself writes trace properties: a name under both kinds of key appears twice in the map.
     return {name.encode(): value for name, value in values.items()}

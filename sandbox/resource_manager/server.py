@@ -116,7 +116,7 @@ class ResourceManager(LoopbackService):
 
     @property
     def endpoint(self) -> str:
-        """What stands in place of `https://management.azure.com`."""
+        """What takes the place of `https://management.azure.com`."""
         return f"http://127.0.0.1:{self._port}"
 
     # The scale sets, from Python

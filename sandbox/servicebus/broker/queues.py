@@ -121,7 +121,7 @@ class Queue:
         return None if queued is None else self._deliver(queued, now, locking=locking)
 
     def take_deferred(self, sequence_numbers: Sequence[int], now: int, *, locking: bool) -> list[QueuedMessage]:
-        """Deferred messages by their numbers. Raises :class:`BrokerError` if one of them is not to be had."""
+        """Deferred messages by their numbers. Raises :class:`BrokerError` if there is no such message."""
         self.elapse(now)
         taken = []
         for number in sequence_numbers:
