@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SANDBOX_READY := $(VENV)/.ready-sandbox
+TOOLS := $(VENV)/tools
 
 .PHONY: help demo test test-long simulate soak emulator-topology bench lint format contracts lock sbom version clean
 .DEFAULT_GOAL := help
@@ -55,12 +56,12 @@ contracts: $(READY)  ## write schemas, AsyncAPI and reference pages
 
 LOCK_OPTIONS ?=
 
-lock: $(READY)  ## write the locks of requirements; LOCK_OPTIONS=--upgrade
-	@$(BIN)/python -m tools.lock $(LOCK_OPTIONS)
+lock: $(TOOLS)/.ready  ## write the locks of requirements; LOCK_OPTIONS=--upgrade
+	@$(TOOLS)/bin/python -m tools.lock $(LOCK_OPTIONS)
 
-sbom: $(READY)  ## write build/sbom.json, a CycloneDX bill of materials
+sbom: $(TOOLS)/.ready  ## write build/sbom.json, a CycloneDX bill of materials
 	@mkdir -p build
-	@$(BIN)/cyclonedx-py requirements requirements.txt --mc-type application --output-file build/sbom.json
+	@$(TOOLS)/bin/cyclonedx-py requirements requirements.txt --mc-type application --output-file build/sbom.json
 	@echo "build/sbom.json holds the packages of requirements.txt."
 
 version:  ## print the version of the worker
@@ -72,6 +73,10 @@ clean:  ## delete the environment and all caches
 
 $(READY): requirements-dev.txt $(SANDBOX_READY)
 	@"$(PYTHON)" tools/install.py $(VENV) requirements-dev.txt
+	@touch $@
+
+$(TOOLS)/.ready: requirements-tools.txt $(SANDBOX_READY)
+	@"$(PYTHON)" tools/install.py $(TOOLS) requirements-tools.txt
 	@touch $@
 
 $(SANDBOX_READY): requirements-sandbox.txt

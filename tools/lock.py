@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-NAMES = ("requirements", "requirements-sandbox", "requirements-dev")
-"""Without suffix: `.in` holds the direct needs, `.txt` the lock. Each file of needs includes the one before."""
+NAMES = ("requirements", "requirements-sandbox", "requirements-dev", "requirements-tools")
+"""Without suffix: `.in` holds the direct needs, `.txt` the lock. One that includes another comes after it."""
 
 OLDEST_PYTHON = "3.11"
 _INCLUDE = re.compile(r"^-r\s+(\S+)", re.MULTILINE)
@@ -82,9 +82,8 @@ def write(name: str) -> None:
         command = ["uv", "pip", "compile", f"{name}.in", "--output-file", str(made), "--quiet", "--universal"]
         command += ["--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-header", "--no-annotate"]
         command += ["--no-emit-index-url", "--no-config", *sys.argv[1:]]
-        before = NAMES[: NAMES.index(name)]
-        if before:
-            command += ["--constraints", f"{before[-1]}.txt"]
+        for included in _INCLUDE.findall((PROJECT / f"{name}.in").read_text("utf-8")):
+            command += ["--constraints", f"{included.removesuffix('.in')}.txt"]
         subprocess.run([sys.executable, "-m", *command], cwd=PROJECT, check=True)  # noqa: S603 - our own arguments
         old.write_text(header(name) + made.read_text("utf-8"), "utf-8")
 
