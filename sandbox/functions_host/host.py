@@ -116,7 +116,7 @@ class FunctionsHost:
             for listener in self._listeners:
                 await listener.started.wait()
         for function in self.functions:
-            _log.info("%s listens: %r", function.name, function.trigger)
+            _log.info("%s waits for %s", function.name, function.trigger)
         return self
 
     async def __aexit__(

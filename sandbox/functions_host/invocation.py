@@ -46,19 +46,21 @@ class Invoker:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def invoke(
-        self, function: IndexedFunction, argument: object, *, about: str, traceparent: str = ""
+        self, function: IndexedFunction, argument: object, *, about: str, traceparent: str = "", routine: bool = False
     ) -> Outcome:
         """Run `function` on `argument` and say how it ended. Only cancellation is raised.
 
         Args:
             about: what fired it, for the log: `message r-1`, `timer`, `POST /api/alerts`. Never its content.
             traceparent: W3C trace parent of what fired it; empty where there is none.
+            routine: it runs every few seconds, mostly for nothing: only a run that fails is worth a line.
         """
         started = time.perf_counter()
         outcome, verdict = await self._outcome(function, argument, traceparent)
         took = (time.perf_counter() - started) * 1000
         trace = outcome.error if verdict == "failed" else None
-        level = logging.INFO if outcome.error is None else logging.ERROR
+        success = logging.DEBUG if routine else logging.INFO
+        level = success if outcome.error is None else logging.ERROR
         _log.log(level, "%s %s %s %.0f ms", function.name, about, verdict, took, exc_info=trace)
         return outcome
 

@@ -29,6 +29,9 @@ class Cron:
 
     expression: str
 
+    def __str__(self) -> str:
+        return self.expression
+
     def next_after(self, moment: datetime) -> datetime:
         return next(CronSim(self.expression, moment.astimezone(UTC)))
 
@@ -38,6 +41,9 @@ class Interval:
     """A constant distance between two runs, counted from the start of each."""
 
     length: timedelta
+
+    def __str__(self) -> str:
+        return f"every {self.length}"
 
     def next_after(self, moment: datetime) -> datetime:
         return moment.astimezone(UTC) + self.length

@@ -66,6 +66,9 @@ class ServiceBusTrigger:
         """The entity's path, for log lines."""
         return self.queue or f"{self.topic}/{self.subscription}"
 
+    def __str__(self) -> str:
+        return f"messages of {self.entity}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerTrigger:
@@ -73,6 +76,9 @@ class TimerTrigger:
 
     schedule: Schedule
     run_on_startup: bool
+
+    def __str__(self) -> str:
+        return f"the schedule {self.schedule}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +93,10 @@ class HttpTrigger:
     route: str
     methods: frozenset[str] | None
     needs_key: bool
+
+    def __str__(self) -> str:
+        methods = ", ".join(sorted(self.methods)) if self.methods else "any method"
+        return f"HTTP calls of {self.route} ({methods})"
 
 
 class SettingResolver:

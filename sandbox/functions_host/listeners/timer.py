@@ -53,7 +53,7 @@ class TimerListener:
 
     async def fire(self, *, past_due: bool = False) -> None:
         """Run the function now. How it ends is logged, not raised."""
-        await self._invoker.invoke(self.function, timer_request(past_due=past_due), about="timer")
+        await self._invoker.invoke(self.function, timer_request(past_due=past_due), about="timer", routine=True)
 
     async def _reaches(self, due: datetime) -> bool:
         """Wait for `due`; False if told to stop before."""

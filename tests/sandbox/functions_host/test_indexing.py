@@ -106,6 +106,7 @@ def test_an_http_trigger_takes_the_level_of_the_app() -> None:
     app.route("status")(status)
     routes(app)
     closed, opened = index_functions(app, {})
+    assert str(opened.trigger) == "HTTP calls of open/{id} (POST)"
     assert closed.trigger == HttpTrigger(route="status", methods=None, needs_key=True)
     assert opened.trigger == HttpTrigger(route="open/{id}", methods=frozenset({"POST"}), needs_key=False)
     assert opened.name == "open"

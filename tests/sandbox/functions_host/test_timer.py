@@ -147,6 +147,18 @@ async def test_firing_waits_for_the_end_and_outlives_an_error(caplog: pytest.Log
     ]
 
 
+async def test_log_says_what_each_function_waits_for_and_passes_over_timers_that_succeed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ticks = Ticks()
+    with caplog.at_level(logging.INFO, "sandbox"):
+        async with FunctionsHost(ticks.app, environment={}, clock=HandClock()) as host:
+            await host.fire("tick")
+    assert ticks.ended == 1
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("sandbox")]
+    assert lines == ["tick waits for the schedule */10 * * * * *"]
+
+
 async def test_stopping_waits_for_the_run_that_is_under_way() -> None:
     ticks, clock = Ticks(), HandClock()
     ticks.may_end.clear()
