@@ -12,7 +12,7 @@ from sandbox.cli.environment_file import ENVIRONMENT_FILE
 _PROJECT = Path(__file__).resolve().parents[2]
 # Of the commands whose module has another name.
 _MODULES = {"demo": "demo.acts"}
-_VENV_PYTHON = ".venv/bin/python"
+_VENV_PYTHON = ".venv/bin/python -m sandbox"
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as a shell gives it."""
 
@@ -25,15 +25,16 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     parsed = _parser().parse_args(arguments)
     try:
-        # Imported when needed: `--help` and mistyped arguments need no server, no SDK and no second of waiting.
-        command = importlib.import_module(f"sandbox.cli.{_MODULES.get(parsed.command, parsed.command)}")
+        try:
+            # Imported when needed: `--help` and mistyped arguments need no server, no SDK and no second of waiting.
+            command = importlib.import_module(f"sandbox.cli.{_MODULES.get(parsed.command, parsed.command)}")
+        except ModuleNotFoundError as error:
+            print(f"{sys.executable} lacks {error.name}. Run `make demo` once, then {_VENV_PYTHON}", file=sys.stderr)
+            return 2
         code: int = command.main(parsed)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED
-    except ModuleNotFoundError as error:
-        print(f"{sys.executable} lacks {error.name}. Run `make demo` once, then use {_VENV_PYTHON}", file=sys.stderr)
-        return 2
     return code
 
 
