@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Folders of the project, by which a text in backticks is known to be a file of it.
 FOLDERS = ("docs", "infra", "tests", "sandbox", "examples", "contracts", "tools", "maintenance", "maintenance_client")
+PYTHON = shlex.quote(sys.executable)
 MADE = ("build/sandbox.env", "build/sbom.json")
 
 
@@ -114,8 +116,8 @@ async def test_getting_started_does_what_it_says(tmp_path: Path) -> None:
     (_, start), (_, send), (_, printed), (_, alert) = sections["2"][0], *sections["3"], sections["4"][0]
     file = tmp_path / "sandbox.env"
     # Where the page has the defaults, a test has files and ports of its own.
-    options = f"--servicebus-port 0 --arm-port 0 --http-port 0 --duration 1 --env-file {file}"
-    command = f"{start.strip().replace('.venv/bin/python', sys.executable)} {options}".split()
+    options = f"--servicebus-port 0 --arm-port 0 --http-port 0 --duration 1 --env-file {shlex.quote(str(file))}"
+    command = shlex.split(f"{start.strip().replace('.venv/bin/python', PYTHON)} {options}")
     async with asyncio.timeout(110):
         up = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, cwd=ROOT)
         assert up.stderr is not None
@@ -126,7 +128,7 @@ async def test_getting_started_does_what_it_says(tmp_path: Path) -> None:
         drained = asyncio.create_task(up.stderr.read())
         endpoint = line.split(" at ")[1].split(",")[0]
         assert await run(send, file) == printed
-        assert "HTTP 202" in await run(alert, file, f"--endpoint {endpoint} --env-file {file}")
+        assert "HTTP 202" in await run(alert, file, f"--endpoint {endpoint} --env-file {shlex.quote(str(file))}")
         up.send_signal(signal.SIGINT)
         assert await up.wait() == 0
         await drained
@@ -134,7 +136,7 @@ async def test_getting_started_does_what_it_says(tmp_path: Path) -> None:
 
 async def run(block: str, file: Path, options: str = "") -> str:
     """What a block of the page prints."""
-    script = block.replace(".venv/bin/python", sys.executable).replace("build/sandbox.env", str(file)).strip()
+    script = block.replace(".venv/bin/python", PYTHON).replace("build/sandbox.env", shlex.quote(str(file))).strip()
     shell = await asyncio.create_subprocess_exec("sh", "-ec", f"{script} {options}", stdout=PIPE, stderr=PIPE, cwd=ROOT)
     out, err = await shell.communicate()
     assert shell.returncode == 0, err.decode()

@@ -58,10 +58,9 @@ def python_that_is(version: str, folder: Path) -> Path:
     """A stand-in for an interpreter of that version, which is all that the Makefile asks it for."""
     path = folder / f"python{version}"
     numbers = version.replace(".", ", ")
-    path.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.version_info = ({numbers}, 0)\nsys.version = '{version}.0 (old)'\n"
-        "exec(sys.argv[2])\n"
-    )
+    pretend = f'import sys; sys.version_info = ({numbers}, 0); sys.version = "{version}.0 (old)"; exec(sys.argv[1])'
+    # Through a shell: no path with a space may begin a script.
+    path.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c '{pretend}' \"$2\"\n")
     path.chmod(0o755)
     return path
 
