@@ -24,6 +24,7 @@ from maintenance.alerts.messages import DISCOVERY, REQUEST
 from maintenance.alerts.receiver import AlertReceiver, AlertResponse, problem_response
 from maintenance.arm.client import CALL_TIMEOUT as ARM_TIMEOUT
 from maintenance.arm.client import ArmClient
+from maintenance.arm.guard import GuardedGateway
 from maintenance.arm.identity import ManagedIdentityAuth, managed_identity
 from maintenance.arm.resource_manager import ResourceManager
 from maintenance.arm.throttling import ThrottlingGateway
@@ -42,6 +43,7 @@ from maintenance.servicebus.connection import close_quietly, connect
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.servicebus.namespace_check import SUBJECT as CHECK
 from maintenance.servicebus.namespace_check import NamespaceCheck
+from maintenance.servicebus.received_problems import LOCK
 from maintenance.servicebus.sender import PATIENCE
 from maintenance.settings import Settings, read_settings
 
@@ -53,10 +55,6 @@ logger = logging.getLogger(__name__)
 
 # Seconds. Action groups wait 10 s for the response; they send again after a 503.
 ALERT_LIMIT = 8.0
-
-
-# Of the requests queue, in infra/topology.json: after so many deliveries Service Bus dead-letters a message.
-MAX_DELIVERY_COUNT = 10
 
 
 def utc_now() -> datetime:
@@ -96,6 +94,16 @@ class Worker:
             namespace=settings.service_bus.namespace,
             credential=self._bus_credential,
         )
+        self._namespace = NamespaceCheck(
+            self._bus_client,
+            operations_queue=settings.operations_queue,
+            coordination_queue=settings.coordination_queue,
+            # The settle time is reckoned for twice the lock, and as much again for all else.
+            least_lock=min(LOCK, settings.timing.settle / 4),
+            now=clock,
+            monotonic=monotonic,
+            call_timeout=bus_timeout,
+        )
         self._bus = Bus(
             self._bus_client,
             requests_queue=settings.requests_queue,
@@ -104,15 +112,17 @@ class Worker:
             call_timeout=bus_timeout,
             patience=patience,
             saw=clock.saw,
+            inspect=self._namespace.saw,
         )
         self._coordination = CoordinationQueue(
             self._bus_client, settings.coordination_queue, now=clock, call_timeout=bus_timeout, patience=patience
         )
-        arm = ThrottlingGateway(
+        throttling = ThrottlingGateway(
             ResourceManager(self._client, endpoint=settings.arm_endpoint, now=clock),
             default_pause=settings.timing.min_poll,
             monotonic=monotonic,
         )
+        arm = GuardedGateway(throttling, self._namespace.problems)
         rules = Rules(
             allowed_scopes=settings.allowed_scopes,
             timing=settings.timing,
@@ -133,13 +143,6 @@ class Worker:
             self._gate = signing_keys.TokenGate(settings.alert_tokens, keys, now=clock)
         # What the requests queue brings beside requests and cancellations.
         others = (self._alerts,)
-        self._namespace = NamespaceCheck(
-            self._bus_client,
-            (settings.operations_queue, settings.coordination_queue),
-            now=clock,
-            monotonic=monotonic,
-            call_timeout=bus_timeout,
-        )
         self._handler = RequestHandler(
             self._bus,
             self._coordination,
@@ -169,12 +172,6 @@ class Worker:
         """Handle a message of the requests queue."""
         envelope = read_message(message)
         self._clock.saw(envelope.enqueued_at)
-        if envelope.delivery_count >= MAX_DELIVERY_COUNT:
-            logger.warning(
-                "Message %s is on delivery %d, its last: if it fails, it is dead-lettered, and ends as rejected",
-                envelope.message_id,
-                envelope.delivery_count,
-            )
         # Beside the check of the namespace, for which the first message waits.
         self._bus.open_links()
         await self._handler.handle(envelope)
@@ -222,6 +219,7 @@ class Worker:
             for each in responding:
                 each.cancel()
             await asyncio.wait(responding)
+        await self._namespace.close()
         await self._coordination.close()
         await self._bus.close()
         await close_quietly(self._bus_client)

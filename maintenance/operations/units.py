@@ -18,6 +18,9 @@ from maintenance.operations.unreadable import pass_on
 
 logger = logging.getLogger(__name__)
 
+# Of the operations queue (infra/topology.json, docs/namespace.md).
+MAX_DELIVERIES = 30
+
 
 @dataclass(slots=True)
 class Unit:
@@ -42,6 +45,13 @@ class Unit:
 def read_unit(delivery: Delivery, intake: Container[str], now: datetime) -> Unit:
     """One message as it was written. `intake`: the subjects of messages that are no records. What fails unexpectedly
     here is that message's alone."""
+    if delivery.delivery_count >= MAX_DELIVERIES:
+        logger.warning(
+            "Last delivery of message %s, number %d: if it fails too, Service Bus dead-letters it, and its run goes on "
+            "with a strike",
+            delivery.message_id,
+            delivery.delivery_count,
+        )
     try:
         if delivery.subject in intake:
             return Unit(delivery)

@@ -59,6 +59,10 @@ class OtherMessages(Protocol):
         ...
 
 
+# Of the requests queue (infra/topology.json, docs/namespace.md).
+MAX_DELIVERIES = 10
+
+
 class RequestHandler:
     """The use case behind the queue trigger. `work_off` carries out what is due; `others` is the routing table of the
     kinds of message that are neither request nor cancellation. `namespace_problems`: what is wrong with the queues;
@@ -86,6 +90,13 @@ class RequestHandler:
     async def handle(self, envelope: Envelope) -> None:
         """Handle one message. Returns once its record is in the operations queue; raises what is unexpected, and
         BusUnavailable."""
+        if envelope.delivery_count >= MAX_DELIVERIES:
+            logger.warning(
+                "Last delivery of message %s, number %d: if it fails too, Service Bus dead-letters it, and it ends as "
+                "rejected",
+                message_ids.request(None, envelope.message_id, envelope.sequence_number),
+                envelope.delivery_count,
+            )
         record = await self.first_record(envelope)
         if record is not None:
             await self._bus.send([record])

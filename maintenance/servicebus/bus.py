@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from azure.servicebus import ServiceBusMessage, ServiceBusSubQueue
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
@@ -28,7 +28,8 @@ from maintenance.servicebus.sender import PATIENCE, Sender
 
 class Bus:
     """One per process. `patience` (seconds): how long a send is tried again before BusUnavailable is raised. `saw` is
-    told when received messages were enqueued, by Service Bus's clock."""
+    told when received messages were enqueued, by Service Bus's clock; `inspect` is given one of each batch that was
+    received from the operations queue."""
 
     def __init__(
         self,
@@ -40,8 +41,10 @@ class Bus:
         call_timeout: float = CALL_TIMEOUT,
         patience: float = PATIENCE,
         saw: Callable[[datetime], None] | None = None,
+        inspect: Callable[[ServiceBusReceivedMessage], None] | None = None,
     ) -> None:
         self._saw = saw
+        self._inspect = inspect
         self._call_timeout = call_timeout
         self._patience = patience
         self._client = client
@@ -147,7 +150,12 @@ class Bus:
             await close_quietly(receiver)
             raise
         return OperationsReceiver(
-            queue, receiver, self._operations_sender(), call_timeout=self._call_timeout, saw=self._saw
+            queue,
+            receiver,
+            self._operations_sender(),
+            call_timeout=self._call_timeout,
+            saw=self._saw,
+            inspect=self._inspect if queue == self._operations_queue and not options else None,
         )
 
     def _operations_sender(self) -> Sender:

@@ -47,9 +47,11 @@ class OperationsReceiver:
         call_timeout: float = CALL_TIMEOUT,
         monotonic: Callable[[], float] = time.monotonic,
         saw: Callable[[datetime], None] | None = None,
+        inspect: Callable[[ServiceBusReceivedMessage], None] | None = None,
     ) -> None:
         self._queue = queue
         self._saw = saw
+        self._inspect = inspect
         self._receiver = receiver
         self._sender = sender
         self._call_timeout = call_timeout
@@ -80,6 +82,8 @@ class OperationsReceiver:
         if messages:
             self._given_at = self._monotonic()
             _check_clock(messages[0])
+            if self._inspect is not None:
+                self._inspect(messages[0])
             # In their order, so this was the last.
             enqueued_at = messages[-1].enqueued_time_utc
             if self._saw is not None and enqueued_at is not None:

@@ -17,12 +17,12 @@ from tests.support.time_travel import journey, tick
 SUBSCRIPTION = "77777777-5555-4555-8555-555555555555"
 
 
-def made_by_hand(folder: Path, queue: str) -> Path:
-    """infra/topology.json with one queue that detects no duplicates."""
+def made_by_hand(folder: Path, queue: str, **properties: object) -> Path:
+    """infra/topology.json with one queue that has other properties; without any, it detects no duplicates."""
     document = json.loads(TOPOLOGY.read_text())
     for entity in document["UserConfig"]["Namespaces"][0]["Queues"]:
         if entity["Name"] == queue:
-            entity["Properties"]["RequiresDuplicateDetection"] = False
+            entity["Properties"].update(properties or {"RequiresDuplicateDetection": False})
     path = folder / "topology.json"
     path.write_text(json.dumps(document))
     return path
@@ -42,6 +42,26 @@ async def test_queue_without_duplicate_detection_request_is_rejected_and_nothing
     assert [each["field"] for each in problems] == ["namespace"]
     assert f"{queue} has no duplicate detection" in problems[0]["message"]
     assert "RequiresDuplicateDetection" in problems[0]["message"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("LockDuration", "PT30S"), ("DefaultMessageTimeToLive", "P14D")])
+async def test_queue_whose_messages_show_what_is_wrong_with_it_nothing_is_posted(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    """That shows with the first record, when its request was taken: the run ends, and the next request is rejected."""
+    topology = made_by_hand(tmp_path, OPERATIONS, **{name: value})
+    async with journey([SUBSCRIPTION], topology=topology) as azure:
+        azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, "shop", "web"))
+        await azure.send(SUBSCRIPTION, "one")
+        first = (await azure.finish("one"))["one"]
+        await azure.send(SUBSCRIPTION, "two")
+        second = (await azure.finish("two"))["two"]
+        assert azure.calls(SUBSCRIPTION) == []
+    assert first.data["error"]["code"] == "UnsafeNamespace"
+    assert OPERATIONS in first.data["error"]["message"]
+    assert name in first.data["error"]["message"]
+    assert second.status == "Rejected"
+    assert name in second.data["problems"][0]["message"]
 
 
 async def test_namespace_as_deployed_is_checked_once_and_nothing_of_the_check_is_left() -> None:
