@@ -17,6 +17,7 @@ from maintenance.alerts.messages import (
     BATCH,
     Discovery,
     batch,
+    first_id_of,
     maintenance_request,
     read_discovery,
     to_discovery_record,
@@ -122,14 +123,15 @@ class Discoverer:
         try:
             discovery = read_discovery(read_document(delivery.envelope))
         except ProblemsError as error:
-            await self._reject(delivery, [delivery.envelope.run_id], error.problems)
+            await self._reject(delivery, self._rejection([delivery.envelope.run_id], error.problems), error.problems)
             return
         discovery = replace(discovery, begun=discovery.begun or delivery.enqueued_at or self._now())
         try:
             self._check(discovery)
             records = await self._follow(discovery)
         except ProblemsError as error:
-            await self._reject(delivery, _identity(discovery), error.problems)
+            rejection = self._rejection(_identity(discovery), error.problems, discovery)
+            await self._reject(delivery, rejection, error.problems)
             return
         trace = trace_of(delivery.properties)
         await self._bus.send([replace(each, properties=trace) for each in records])
@@ -208,7 +210,7 @@ class Discoverer:
         if denied:
             problems = tuple(_problem(each.failure) for each in denied if each.failure is not None)
             which = [*_identity(discovery), *(each.scale_set.key for each in denied)]
-            records.append(self._rejection(which, problems))
+            records.append(self._rejection(which, problems, discovery))
         return records
 
     async def _read(self, candidate: _Candidate, permits: asyncio.Semaphore) -> _Found:
@@ -239,17 +241,23 @@ class Discoverer:
         due = self._rules.timing.back_off(now, attempt, discovery.first_id, max(pauses, default=None))
         return to_discovery_record(replace(discovery, attempt=attempt), self._rules.alerts, due)
 
-    async def _reject(self, delivery: Delivery, which: Sequence[str], problems: Sequence[Problem]) -> None:
+    async def _reject(self, delivery: Delivery, rejection: Record, problems: Sequence[Problem]) -> None:
         message = "; ".join(str(problem) for problem in problems)
         logger.warning("Discovery %s rejected: %s", delivery.message_id, redact(message)[:1000])
-        await self._bus.send([self._rejection(which, problems)])
+        await self._bus.send([rejection])
 
-    def _rejection(self, which: Sequence[str], problems: Sequence[Problem]) -> Record:
-        """One event for what could not be read, the same whenever it is found again."""
+    def _rejection(
+        self, which: Sequence[str], problems: Sequence[Problem], discovery: Discovery | None = None
+    ) -> Record:
+        """One event for what could not be read, the same whenever it is found again. It names the discovery, if that is
+        known, as the response to its alert did."""
         run_id = message_ids.short_hash(*which, length=32)
+        request_id = f"discover-{run_id}"
+        if discovery is not None and discovery.first_id:
+            request_id = first_id_of(discovery, self._rules.alerts)
         reply = Reply(
             run_id=run_id,
-            request_id=f"discover-{run_id}",
+            request_id=request_id,
             at=self._now(),
             source=f"/queues/{self._rules.operations_queue}",
             problems=tuple((each.field, each.message, each.value) for each in problems[:MAX_PROBLEMS]),

@@ -94,8 +94,16 @@ def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet], rules: AlertRule
 
 def to_discovery_record(discovery: Discovery, rules: AlertRules, due: datetime | None = None) -> Record:
     body = discovery.to_json()
-    message_id = message_ids.discovery(discovery.origin, body, dry_run=rules.dry_run)
+    if discovery.first_id and discovery.begun is None and discovery.scale_sets is None:
+        message_id = first_id_of(discovery, rules)
+    else:
+        message_id = message_ids.discovery(discovery.origin, body, dry_run=rules.dry_run)
     return Record(message_id, body, due, DISCOVERY, correlation_id=f"alert-{discovery.origin}")
+
+
+def first_id_of(discovery: Discovery, rules: AlertRules) -> str:
+    """By what people know the discovery, whichever part of it is delivered."""
+    return message_ids.first_discovery(discovery.origin, discovery.first_id, dry_run=rules.dry_run)
 
 
 def read_discovery(document: Mapping[str, Any]) -> Discovery:
@@ -129,7 +137,9 @@ def read_discovery(document: Mapping[str, Any]) -> Discovery:
 
 
 def _discovery(search: Search, decision: Decision, alert_id: str, rules: AlertRules) -> Record:
-    first_id = message_ids.short_hash(search.subscription_id.lower(), alert_id, *(search.regions or ()), length=32)
+    # An update of an alert looks again, so all that it says counts.
+    said = (search.subscription_id.lower(), alert_id, decision.reason, *(search.regions or ()))
+    first_id = message_ids.short_hash(*said, length=32)
     discovery = Discovery(
         subscription_id=search.subscription_id,
         origin=decision.origin,

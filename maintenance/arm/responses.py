@@ -207,9 +207,9 @@ def _detail(error: Mapping[str, Any]) -> ErrorDetail:
     details = error.get("details")
     inner = details if isinstance(details, list) else []
     return ErrorDetail(
-        code=_text(error.get("code"), MAX_NAME) or "Unknown",
-        message=_text(error.get("message"), MAX_TEXT) or "ARM gave no message.",
-        target=_text(error.get("target"), MAX_NAME),
+        code=error_text(error.get("code"), MAX_NAME) or "Unknown",
+        message=error_text(error.get("message"), MAX_TEXT) or "ARM gave no message.",
+        target=error_text(error.get("target"), MAX_NAME),
         details=tuple(_inner_detail(item) for item in inner[:MAX_DETAILS] if isinstance(item, dict)),
     )
 
@@ -217,17 +217,18 @@ def _detail(error: Mapping[str, Any]) -> ErrorDetail:
 def _inner_detail(error: Mapping[str, Any]) -> ErrorDetail:
     """Read an `ApiErrorBase`, which has no details of its own."""
     return ErrorDetail(
-        code=_text(error.get("code"), MAX_NAME) or "Unknown",
-        message=_text(error.get("message"), MAX_DETAIL_TEXT) or "ARM gave no message.",
-        target=_text(error.get("target"), MAX_NAME),
+        code=error_text(error.get("code"), MAX_NAME) or "Unknown",
+        message=error_text(error.get("message"), MAX_DETAIL_TEXT) or "ARM gave no message.",
+        target=error_text(error.get("target"), MAX_NAME),
     )
 
 
-def _text(value: object, most: int) -> str | None:
+def error_text(value: object, most: int) -> str | None:
+    """A text of ARM's for records and events: without secrets, encodable, and cut to `most` characters."""
     if value is None or value == "":
         return None
-    # An error is carried in records and events, so what must not be read there is taken out here.
-    text = redact(value if isinstance(value, str) else str(value))
+    # Cut first, since a response may have megabytes; redaction makes texts shorter, but not to a quarter.
+    text = redact((value if isinstance(value, str) else str(value))[: 4 * most])
     # JSON can hold half of a surrogate pair, which cannot be encoded in a record.
     text = text.encode(errors="replace").decode()
     return text if len(text) <= most else text[:most] + "…"

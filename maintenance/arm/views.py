@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from maintenance.arm.responses import error_text
 from maintenance.domain.instances import Instance, MaintenanceStatus, ScaleSetSummary
 from maintenance.domain.resources import parse_scale_set_id
 
@@ -68,8 +69,7 @@ def _maintenance(document: object) -> MaintenanceStatus | None:
         allowed=document.get("isCustomerInitiatedMaintenanceAllowed") is True,
         last_result=str(document.get("lastOperationResultCode") or "none").lower(),
         window=tuple(str(document.get(name) or "")[:40] for name in WINDOW),
-        # JSON can hold half of a surrogate pair, which cannot be encoded in a record.
-        last_message=str(message)[:MAX_MESSAGE].encode(errors="replace").decode() if message else None,
+        last_message=error_text(message, MAX_MESSAGE - 1),
     )
 
 

@@ -74,8 +74,13 @@ def alert_request(origin: str, scale_set_key: str, *, dry_run: bool) -> str:
     return f"alert-{origin}-{short_hash(scale_set_key, length=16)}{_dry(dry_run)}"
 
 
+def first_discovery(origin: str, first_id: str, *, dry_run: bool) -> str:
+    """A discovery as an alert leads to it. The response to the alert names it so, and so does the event of its end."""
+    return f"discover-{origin}-{first_id}{_dry(dry_run)}"
+
+
 def discovery(origin: str, body: bytes, *, dry_run: bool) -> str:
-    """A discovery, or a batch of one: another for everything else it says, so that an update looks again."""
+    """What follows a discovery, or a batch of one: another for everything else it says."""
     return f"discover-{origin}-{hashlib.sha256(body).hexdigest()[:32]}{_dry(dry_run)}"
 
 

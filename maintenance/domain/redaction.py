@@ -12,8 +12,8 @@ import re
 import traceback
 from pathlib import Path
 
-# Longer texts are cut before they are searched; no event or log line has room for as much.
-MAX_TEXT = 64_000
+# Longer texts are cut before they are searched: 16,000 characters take 25 ms at worst, in which nothing else is done.
+MAX_TEXT = 16_000
 CACHED = 500
 # A run of this many characters is a secret unless it reads like something else. The shortest keys and tokens of Azure
 # have 32; passwords of people are found by the name beside them.
@@ -87,12 +87,40 @@ _HEX = re.compile(r"[0-9a-f]{33,}", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 
+# Every rule but that of long runs needs one of these, in small letters. Most texts of ARM have none of them.
+_MARKS = (
+    *("=", "<", "://", "%3", "-----begin", "value", "header", "connection", "bearer", "negotiate", "basic"),
+    *("sharedaccess", "secret", "pass", "pwd", "token", "credential", "sig", "key", "assertion", "sas"),
+    *("authorization", "cookie", "eyj", "github_pat_", "glpat-", "xox", "sk-", "akia", "q~", "mii"),
+)
+_GITHUB = re.compile(r"gh[a-z]_", re.IGNORECASE)
+
+
 def redact(text: str) -> str:
     """Replace the secrets in `text` with `…`."""
-    return _redact_once(text) if len(text) <= CACHED else _redact(text[:MAX_TEXT]) + "…" * (len(text) > MAX_TEXT)
+    if len(text) > CACHED:
+        return _redact(text[:MAX_TEXT]) + "…" * (len(text) > MAX_TEXT)
+    return _redact_once(text)
 
 
 def _redact(text: str) -> str:
+    if not needs_all_rules(text):
+        # In a fiftieth of the time: an end names 1,000 instances, each with a message of its own.
+        return _RUN.sub(lambda found: _without_secrets(found[0]), text)
+    return redact_by_all_rules(text)
+
+
+def needs_all_rules(text: str) -> bool:
+    """Whether a text has anything that a rule but that of long runs looks for."""
+    # Where letter case is ignored, some letters beyond ASCII are taken for others within.
+    if not text.isascii():
+        return True
+    small = text.lower()
+    return any(mark in small for mark in _MARKS) or _GITHUB.search(small) is not None
+
+
+def redact_by_all_rules(text: str) -> str:
+    """The plain path, which `redact` takes where a text has anything that a rule looks for."""
     text = _KEY_BLOCK.sub("…", text)
     text = _URL.sub(_without_query, text)
     text = _ENCODED_QUERY.sub(r"\1%3F…", text)

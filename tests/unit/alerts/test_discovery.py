@@ -273,6 +273,16 @@ async def test_denied_list_is_published() -> None:
     assert queue.problems == ["cannot list: AuthorizationFailed: no"]
 
 
+async def test_event_of_a_discovery_names_it_as_the_response_to_its_alert_did() -> None:
+    queue = OperationsQueue()
+    queue.arm.add("api", eligible("0"))
+    queue.arm.failures["api"] = [RefusedError("list", ErrorDetail("AuthorizationFailed", "no"), status=403)]
+    response = await AlertReceiver(queue.bus, AlertRules()).respond(json.dumps(health()).encode(), {})
+    await queue.handle()
+    (known_as,) = response.document["requestIds"]
+    assert [reply.request_id for reply in queue.rejections] == [known_as]
+
+
 async def test_discovery_of_250_scale_sets_is_done_in_batches() -> None:
     queue = OperationsQueue()
     for number in range(250):

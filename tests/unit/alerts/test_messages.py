@@ -11,6 +11,7 @@ import pytest
 from maintenance.alerts.messages import (
     Discovery,
     batch,
+    first_id_of,
     maintenance_request,
     messages,
     read_discovery,
@@ -72,6 +73,15 @@ def test_batches_have_different_ids_where_their_bodies_differ() -> None:
     ]
     assert len({record.message_id for record in records}) == len({record.body for record in records}) == len(records)
     assert batch(DISCOVERY, [WEB], RULES) == batch(DISCOVERY, [WEB], RULES)
+
+
+def test_discovery_of_an_alert_has_the_id_by_which_its_parts_are_known() -> None:
+    first = replace(DISCOVERY, begun=None)
+    known_as = first_id_of(first, RULES)
+    assert to_discovery_record(first, RULES).message_id == known_as
+    for part in (DISCOVERY, replace(DISCOVERY, attempt=2), replace(DISCOVERY, scale_sets=(WEB,))):
+        assert first_id_of(part, RULES) == known_as
+        assert to_discovery_record(part, RULES).message_id != known_as
 
 
 def test_batch_names_its_scale_sets_and_lists_nothing() -> None:

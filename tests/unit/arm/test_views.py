@@ -149,6 +149,13 @@ def test_long_message_of_azure_is_cut() -> None:
     assert len(instance.maintenance.last_message or "") == MAX_MESSAGE
 
 
+def test_secret_in_message_of_azure_is_redacted() -> None:
+    instance = read_instance(view({"lastOperationMessage": "cannot mount: AccountKey=SIGSIG; \udfff"}))
+    assert instance.maintenance is not None
+    assert "SIGSIG" not in (instance.maintenance.last_message or "")
+    assert "cannot mount" in (instance.maintenance.last_message or "")
+
+
 @pytest.mark.parametrize("statuses", [None, {}, 5, True, "x", ["x"], [None], [{"code": None}], [{"code": 5}]])
 def test_malformed_statuses_leave_instance_readable(statuses: object) -> None:
     assert read_instance(view(statuses=statuses)).instance_id == "3"
