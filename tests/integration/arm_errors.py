@@ -186,7 +186,9 @@ POLLS: Mapping[str, ErrorCase] = {
     ),
     "poll-404": ErrorCase(faults=(poll(status=404, times=ALWAYS),)),
     "poll-410": ErrorCase(faults=(poll(status=410, times=ALWAYS),)),
-    "poll-404-failed": ErrorCase(faults=(poll(status=404, times=ALWAYS),), seeded="Failed", **ends("Failed", "Failed")),
+    "poll-404-failed": ErrorCase(
+        faults=(poll(status=404, times=ALWAYS),), seeded="Failed", **ends("Failed", "Failed", "MaintenanceFailed")
+    ),
     "failed": ErrorCase(seeded="Failed", **ends("Failed", "Failed", "VMRedeploymentFailed")),
     "canceled": ErrorCase(seeded="Aborted", **ends("Canceled", "Failed", "OperationPreempted")),
     "unknown-status": ErrorCase(faults=(poll(operation_status="Stabilising", times=3),), polls=4),
