@@ -136,7 +136,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         arm_endpoint=reader.parsed("ARM_ENDPOINT", cloud.endpoint, texts.endpoint),
         token_scope=reader.parsed("ARM_TOKEN_SCOPE", cloud.token_scope, texts.token_scope),
         identity_client_id=reader.parsed("MAINTENANCE_IDENTITY_CLIENT_ID", "", texts.client_id) or None,
-        default_deadline=reader.span("MAINTENANCE_DEFAULT_DEADLINE", timedelta(hours=6)),
+        default_deadline=reader.read("MAINTENANCE_DEFAULT_DEADLINE", timedelta(hours=6), texts.deadline),
         dry_run=dry_run,
         allow_whole_scale_set=reader.flag("MAINTENANCE_ALLOW_WHOLE_SCALE_SET", default=True),
         wait_for_lease=reader.choice("MAINTENANCE_SECOND_ROLLOUT", {"wait": True, "reject": False}, default="wait"),
@@ -145,7 +145,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         tick_budget=reader.read("MAINTENANCE_TICK_BUDGET", timedelta(minutes=4), _tick_budget),
         poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 400),
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
-        receive_wait=reader.duration("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1)),
+        receive_wait=reader.read("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1), texts.receive_wait),
         alerts=_alert_rules(reader, views=views, dry_run=dry_run),
         alert_tokens=_alert_tokens(reader),
     )

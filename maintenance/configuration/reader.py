@@ -16,6 +16,8 @@ from maintenance.domain.resources import Scope, parse_scope, split_scopes
 T = TypeVar("T")
 # What begins like this is for this app, and is refused where the app does not know it.
 PREFIXES = ("MAINTENANCE_", "ARM_", f"{texts.CONNECTION}__".upper())
+# How those end that have no such beginning: the names of queues and topic, and the schedules.
+BARE = ("_QUEUE", "_TOPIC", "_SCHEDULE")
 
 
 class SettingsReader:
@@ -98,17 +100,28 @@ class SettingsReader:
     def check_identity(self) -> None:
         """The token endpoint's variables, which the host sets: an example's text may stand there instead."""
         endpoint = self.text("IDENTITY_ENDPOINT", "")
-        if endpoint and (texts.split_url(endpoint) is None or not endpoint.lower().startswith(("http://", "https://"))):
+        header = self.text("IDENTITY_HEADER", "")
+        parts = texts.split_url(endpoint)
+        valid = parts is not None and parts.scheme.lower() in ("http", "https") and "@" not in parts.netloc
+        if endpoint and not valid:
             self.report("IDENTITY_ENDPOINT", "must be the URL of the token endpoint, or not be set")
-        if endpoint and not self.text("IDENTITY_HEADER", "x").isprintable():
-            self.report("IDENTITY_HEADER", "must be printable")
+        elif bool(endpoint) != bool(header):
+            missing = "IDENTITY_HEADER" if endpoint else "IDENTITY_ENDPOINT"
+            self.report(missing, "is missing: IDENTITY_ENDPOINT and IDENTITY_HEADER must be set together, or neither")
+        if header and not (header.isascii() and header.isprintable() and " " not in header):
+            self.report("IDENTITY_HEADER", "must be the secret that goes with IDENTITY_ENDPOINT, without spaces")
 
     def check_names(self) -> None:
-        """Every setting that begins like one of ours must be one."""
+        """Every setting that begins like one of ours must be one, and so must one that is nearly one of those without
+        a beginning of their own."""
         known = {_short(name): name for name in self._known}
         of_connection = {name.upper() for name in self._known}
+        bare = [name for name in self._known if name.endswith(BARE)]
         for name, text in self._environment.items():
-            if not _begins(name, *PREFIXES) or name in self._known or not text.strip():
+            if name in self._known or not text.strip():
+                continue
+            begins = _begins(name, *PREFIXES)
+            if not begins and not difflib.get_close_matches(_plain(name)[:100], bare, n=1, cutoff=0.9):
                 continue
             if _begins(name, PREFIXES[-1]) and name.upper() in of_connection:
                 continue
@@ -117,10 +130,15 @@ class SettingsReader:
             self.report(name[:100], f"is not a setting of this app{hint}")
 
 
+def _plain(name: str) -> str:
+    """The name in capitals and with underscores, as ours are: `Maintenance:Dry-Run` is meant for this app, too."""
+    return name.upper().replace("-", "_").replace(":", "_").replace(".", "_")
+
+
 def _begins(name: str, *prefixes: str) -> bool:
-    return name.upper().startswith(prefixes)
+    return _plain(name).startswith(prefixes)
 
 
 def _short(name: str) -> str:
     """The name without its prefix, which all have in common, for comparison."""
-    return next((name.upper().removeprefix(each) for each in PREFIXES if _begins(name, each)), name.upper())
+    return next((_plain(name).removeprefix(each) for each in PREFIXES if _begins(name, each)), _plain(name))

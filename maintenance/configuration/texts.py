@@ -17,6 +17,8 @@ from maintenance.domain.resources import GUID
 
 CONNECTION = "ServiceBusConnection"
 NAMESPACE = f"{CONNECTION}__fullyQualifiedNamespace"
+LONGEST_DEADLINE = timedelta(days=35)
+LONGEST_RECEIVE_WAIT = timedelta(seconds=30)
 _ENTITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/~\-]{0,258}[A-Za-z0-9_])?", re.ASCII)
 _HOST = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?", re.I | re.ASCII
@@ -38,6 +40,21 @@ def span(text: str) -> timedelta:
     if not span:
         raise ValueError("must not be zero")
     return span
+
+
+def deadline(text: str) -> timedelta:
+    """As far ahead as a request may reach."""
+    deadline = span(text)
+    if deadline > LONGEST_DEADLINE:
+        raise ValueError("must be at most P35D, which is as far ahead as a request may reach")
+    return deadline
+
+
+def receive_wait(text: str) -> timedelta:
+    wait = parse_duration(text)
+    if wait > LONGEST_RECEIVE_WAIT:
+        raise ValueError("must be at most PT30S, so that ticks end in time")
+    return wait
 
 
 def number(text: str) -> int:
@@ -118,6 +135,8 @@ def connection_string_problem(text: str) -> str | None:
         if key in pairs:
             return "must name each of its parts once"
         pairs[key] = value.strip()
+    if any(mark in text for mark in "<>{}"):
+        return "must have values in place of what an example leaves open, such as <key>"
     endpoint = split_url(pairs["endpoint"])
     if endpoint is None or endpoint.scheme.lower() != "sb" or endpoint.path.strip("/") or "@" in endpoint.netloc:
         return "must have an endpoint such as sb://my-namespace.servicebus.windows.net/"

@@ -387,3 +387,54 @@ def test_no_secret_is_repeated_wherever_it_was_put(text: str) -> None:
 def read_names() -> list[str]:
     documented = re.findall(r"`((?:MAINTENANCE|ARM|AZURE|POLL|REQUESTS)_[A-Z_]+)`", SETTINGS_PAGE.read_text())
     return [*documented, NAMESPACE, "ServiceBusConnection", "ServiceBusConnection__clientId", "IDENTITY_ENDPOINT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MAINTENANCE_DEFAULT_DEADLINE", "P36D"),
+        ("MAINTENANCE_RECEIVE_WAIT", "PT5M"),
+        ("IDENTITY_ENDPOINT", "http://user:hunter2@127.0.0.1:1/msi"),
+        ("IDENTITY_HEADER", "copy this from what it prints"),
+    ],
+)
+def test_value_that_cannot_work_is_refused(name: str, text: str) -> None:
+    identity = {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/msi", "IDENTITY_HEADER": "A1B2"}
+    assert set(problems_of({**NEEDED, **identity, name: text})) == {name}
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"), [("IDENTITY_ENDPOINT", "IDENTITY_HEADER"), ("IDENTITY_HEADER", "IDENTITY_ENDPOINT")]
+)
+def test_half_of_the_token_endpoint_is_refused(given: str, missing: str) -> None:
+    problems = problems_of({**NEEDED, given: "http://127.0.0.1:1/msi"})
+    assert set(problems) == {missing}
+    assert "together" in problems[missing]
+
+
+@pytest.mark.parametrize("part", ["SharedAccessKey=<key>", "SharedAccessKey={key}"])
+def test_connection_string_left_as_in_an_example_is_refused(part: str) -> None:
+    text = f"Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=a;{part}"
+    needed = {name: value for name, value in NEEDED.items() if name != NAMESPACE}
+    assert set(problems_of({**needed, "ServiceBusConnection": text})) == {"ServiceBusConnection"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("REQUEST_QUEUE", "REQUESTS_QUEUE"),
+        ("EVENT_TOPIC", "EVENTS_TOPIC"),
+        ("POLL_SCHEDULES", "POLL_SCHEDULE"),
+        ("MAINTENANCE-DRY-RUN", "MAINTENANCE_DRY_RUN"),
+        ("Maintenance:DryRun", "MAINTENANCE_DRY_RUN"),
+    ],
+)
+def test_name_that_is_nearly_one_of_ours_is_refused_with_the_one_that_was_meant(name: str, meant: str) -> None:
+    problems = problems_of({**NEEDED, name: "x"})
+    assert set(problems) == {name}
+    assert problems[name].endswith(f"did you mean {meant}?")
+
+
+@pytest.mark.parametrize("name", ["JOB_QUEUE", "WEBSITE_TIME_SCHEDULE", "SBCC_TOPIC", "QUEUE_NAME"])
+def test_name_of_others_that_ends_like_ours_is_none_of_ours(name: str) -> None:
+    read(**{name: "x"})
