@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 import httpx
@@ -65,7 +65,7 @@ class Worker:
     """The handler and the poller, with the clients they share.
 
     `now` gives aware times. `arm_timeout` and `bus_timeout` (seconds) bound each call, `alert_limit` the response to an
-    alert.
+    alert. `bus_options`: of the SDK's client, see `connect`.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Worker:
         bus_timeout: float = BUS_TIMEOUT,
         patience: float = PATIENCE,
         alert_limit: float = ALERT_LIMIT,
+        bus_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._clock = clock = BusClock(now, monotonic)
         self._credential = managed_identity(settings.identity_client_id)
@@ -93,6 +94,7 @@ class Worker:
             connection_string=settings.service_bus.connection_string,
             namespace=settings.service_bus.namespace,
             credential=self._bus_credential,
+            **(bus_options or {}),
         )
         self._namespace = NamespaceCheck(
             self._bus_client,

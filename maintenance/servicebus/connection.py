@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
@@ -28,12 +29,13 @@ def connect(
     connection_string: str | None = None,
     namespace: str | None = None,
     credential: AsyncTokenCredential | None = None,
+    **options: Any,
 ) -> ServiceBusClient:
-    """Create the client of the process, by connection string, or by namespace (its host name) and credential."""
+    """Create the client of the process, by connection string, or by namespace (its host name) and credential. `options`
+    are the SDK's own, for example `custom_endpoint_address` and `ssl_context`."""
+    options = {"retry_total": 3, "retry_backoff_factor": 0.05, "retry_backoff_max": 5, **options}
     if connection_string is not None:
-        return ServiceBusClient.from_connection_string(
-            connection_string, retry_total=3, retry_backoff_factor=0.05, retry_backoff_max=5
-        )
+        return ServiceBusClient.from_connection_string(connection_string, **options)
     if namespace is None or credential is None:
         raise ValueError("needs a connection string, or a namespace and a credential")
-    return ServiceBusClient(namespace, credential, retry_total=3, retry_backoff_factor=0.05, retry_backoff_max=5)
+    return ServiceBusClient(namespace, credential, **options)

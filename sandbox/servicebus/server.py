@@ -1,10 +1,12 @@
 """The embedded server: a daemon thread with its own loop, listening on loopback."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, Self, TypeVar
 
 from sandbox.clock import Clock, HandMovedClock, milliseconds, moment, system_clock
@@ -15,6 +17,7 @@ from sandbox.servicebus.broker.queues import Queue
 from sandbox.servicebus.broker.storage import QueuedMessage, State
 from sandbox.servicebus.faults import Faults
 from sandbox.servicebus.protocol.connections import Connection
+from sandbox.servicebus.service.authorization import TokenCheck
 from sandbox.servicebus.service.fault_state import FaultState
 from sandbox.servicebus.service.peek_pages import PeekPages
 from sandbox.servicebus.service.service import Service
@@ -76,11 +79,8 @@ class Observers:
 
 
 class ServiceBus:
-    """An Azure Service Bus namespace on loopback, for any AMQP 1.0 client that takes the connection string.
-
-    Plain TCP: identity-based connections need TLS to a namespace's host name and are not served. All methods may
-    be called from any thread but the server's own (that of observers).
-    """
+    """An Azure Service Bus namespace on loopback for AMQP 1.0 clients, on plain TCP unless it is given `tls`. All
+    methods may be called from any thread but the server's own (that of observers)."""
 
     def __init__(
         self,
@@ -92,6 +92,8 @@ class ServiceBus:
         max_message_size: int = MAX_MESSAGE_SIZE,
         peek_limit: int | None = None,
         seed: int = 0,
+        tls: ssl.SSLContext | None = None,
+        tokens: TokenCheck | None = None,
     ) -> None:
         """Nothing listens before :meth:`start`.
 
@@ -103,9 +105,13 @@ class ServiceBus:
             max_message_size: bytes of the largest message accepted.
             peek_limit: messages on one page that a client peeks; None = a random number, at least one if there is one.
             seed: of what is random: pages are cut the same way for the same seed, for each entity by itself.
+            tls: with the server's certificate.
+            tokens: which tokens of identities are accepted; None = any.
         """
         self.port = port  # a port of 0 is any free one, and known once started
         self.host = host
+        self._tls = tls
+        self._tokens = tokens
         self._clock = clock
         self._max_message_size = max_message_size
         self._peek_pages = PeekPages(peek_limit, seed)
@@ -180,8 +186,10 @@ class ServiceBus:
             max_message_size=self._max_message_size,
             timed=not isinstance(self._clock, HandMovedClock),
             peek_pages=self._peek_pages,
+            tokens=self._tokens,
         )
-        self._listening = await loop.create_server(lambda: Connection(service), self.host, self.port, backlog=256)
+        made = partial(Connection, service)
+        self._listening = await loop.create_server(made, self.host, self.port, backlog=256, ssl=self._tls)
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def _shut(self) -> None:

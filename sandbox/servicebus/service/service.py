@@ -9,12 +9,13 @@ from sandbox.servicebus.amqp.composites import Composite
 from sandbox.servicebus.amqp.outcomes import Accepted, Modified, Rejected, Released, error_of
 from sandbox.servicebus.amqp.performatives import Attach
 from sandbox.servicebus.broker.broker import Broker
-from sandbox.servicebus.broker.errors import BrokerError, not_allowed, not_implemented
+from sandbox.servicebus.broker.errors import BrokerError, not_implemented
 from sandbox.servicebus.broker.messages import BATCH_FORMAT, parse, parse_batch
 from sandbox.servicebus.broker.queues import Queue
 from sandbox.servicebus.protocol.connections import Connection
 from sandbox.servicebus.protocol.consumers import Consumers
 from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link, LinkSession, LinkTarget, ReplyLink
+from sandbox.servicebus.service.authorization import AuthorizationTarget, TokenCheck
 from sandbox.servicebus.service.fault_state import FaultState
 from sandbox.servicebus.service.management import Management
 from sandbox.servicebus.service.memory import FreedMemory
@@ -38,7 +39,9 @@ class Service:
         max_message_size: int,
         timed: bool,
         peek_pages: PeekPages,
+        tokens: TokenCheck | None = None,
     ) -> None:
+        self.tokens = tokens
         self.broker = broker
         self.faults = faults
         self.peek_pages = peek_pages
@@ -117,7 +120,7 @@ class Service:
             return self._outgoing(session, attach)
         path = _address(attach.target, TARGET)
         if path.casefold() == "$cbs":
-            return self._incoming(session, attach, path, AuthorizationTarget(path))
+            return self._incoming(session, attach, path, AuthorizationTarget(path, self.tokens))
         if path.casefold().endswith(MANAGEMENT):
             entity = path[: -len(MANAGEMENT)]
             self.check(entity)
@@ -202,23 +205,6 @@ class EntityTarget:
             return Accepted()
 
         return service.faults.call(send)
-
-
-class AuthorizationTarget:
-    """``$cbs``: every token is accepted."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def take(self, session: LinkSession, data: bytes, message_format: int) -> Composite:
-        """See :class:`LinkTarget`."""
-        request = parse(data)
-        operation = request.user_properties().get("operation")
-        if operation != "put-token":
-            raise not_allowed(f"$cbs supports the operation put-token, not {operation!r}.")
-        properties: dict[object, object] = {"status-code": Int(200), "status-description": "OK"}
-        respond(session, request, self._path, properties, None)
-        return Accepted()
 
 
 class ManagementTarget:
