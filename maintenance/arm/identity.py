@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -34,7 +35,16 @@ def managed_identity(client_id: str | None) -> ManagedIdentityCredential:
     Its token endpoint is on this machine and is given a secret header, so it is never asked through a proxy of the
     environment. Whatever it raises is an `AzureError`, for the SDKs that it is handed to.
     """
-    return _ManagedIdentity(client_id=client_id, use_env_settings=False)
+    # Of the SDK's own sources of tokens, some bring a callback of their own.
+    of_app_service = all(os.environ.get(name) for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"))
+    options: dict[str, Any] = {"_content_callback": _complete} if of_app_service else {}
+    return _ManagedIdentity(client_id=client_id, use_env_settings=False, **options)
+
+
+def _complete(response: dict[str, Any]) -> None:
+    """Not every endpoint repeats the resource that was asked for. azure-identity 1.27 needs it as a key of its cache,
+    and raises KeyError without."""
+    response.setdefault("resource", "")
 
 
 class _ManagedIdentity(ManagedIdentityCredential):

@@ -115,6 +115,16 @@ ODD: dict[str, object] = {
 }
 
 
+async def test_response_that_does_not_repeat_the_resource_is_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = json.loads(response())
+    del document["resource"]
+    async with server(json.dumps(document).encode(), []) as endpoint:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{endpoint}/msi/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        async with managed_identity(None) as credential:
+            assert await ManagedIdentityAuth(credential, SCOPE).token() == "token"
+
+
 @pytest.mark.parametrize("outcome", ODD.values(), ids=ODD.keys())
 async def test_whatever_a_credential_gives_is_no_token_now(outcome: object) -> None:
     credential = OddCredential(outcome)
