@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from maintenance.domain import message_ids
+from maintenance.domain.formats import parse_json
 
 # A marker outlasts every run that it can concern: 35 days ahead is the furthest that a request may reach.
 MARKER_LASTS = timedelta(days=36)
@@ -121,7 +122,7 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
     if not now - FURTHEST < until < now + FURTHEST:
         return None
     try:
-        document = json.loads(body)
+        document = parse_json(body.decode())
         run_id, request_id = document["runId"], document["requestId"]
         if not message_ids.RUN_ID.fullmatch(run_id) or not message_ids.REQUEST_ID.fullmatch(request_id):
             return None

@@ -45,9 +45,14 @@ def parse_duration(text: str) -> timedelta:
 
 def parse_json(text: str, **options: Any) -> Any:
     """`json.loads` with a bound of `MAX_DEPTH`, for whatever comes from outside. Raises ValueError."""
-    if _depth(text.encode(errors="surrogatepass")) > MAX_DEPTH:
-        raise ValueError(f"nested too deeply (at most {MAX_DEPTH} levels)")
+    check_depth(text.encode(errors="surrogatepass"))
     return json.loads(text, **options)
+
+
+def check_depth(data: bytes) -> None:
+    """Raises ValueError where lists and objects are nested more than `MAX_DEPTH` levels deep in JSON."""
+    if _depth(data) > MAX_DEPTH:
+        raise ValueError(f"nested too deeply (at most {MAX_DEPTH} levels)")
 
 
 def _depth(data: bytes) -> int:

@@ -19,9 +19,10 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from maintenance.domain import message_ids
 from maintenance.domain.errors import UnreadableRecord
+from maintenance.domain.formats import check_depth
 from maintenance.domain.messages import Record
 from maintenance.domain.observations import ErrorDetail
-from maintenance.domain.operation import Operation, Reply
+from maintenance.domain.operation import Call, Operation, Reply
 from maintenance.domain.resources import (
     INSTANCE,
     ScaleSet,
@@ -55,6 +56,7 @@ _MOST_DIGITS = 20
 _BEFORE_NUMBER = "_before_number"
 _APART = {"extra", "number"}
 _KNOWN = {"schemaVersion", *(field.name for field in fields(Operation))} - {"extra"}
+_CALL = {field.name for field in fields(Call)}
 _INSTANCES = re.compile(rf"(?:{INSTANCE.pattern}\n)*", re.ASCII)
 
 
@@ -110,7 +112,12 @@ def read_record(body: bytes) -> Operation:
     """The operation in a message's body. Raises UnreadableRecord with the reason."""
     document = _document(body)
     extra: dict[str, Any] = {}
-    if not document.keys() <= _KNOWN:
+    if not document.keys() <= _KNOWN or _has_unknown_in_calls(document):
+        # What is known has a form of its own, and is no deeper than that.
+        try:
+            check_depth(body)
+        except ValueError as error:
+            raise UnreadableRecord("InvalidRecord", f"The record is {error}") from None
         extra = {name: value for name, value in document.items() if name not in _KNOWN}
         document = {name: value for name, value in document.items() if name in _KNOWN}
     operation: Operation = _validated(_OPERATION, document)
@@ -176,6 +183,12 @@ def _scale_set_problem(scale_set: ScaleSet) -> str | None:
         or resource_group_problem(scale_set.resource_group_name)
         or scale_set_problem(scale_set.name)
     )
+
+
+def _has_unknown_in_calls(document: dict[str, Any]) -> bool:
+    """Unknown fields of calls are carried on where nothing but the number changes."""
+    calls = document.get("calls")
+    return isinstance(calls, list) and any(isinstance(call, dict) and not call.keys() <= _CALL for call in calls)
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -63,6 +63,11 @@ def test_garbage_is_passed_over(body: bytes) -> None:
     assert read_entry(body, number=1, until=NOW + timedelta(days=1), now=NOW) is None
 
 
+def test_entry_that_is_nested_too_deeply_is_passed_over() -> None:
+    document = {**json.loads(write_entry(lease())), "lane": json.loads("[" * 70 + "]" * 70)}
+    assert read_entry(json.dumps(document).encode(), number=1, until=NOW + timedelta(days=1), now=NOW) is None
+
+
 def test_entry_further_ahead_than_any_of_this_app_is_passed_over() -> None:
     body = write_entry(lease())
     assert read_entry(body, number=1, until=NOW + MARKER_LASTS, now=NOW) is not None

@@ -372,6 +372,22 @@ def test_extra_field_in_a_call_survives_a_poll() -> None:
     assert json.loads(write_record(read_record(body).with_next_number())) == {**newer, "number": 1}
 
 
+@pytest.mark.parametrize(("depth", "readable"), [(60, True), (66, False), (190, False), (5_000, False)])
+@pytest.mark.parametrize("place", ["lane", "call"])
+def test_unknown_field_that_is_nested_too_deeply_makes_a_record_unreadable(
+    place: str, depth: int, readable: bool
+) -> None:
+    body = write_record(new_operation(calls=(Call(("0",), OPERATION_URL),)))
+    nested = b'"lane":' + b"[" * depth + b"]" * depth + b","
+    start = body.index(b'"calls":[{') + len(b'"calls":[{') if place == "call" else 1
+    body = body[:start] + nested + body[start:]
+    if readable:
+        read_record(body)
+        return
+    with pytest.raises(UnreadableRecord):
+        read_record(body)
+
+
 def test_record_with_two_numbers_is_followed_by_a_higher_one() -> None:
     first, last = (write_record(new_operation(number=number)) for number in (3, 9))
     twice = first[:-1] + last[last.rindex(b",") :]
