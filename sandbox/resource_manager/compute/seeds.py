@@ -125,6 +125,7 @@ class ScaleSetSeed:
     view_lag: timedelta | None = None
     one_write_at_a_time: bool = False
     unknown_instance_status: Literal[400, 404] = 400
+    page_size: int | None = None
 
     __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 
@@ -146,9 +147,14 @@ def seed_example(resource_manager: TakesSeeds, *, duration: timedelta = timedelt
     all eligible), `batch` (2 eligible, 1 completed, 1 not planned), `idle` (3, nothing planned), and `flex`
     (Flexible orchestration, 3 VMs, all eligible). Each maintenance takes about `duration`, a little more for each
     next instance, so that they are seen to end one after the other.
+
+    The instances of `web` come in pages of 4, and those of `flex` in pages of 2: Azure's have about 50, and what
+    reads only the first page of a scale set should fail here, too.
     """
 
-    def place(name: str, *instances: InstanceSeed, mode: OrchestrationMode = "Uniform") -> None:
+    def place(
+        name: str, *instances: InstanceSeed, mode: OrchestrationMode = "Uniform", page_size: int | None = None
+    ) -> None:
         resource_manager.seed(
             ScaleSetSeed(
                 EXAMPLE_SUBSCRIPTION_ID,
@@ -156,6 +162,7 @@ def seed_example(resource_manager: TakesSeeds, *, duration: timedelta = timedelt
                 name,
                 orchestration_mode=mode,
                 instances=instances,
+                page_size=page_size,
             )
         )
 
@@ -168,7 +175,7 @@ def seed_example(resource_manager: TakesSeeds, *, duration: timedelta = timedelt
             for at, each in enumerate(instance_ids)
         ]
 
-    place("web", *eligible(["0", "1", "3", "4", "6", "7"], lambda at: at // 2))
+    place("web", *eligible(["0", "1", "3", "4", "6", "7"], lambda at: at // 2), page_size=4)
     place("api", *eligible(["0", "1", "2", "5"], lambda at: at))
     place(
         "batch",
@@ -177,4 +184,4 @@ def seed_example(resource_manager: TakesSeeds, *, duration: timedelta = timedelt
         InstanceSeed("4", update_domain=3, state="not-planned"),
     )
     place("idle", *(InstanceSeed(str(at), update_domain=at, state="not-planned") for at in range(3)))
-    place("flex", *eligible(["flex_a1", "flex_b2", "flex_c3"], lambda _: 0), mode="Flexible")
+    place("flex", *eligible(["flex_a1", "flex_b2", "flex_c3"], lambda _: 0), mode="Flexible", page_size=2)

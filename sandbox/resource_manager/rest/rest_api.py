@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
-from urllib.parse import urlencode
 
 from sandbox.resource_manager import errors
 from sandbox.resource_manager.compute.instances import Instance
@@ -23,6 +22,7 @@ from sandbox.resource_manager.errors import ArmError
 from sandbox.resource_manager.rest import parameters, views
 from sandbox.resource_manager.rest.messages import Request, Response
 from sandbox.resource_manager.rest.operation_urls import OperationUrls
+from sandbox.resource_manager.rest.pages import page_of
 from sandbox.resource_manager.rest.throttling import Limits, Policy, Throttle
 
 _Item = TypeVar("_Item")
@@ -247,11 +247,11 @@ class RestApi:
             raise errors.bad_parameter("$filter", "The sandbox has no filters on instances.")
         instances = list(scale_set.shown(call.now).values())
         if not scale_set.flexible:
-            return self._page(call, instances, lambda each: _listed(call, scale_set, each))
+            return self._page(call, instances, lambda each: _listed(call, scale_set, each), [scale_set])
         if call.with_view:
             # As in Azure: the instance views of a Flexible set's VMs are read VM by VM, or by listing VMs.
             raise errors.not_for_flexible("virtualMachines.GET", scale_set.seed.name)
-        return self._page(call, instances, lambda each: views.instance_of_flexible_set(scale_set, each))
+        return self._page(call, instances, lambda each: views.instance_of_flexible_set(scale_set, each), [scale_set])
 
     def _list_virtual_machines(self, call: _Call, scale_sets: list[ScaleSet]) -> Response:
         flexible = [each for each in scale_sets if each.flexible]
@@ -261,17 +261,15 @@ class RestApi:
                 raise errors.bad_parameter("$filter", "The one filter is: 'virtualMachineScaleSet/id' eq '…'.")
             flexible = [each for each in flexible if each.resource_id.lower() == wanted[1].lower()]
         machines = [(each, instance) for each in flexible for instance in each.shown(call.now).values()]
-        return self._page(call, machines, lambda each: _listed(call, *each))
+        return self._page(call, machines, lambda each: _listed(call, *each), flexible)
 
-    def _page(self, call: _Call, items: list[_Item], show: Callable[[_Item], str]) -> Response:
+    def _page(
+        self, call: _Call, items: list[_Item], show: Callable[[_Item], str], scale_sets: Iterable[ScaleSet] = ()
+    ) -> Response:
+        """A page as short as the shortest of these scale sets has them."""
         call.only("GET")
-        start = parameters.offset(call.query.get("$skiptoken"))
-        end = start + self._page_size
-        next_link = None
-        if end < len(items):
-            query = urlencode(call.query | {"$skiptoken": parameters.skip_token(end)})
-            next_link = f"{call.request.base}{call.request.path}?{query}"
-        return Response.json(views.page([show(each) for each in items[start:end]], next_link))
+        sizes = [each.seed.page_size for each in scale_sets if each.seed.page_size is not None]
+        return page_of(call.request, call.query, items, min([self._page_size, *sizes]), show)
 
 
 def _listed(call: _Call, scale_set: ScaleSet, instance: Instance) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from sandbox.resource_manager.compute.seeds import ScaleSetSeed
 from sandbox.resource_manager.compute.state import ComputeState
 from sandbox.resource_manager.rest.messages import Request, Response
+from sandbox.resource_manager.rest.pages import next_link
 from sandbox.resource_manager.rest.rest_api import RestApi
 from sandbox.resource_manager.rest.throttling import Limits, Throttle
 from tests.sandbox.resource_manager.samples import (
@@ -222,6 +225,31 @@ def test_listings_come_in_pages() -> None:
         url = page.get("nextLink", "")
         assert url == "" or url.startswith(f"{BASE}{VMSS1}/virtualMachines?")
     assert pages == [["0", "1"], ["2", "3"], ["4"]]
+
+
+def test_link_of_a_flexible_set_has_blanks_and_its_shorter_pages() -> None:
+    flexible = replace(scale_set("flex", instance("a"), instance("b"), instance("c")), orchestration_mode="Flexible")
+    arm = Arm(replace(flexible, page_size=2))
+    wanted = f"'virtualMachineScaleSet/id' eq '{VMSS1.replace('vmss1', 'flex')}'"
+    path = f"{VMSS1.partition('/virtualMachineScaleSets')[0]}/virtualMachines"
+    first = arm.get(f"{path}?$filter={quote(wanted)}&$expand=instanceView&{VERSION}")
+    assert f"$filter={wanted}&" in first["nextLink"]
+    second = arm.get(first["nextLink"])
+    assert [len(first["value"]), len(second["value"])] == [2, 1]
+    assert "nextLink" not in second
+
+
+@pytest.mark.parametrize(
+    ("base", "named"),
+    [
+        ("https://management.azure.com", "https://management.azure.com:443"),
+        ("http://arm.test", "http://arm.test:80"),
+        ("http://127.0.0.1:8070", "http://127.0.0.1:8070"),
+    ],
+)
+def test_link_names_the_port_even_where_it_is_the_usual_one(base: str, named: str) -> None:
+    request = Request("GET", "/subscriptions/s/x?api-version=1", base)
+    assert next_link(request, request.query(), 2).startswith(f"{named}/subscriptions/s/x?api-version=1&$skiptoken=")
 
 
 def test_listings_have_the_line_ends_and_ids_of_compute() -> None:
