@@ -22,7 +22,9 @@ def _silence() -> Iterator[None]:
     before = logger.level, logger.propagate
     silence()
     yield
-    logger.level, logger.propagate = before
+    # By the call: it also discards what loggers below remember of the level.
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
 
 
 def test_every_promise_holds_and_the_main_kinds_occur() -> None:
