@@ -9,7 +9,7 @@ param tags object
 @description('First part of the names of the alerts.')
 param namePrefix string
 
-@description('Resource id of the action group that is told.')
+@description('Resource id of the action group that is notified.')
 param actionGroupId string
 
 @description('Resource id of the Service Bus namespace.')

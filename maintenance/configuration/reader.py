@@ -76,12 +76,12 @@ class SettingsReader:
             return default
 
     def scopes(self, name: str) -> tuple[Scope, ...]:
-        texts = split_scopes(self.text(name, ""))
-        if not texts:
+        scope_texts = split_scopes(self.text(name, ""))
+        if not scope_texts:
             rule = "is missing: list the subscriptions, resource groups or scale sets that requests are allowed to name"
             self.report(name, rule)
         scopes = []
-        for text in texts:
+        for text in scope_texts:
             try:
                 scopes.append(parse_scope(text))
             except ValueError as error:

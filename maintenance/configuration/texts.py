@@ -11,19 +11,17 @@ from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from maintenance.domain.errors import InvalidRequest
-from maintenance.domain.formats import parse_duration, parse_json
+from maintenance.domain.formats import FURTHEST_AHEAD, parse_duration, parse_json
 from maintenance.domain.redaction import redact
 from maintenance.domain.resources import GUID
 
 CONNECTION = "ServiceBusConnection"
 NAMESPACE = f"{CONNECTION}__fullyQualifiedNamespace"
-LONGEST_DEADLINE = timedelta(days=35)
 LONGEST_RECEIVE_WAIT = timedelta(seconds=30)
 _ENTITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/~\-]{0,258}[A-Za-z0-9_])?", re.ASCII)
 _HOST = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?", re.I | re.ASCII
 )
-# Of an NCRONTAB expression: what, least, most, names.
 
 
 def flag(text: str) -> bool:
@@ -45,7 +43,7 @@ def span(text: str) -> timedelta:
 def deadline(text: str) -> timedelta:
     """As far ahead as a request may reach."""
     deadline = span(text)
-    if deadline > LONGEST_DEADLINE:
+    if deadline > FURTHEST_AHEAD:
         raise ValueError("must be at most P35D, which is as far ahead as a request may reach")
     return deadline
 

@@ -114,6 +114,10 @@ class BusUnavailable(MaintenanceError):
     """Service Bus did not take or give a message."""
 
 
+class EntityMissing(BusUnavailable):
+    """There is no queue or topic of that name. Waiting a minute or two does not help."""
+
+
 class MessageTooLarge(BusUnavailable):
     """Service Bus takes no message of that size, now or later."""
 

@@ -16,6 +16,9 @@ MAX_SHOWN = 120
 MAX_DEPTH = 64
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(code for code in range(256) if chr(code) not in "[]{}")
+# How far ahead the times of a request may be, and how long no run lasts: a day more, for clocks and defaults.
+FURTHEST_AHEAD = timedelta(days=35)
+LONGEST_RUN = FURTHEST_AHEAD + timedelta(days=1)
 _LIST = "must be a JSON object, not a list: send each in a message of its own"
 _EVENT_GRID = (
     "is a list of events as Event Grid posts it to webhooks, which this app does not have: let the event subscription "

@@ -38,7 +38,7 @@ def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
         return confirm(rules, operation, now)
     # One last poll at the deadline, but none that a Retry-After forbade. Then the views decide.
     if now >= operation.deadline and operation.failures:
-        return _look(operation) if _is_judged_unread(rules, operation) else time_out(operation, now)
+        return _read_views(operation) if _is_judged_unread(rules, operation) else time_out(operation, now)
     return Poll(operation, running)
 
 
@@ -77,7 +77,7 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
     if not dues:
         return confirm(rules, replace(operation, failures=0, final_at=now), now)
     if _is_judged_unread(rules, operation) and _is_unread(rules, operation, [each for _, each in readings], dues, now):
-        return _look(operation)
+        return _read_views(operation)
     if now >= operation.deadline:
         message = f"The last status that ARM reported for the operation was {status[:100]!r}." if status else None
         return time_out(operation, now, ErrorDetail("OperationRunning", message) if message else None)
@@ -103,7 +103,7 @@ def _is_unread(
     return not throttled and soon and operation.failures >= UNREADABLE_OFTEN
 
 
-def _look(operation: Operation) -> Read:
+def _read_views(operation: Operation) -> Read:
     return Read(operation, views=True, coordination=False, newer_than=operation.views_read_at)
 
 
@@ -247,13 +247,10 @@ def close_batch(rules: Rules, operation: Operation, now: datetime) -> Action:
 def _shown_from(rules: Rules, operation: Operation, now: datetime) -> datetime:
     """From when on every view shows what this batch did. An instance whose maintenance failed may be down, and a view
     that lags may show it as it was before: up, and not counted against the next batch."""
-    failed_ones = [
-        outcome
-        for instance_id in operation.batch
-        if (outcome := operation.outcomes.get(instance_id)) is not None
-        and outcome.result in (Result.FAILED, Result.UNKNOWN)
-    ]
-    return max(now, (operation.final_at or now) + rules.timing.view_lag) if failed_ones else now
+    outcomes = (operation.outcomes.get(instance_id) for instance_id in operation.batch)
+    if not any(outcome is not None and outcome.result in (Result.FAILED, Result.UNKNOWN) for outcome in outcomes):
+        return now
+    return max(now, (operation.final_at or now) + rules.timing.view_lag)
 
 
 def close_wave(

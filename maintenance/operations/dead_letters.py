@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from maintenance.domain.errors import BusUnavailable, UnreadableRecord
+from maintenance.domain.errors import BusUnavailable, EntityMissing, UnreadableRecord
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
 from maintenance.domain.redaction import place_of, redact
 from maintenance.lifecycle.ending import strike
@@ -17,7 +17,6 @@ from maintenance.lifecycle.events import replied
 from maintenance.operations.ports import Deliveries
 from maintenance.operations.records import REPLY, read_record, read_reply, to_reply_record, to_successor
 from maintenance.operations.unreadable import pass_on
-from maintenance.servicebus.link import EntityMissing
 
 logger = logging.getLogger(__name__)
 

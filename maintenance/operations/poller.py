@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from maintenance.domain.errors import BusUnavailable, MessageTooLarge
+from maintenance.domain.errors import BusUnavailable, EntityMissing, MessageTooLarge
 from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.operation import Operation, Phase, Reply
 from maintenance.domain.redaction import place_of
@@ -18,7 +18,6 @@ from maintenance.operations.ports import Deliveries, Intake, OperationsBus, Tick
 from maintenance.operations.records import to_record, to_reply_record, to_successor
 from maintenance.operations.runner import Runner
 from maintenance.operations.units import Unit, publish, read_unit
-from maintenance.servicebus.link import EntityMissing
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from maintenance.domain import message_ids
 from maintenance.domain.errors import UnreadableRecord
-from maintenance.domain.formats import check_depth
+from maintenance.domain.formats import LONGEST_RUN, check_depth
 from maintenance.domain.messages import Record
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Call, Operation, Reply
@@ -36,8 +36,6 @@ SCHEMA_VERSION = 2
 # Under the 256 KB that a message may have in the Standard tier, with room for its properties.
 MAX_RECORD = 200_000
 MAX_BRIEF = 300
-# What no request may ask for: 35 days ahead, and a day for clocks and defaults.
-LONGEST_RUN = timedelta(days=36)
 # How long a reply that this version cannot read is passed on.
 REPLY_LASTS = timedelta(days=1)
 EARLIEST, LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

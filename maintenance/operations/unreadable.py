@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from maintenance.domain import message_ids
+from maintenance.domain.formats import LONGEST_RUN
 from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Phase, Reply, Status
 from maintenance.domain.resources import ScaleSet, parse_scale_set_id
-from maintenance.operations.records import ABOUT, LATEST, LONGEST_RUN, REPLY, to_record, to_reply_record
+from maintenance.operations.records import ABOUT, LATEST, REPLY, to_record, to_reply_record
 
 LATER = timedelta(minutes=10)
 

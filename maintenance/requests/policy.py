@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from maintenance.domain.errors import PolicyViolation, Problem
+from maintenance.domain.formats import FURTHEST_AHEAD, LONGEST_RUN
 from maintenance.domain.resources import ScaleSet
 from maintenance.requests.schema import Cancellation, MaintenanceRequest
-
-FURTHEST_AHEAD = timedelta(days=35)
 
 
 class Policy(Protocol):
@@ -60,7 +59,7 @@ def deadline_of(request: MaintenanceRequest, policy: Policy, requested_at: datet
     """The request's own, else the default after its begin; never further ahead than a request may ask for."""
     starts_at = max(request.not_before or requested_at, requested_at)
     deadline = request.deadline or starts_at + policy.default_deadline
-    return min(deadline, requested_at + FURTHEST_AHEAD + policy.default_deadline, requested_at + timedelta(days=36))
+    return min(deadline, requested_at + FURTHEST_AHEAD + policy.default_deadline, requested_at + LONGEST_RUN)
 
 
 def check_cancellation(cancellation: Cancellation, policy: Policy) -> None:

@@ -17,10 +17,9 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, Servi
 from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
-from maintenance.domain.errors import BusUnavailable
+from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
-from maintenance.servicebus.link import EntityMissing
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, OperationsReceiver, to_message
 from maintenance.servicebus.scheduler import Scheduler
 from maintenance.servicebus.sender import PATIENCE, Sender
@@ -28,7 +27,7 @@ from maintenance.servicebus.sender import PATIENCE, Sender
 
 class Bus:
     """One per process. `patience` (seconds): how long a send is tried again before BusUnavailable is raised. `saw` is
-    told when received messages were enqueued, by Service Bus's clock; `inspect` is given one of each batch that was
+    given when received messages were enqueued, by Service Bus's clock; `inspect` is given one of each batch that was
     received from the operations queue."""
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError
 
-from maintenance.domain.errors import BusUnavailable, MessageTooLarge
+from maintenance.domain.errors import BusUnavailable, EntityMissing, MessageTooLarge
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -22,10 +22,6 @@ CALLS_OF_A_LINK = 9_000
 # Seconds. A link that was idle for so long may be dead without anybody having said so: a gateway forgot it, and still
 # acknowledges what is sent. The first call on it is given no longer than this, and is then made on a new link.
 IDLE_AFTER, IDLE_CALL_TIMEOUT = 60.0, 5.0
-
-
-class EntityMissing(BusUnavailable):
-    """There is no queue or topic of that name. Waiting a minute or two does not help."""
 
 
 class Link:

@@ -19,10 +19,9 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError, MessagingEntityNotFoundError
 
-from maintenance.domain.errors import BusUnavailable
+from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
 from maintenance.servicebus.coordination_queue import PARTITIONED
-from maintenance.servicebus.link import EntityMissing
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
 from maintenance.servicebus.received_problems import Received, partitioned, received_problem
 
@@ -119,7 +118,7 @@ class NamespaceCheck:
         message_id, due = f"namespace-check-{uuid4().hex}", self._now() + DUE_AFTER
         message = ServiceBusMessage(b"", message_id=message_id, subject=SUBJECT)
         numbers: list[int] = []
-        looked_for: list[int] = []
+        peeked: list[int] = []
         shown: set[int] = set()
         try:
             for _ in range(2):
@@ -127,13 +126,13 @@ class NamespaceCheck:
             # One by one, since a page may be shorter than asked for.
             for number in numbers:
                 page = await receiver.peek_messages(max_message_count=1, sequence_number=number)
-                looked_for.append(number)
+                peeked.append(number)
                 shown |= {number for each in page if (each.sequence_number, each.message_id) == (number, message_id)}
         finally:
             # Not what duplicate detection dropped: the SDK opens its link anew where there is nothing to be canceled,
             # and the first message waits for that.
             for number in numbers:
-                if number in shown or number not in looked_for:
+                if number in shown or number not in peeked:
                     with suppress(MessageNotFoundError):
                         await sender.cancel_scheduled_messages(number)
         if max(numbers) >= PARTITIONED:

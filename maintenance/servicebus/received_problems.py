@@ -5,19 +5,18 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from maintenance.domain.formats import LONGEST_RUN
 from maintenance.servicebus.coordination_queue import PARTITIONED
 
 LOCK = timedelta(minutes=5)
 # All deliveries of one message, each for a lock's length, must end well within duplicate detection's window of a day.
 LONGEST_REDELIVERY = timedelta(hours=12)
-# No run lasts longer: a record that expires before is lost.
-LONGEST_RUN = timedelta(days=36)
 # What Service Bus's times are rounded by, and more.
 TOLERANCE = timedelta(seconds=1)
 
 
 class Received(Protocol):
-    """What is looked at of a `ServiceBusReceivedMessage`. `delivery_count` is 0 at the first delivery."""
+    """What is used of a `ServiceBusReceivedMessage`. `delivery_count` is 0 at the first delivery."""
 
     @property
     def sequence_number(self) -> int | None: ...
@@ -43,6 +42,7 @@ def received_problem(queue: str, message: Received, least_lock: timedelta) -> st
     if deliveries * LOCK > LONGEST_REDELIVERY:
         return f"queue {queue} delivers a message {deliveries} times: set MaxDeliveryCount to 30"
     lifetime = message.time_to_live
+    # A record that expires before its run has ended is lost.
     if lifetime is not None and lifetime < LONGEST_RUN:
         return f"queue {queue} lets messages expire after {lifetime}: set DefaultMessageTimeToLive to the longest"
     enqueued_at, until = message.enqueued_time_utc, message.locked_until_utc

@@ -12,9 +12,9 @@ from azure.servicebus.aio import ServiceBusSender
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 from azure.servicebus.exceptions import MessageSizeExceededError
 
-from maintenance.domain.errors import BusUnavailable, MessageTooLarge
+from maintenance.domain.errors import BusUnavailable, EntityMissing, MessageTooLarge
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
-from maintenance.servicebus.link import EntityMissing, Link
+from maintenance.servicebus.link import Link
 
 Message = ServiceBusMessage | AmqpAnnotatedMessage
 

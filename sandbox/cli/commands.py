@@ -7,9 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from sandbox.cli.environment_file import ENVIRONMENT_FILE
+from sandbox.cli.environment_file import ENVIRONMENT_FILE, PROJECT
 
-_PROJECT = Path(__file__).resolve().parents[2]
 # Of the commands whose module has another name.
 _MODULES = {"demo": "demo.acts"}
 _VENV_PYTHON = ".venv/bin/python -m sandbox"
@@ -80,7 +79,7 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--local-settings",
         type=Path,
         nargs="?",
-        const=_PROJECT / "local.settings.json",
+        const=PROJECT / "local.settings.json",
         metavar="FILE",
         help="write the settings of Azure Functions Core Tools as well (default: local.settings.json)",
     )
@@ -89,7 +88,7 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     up.add_argument(
         "--topology",
         type=Path,
-        default=_PROJECT / "infra" / "topology.json",
+        default=PROJECT / "infra" / "topology.json",
         metavar="FILE",
         help="queues, topics and subscriptions, in the format of Microsoft's Service Bus emulator "
         "(default: infra/topology.json)",
@@ -121,7 +120,7 @@ def _add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     worker.add_argument(
         "--app",
         type=Path,
-        default=_PROJECT,
+        default=PROJECT,
         metavar="DIR",
         help="the folder of function_app.py (default: this project)",
     )

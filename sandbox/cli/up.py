@@ -19,7 +19,7 @@ from types import FrameType
 from sandbox.cli import worker
 from sandbox.cli.demo.scale_sets import seed_alerted
 from sandbox.cli.environment import worker_environment
-from sandbox.cli.environment_file import FileInTheWayError, write_environment, write_local_settings
+from sandbox.cli.environment_file import PROJECT, FileInTheWayError, write_environment, write_local_settings
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager, ScaleSetSeed, seed_example
 from sandbox.servicebus import ServiceBus, Topology, TopologyError
@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(_as_json(services) if arguments.json else _as_text(services, arguments), flush=True)
         if arguments.worker and not stopped.is_set():
             os.environ.update(services.environment)
-            return worker.serve(worker.PROJECT, arguments.http_port)
+            return worker.serve(PROJECT, arguments.http_port)
         stopped.wait()
     return 0
 

@@ -12,8 +12,6 @@ from sandbox.cli.environment_file import adopt_environment
 from sandbox.cli.shutdown import close_app
 from sandbox.functions_host import FunctionsHost, HostJsonError, IndexingError, load_app, read_host_json
 
-PROJECT = Path(__file__).resolve().parents[2]
-
 
 def main(arguments: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit code: 2 where the app can't be run as it is."""

@@ -21,7 +21,7 @@ def test_event_of_the_contract_has_no_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reason"),
     [
         ({"id": ""}, "$.id: "),
         ({"dataschema": "https://example.com/1"}, "$.dataschema: "),
@@ -29,10 +29,10 @@ def test_event_of_the_contract_has_no_problem() -> None:
         ({"data": {}}, "required property"),
     ],
 )
-def test_event_that_is_not_as_its_schemas_say_has_a_problem(changes: dict[str, Any], told: str) -> None:
+def test_event_that_is_not_as_its_schemas_say_has_a_problem(changes: dict[str, Any], reason: str) -> None:
     problem = CONTRACTS.problem_of_event(json.dumps({**EVENT, **changes}).encode())
     assert problem is not None
-    assert told in problem
+    assert reason in problem
 
 
 def test_event_that_is_no_json_has_a_problem() -> None:

@@ -63,7 +63,7 @@ def _knobs(draw: random.Random) -> Knobs:
 def _scale_set(draw: random.Random, number: int, *, quiet: bool) -> SetPlan:
     flexible = draw.random() < 0.2
     domains = draw.choice((1, 2, 3, 5))
-    told = draw.choice((1.0, 1.0, 1.0, 0.7, 0.0))
+    reported = draw.choice((1.0, 1.0, 1.0, 0.7, 0.0))
     earlier = draw.choice(("eligible", "eligible", "eligible", "earlier"))
     waits = draw.choice((0.0, 0.0, 300.0))
     machines = []
@@ -80,7 +80,7 @@ def _scale_set(draw: random.Random, number: int, *, quiet: bool) -> SetPlan:
         machines.append(
             MachinePlan(
                 name=f"web_{number}{index:x}a" if flexible else str(index),
-                domain=index % domains if draw.random() < told else None,
+                domain=index % domains if draw.random() < reported else None,
                 state=state,
                 fate=fate,
                 takes=draw.choice((30.0, draw.uniform(60, 900))),

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from maintenance.domain.coordination import Entry
-from maintenance.domain.errors import BusUnavailable
+from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import Delivery, Envelope, MaintenanceEvent, Record
-from maintenance.servicebus.link import EntityMissing
 from tests.support.contract import check_event
 from tests.support.crash_point import CrashPoint, HandClock
 from tests.support.samples import LONG_AGO, NOW

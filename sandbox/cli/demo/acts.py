@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from azure.servicebus import ServiceBusMessage
@@ -24,6 +23,7 @@ from sandbox.cli.demo import alert_act
 from sandbox.cli.demo.console import DemoConsole
 from sandbox.cli.demo.scale_sets import seed_alerted, seed_rollouts
 from sandbox.cli.environment import worker_environment
+from sandbox.cli.environment_file import PROJECT
 from sandbox.cli.shutdown import close_app
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
@@ -36,7 +36,6 @@ from sandbox.resource_manager import (
 )
 from sandbox.servicebus import BusEvent, MessageSent, ServiceBus, Topology
 
-PROJECT = Path(__file__).resolve().parents[3]
 PATIENCE = 60.0
 SHOWN = ("web", "api", "fleet", "fragile", "inbound", "outbound", "archive")
 NEXT = """\

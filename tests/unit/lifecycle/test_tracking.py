@@ -366,13 +366,13 @@ def test_run_that_waits_for_recovery_meets_a_cancellation() -> None:
 
 
 def test_run_whose_end_the_views_do_not_tell_meets_a_cancellation_after_one_slice() -> None:
-    untold = final("0", status="unreported")
+    unreported = final("0", status="unreported")
     at_first, later = NOW + 9 * MINUTE, NOW + 10 * MINUTE
-    assert deliver(untold, at_first) == Read(untold, views=True, coordination=False, newer_than=NOW)
-    assert deliver(untold, later) == Read(untold, views=True, coordination=True, newer_than=NOW)
+    assert deliver(unreported, at_first) == Read(unreported, views=True, coordination=False, newer_than=NOW)
+    assert deliver(unreported, later) == Read(unreported, views=True, coordination=True, newer_than=NOW)
     silent = [replace(eligible("0"), maintenance=None)]
-    assert following(read_state(untold, silent, later)).phase is Phase.TRACK
-    action = read_state(untold, silent, later, entries=[lease(), marker()])
+    assert following(read_state(unreported, silent, later)).phase is Phase.TRACK
+    action = read_state(unreported, silent, later, entries=[lease(), marker()])
     assert ended(action)[0] == "Canceled"
     assert outcomes(action) == {"0": "Unknown"}
     assert following(action).at_work

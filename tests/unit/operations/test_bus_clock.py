@@ -56,9 +56,9 @@ def test_difference_ends_where_the_clock_is_put_right_meanwhile() -> None:
     assert machine.clock() == machine.time
 
 
-@pytest.mark.parametrize(("behind", "told"), [(timedelta(seconds=5), False), (10 * MINUTE, True)])
+@pytest.mark.parametrize(("behind", "logged"), [(timedelta(seconds=5), False), (10 * MINUTE, True)])
 def test_log_says_once_that_the_clock_is_behind(
-    behind: timedelta, told: bool, caplog: pytest.LogCaptureFixture
+    behind: timedelta, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine = Machine()
 
@@ -67,4 +67,4 @@ def test_log_says_once_that_the_clock_is_behind(
 
     saw(NOW + behind)
     saw(NOW + behind + timedelta(seconds=1))
-    assert caplog.text.count("Clock is behind") == told
+    assert caplog.text.count("Clock is behind") == logged

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from maintenance.domain.errors import PolicyViolation
+from maintenance.domain.formats import LONGEST_RUN
 from maintenance.domain.operation import Rollout
 from maintenance.domain.resources import ScaleSet, Scope
-from maintenance.operations.records import LONGEST_RUN
 from maintenance.requests.policy import check_cancellation, check_request, deadline_of
 from maintenance.requests.schema import Cancellation, MaintenanceRequest
 from maintenance.settings import ServiceBusConnection, Settings

@@ -12,8 +12,8 @@ from azure.servicebus.exceptions import (
     ServiceBusConnectionError,
 )
 
-from maintenance.domain.errors import BusUnavailable, MessageTooLarge
-from maintenance.servicebus.link import IDLE_AFTER, EntityMissing, Link
+from maintenance.domain.errors import BusUnavailable, EntityMissing, MessageTooLarge
+from maintenance.servicebus.link import IDLE_AFTER, Link
 from maintenance.servicebus.sender import patiently
 
 
