@@ -1,4 +1,5 @@
-"""Entries of the coordination queue that every worker can see: leases of scale sets, and cancellation markers. Pure.
+"""Entries of the coordination queue that every worker can see: leases of scale sets, cancellation markers, and notes
+that views may be stale. Pure.
 
 An entry is a scheduled message. Scheduled messages can be peeked and canceled by the app, are numbered by Service Bus
 in one order for all, and count only while Service Bus shows them as scheduled. So a run that starts anything puts up
@@ -8,12 +9,13 @@ its lease, reads all entries, and starts nothing before its lease is the first o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from maintenance.domain import message_ids
 from maintenance.domain.formats import parse_json
+from maintenance.domain.resources import fold
 
 # A marker outlasts every run that it can concern: 35 days ahead is the furthest that a request may reach.
 MARKER_LASTS = timedelta(days=36)
@@ -65,7 +67,31 @@ class CancellationMarker:
         return message_ids.marker(self.run_id)
 
 
-Entry = Lease | CancellationMarker
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleViews:
+    """This run maintained instances of this scale set and has ended; until then a view may be older than what it did.
+
+    By such a view an instance could be posted that was just maintained, and that could later be taken for the doing of
+    the run that posts. `instances`: those that were maintained. None: all of the scale set, since one may be down for
+    which this run failed, and shown as up.
+    """
+
+    run_id: str
+    request_id: str
+    scale_set: str
+    until: datetime
+    instances: tuple[str, ...] | None = None
+    number: int = 0
+
+    @property
+    def message_id(self) -> str:
+        return message_ids.stale_views(self.run_id)
+
+    def concerns(self, instance_ids: Iterable[str]) -> bool:
+        return self.instances is None or not {fold(each) for each in self.instances}.isdisjoint(map(fold, instance_ids))
+
+
+Entry = Lease | CancellationMarker | StaleViews
 
 
 def leases_of(entries: Iterable[Entry], scale_set: str) -> list[Lease]:
@@ -77,6 +103,12 @@ def leases_of(entries: Iterable[Entry], scale_set: str) -> list[Lease]:
 def own_leases(entries: Iterable[Entry], run_id: str) -> list[Lease]:
     """Those that a run has put up: one, or two where duplicate detection forgot the first."""
     return [each for each in entries if isinstance(each, Lease) and each.run_id == run_id]
+
+
+def stale_views(entries: Iterable[Entry], scale_set: str, instance_ids: Sequence[str]) -> StaleViews | None:
+    """The note that lasts longest of those that concern these instances of a scale set."""
+    notes = (each for each in entries if isinstance(each, StaleViews) and each.scale_set == scale_set)
+    return max((note for note in notes if note.concerns(instance_ids)), key=lambda note: note.until, default=None)
 
 
 def cancellation(
@@ -103,18 +135,25 @@ def write_entry(entry: Entry) -> bytes:
         "scaleSet": entry.scale_set,
         "until": entry.until.isoformat(),
     }
-    if isinstance(entry, Lease):
-        document["content"] = entry.content
-        document["limit"] = entry.limit
-    else:
-        document["enqueuedAt"] = entry.enqueued_at.isoformat()
-        document["reason"] = entry.reason
+    match entry:
+        case Lease():
+            document |= {"content": entry.content, "limit": entry.limit}
+        case CancellationMarker():
+            document |= {"enqueuedAt": entry.enqueued_at.isoformat(), "reason": entry.reason}
+        case StaleViews():
+            document["instances"] = entry.instances
     return json.dumps(document).encode()
 
 
 def kind_of(entry: Entry) -> str:
-    """`lease` or `cancellation`, as the message's subject says it."""
-    return "lease" if isinstance(entry, Lease) else "cancellation"
+    """`lease`, `cancellation` or `stale-views`, as the message's subject says it."""
+    match entry:
+        case Lease():
+            return "lease"
+        case CancellationMarker():
+            return "cancellation"
+        case StaleViews():
+            return "stale-views"
 
 
 def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> Entry | None:
@@ -148,6 +187,17 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
                     until=until,
                     number=number,
                     reason=str(document["reason"])[:1000] if document.get("reason") else None,
+                )
+            case "stale-views":
+                named = document.get("instances")
+                return StaleViews(
+                    run_id=run_id,
+                    request_id=request_id,
+                    scale_set=scale_set,
+                    until=until,
+                    # What is not a list of ids counts as all instances.
+                    instances=tuple(map(str, named)) if isinstance(named, list) else None,
+                    number=number,
                 )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass

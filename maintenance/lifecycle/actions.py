@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from maintenance.domain.coordination import Entry
+from maintenance.domain.coordination import Entry, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
@@ -82,9 +82,13 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseLease:
-    """Read the coordination queue and cancel the run's lease in it. Where there is none: use up its id."""
+    """Read the coordination queue and cancel the run's lease in it. Where there is none: use up its id.
+
+    `note`: put this up first. None: the run did nothing that views could be too old to show.
+    """
 
     operation: Operation
+    note: StaleViews | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, CancellationMarker
+from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, CancellationMarker, StaleViews
 from maintenance.domain.errors import Problem
 from maintenance.domain.instances import select
 from maintenance.domain.observations import ErrorDetail
@@ -147,13 +147,13 @@ def deliver_end(rules: Rules, operation: Operation, now: datetime) -> Action:
     if operation.at_work:
         soon = operation.recovering_since is not None
         return _rest(rules, operation, now, rules.timing.next_read(now) if soon else now + rules.timing.slice)
-    return ReleaseLease(operation)
+    return _release(rules, operation, now)
 
 
 def deliver_rest(rules: Rules, operation: Operation, now: datetime) -> Action:
     """Release the lease once nothing is at work, at the latest when it runs out."""
     if not operation.at_work or now >= operation.deadline + LEASE_OUTLASTS_DEADLINE:
-        return ReleaseLease(operation)
+        return _release(rules, operation, now)
     if not rules.views:
         return _rest(rules, operation, now, now + rules.timing.slice)
     return Read(operation, views=True, coordination=False)
@@ -178,13 +178,30 @@ def judge_rest(rules: Rules, operation: Operation, state_read: StateRead, now: d
         return not patient or has_recovered(instance, baseline)
 
     if operation.batch and all(rests(instance_id) for instance_id in operation.batch):
-        return ReleaseLease(operation)
+        return _release(rules, operation, now)
     return _rest(
         rules,
         operation,
         now,
         rules.timing.next_read(now) if operation.recovering_since is not None else now + rules.timing.slice,
     )
+
+
+def _release(rules: Rules, operation: Operation, now: datetime) -> ReleaseLease:
+    """The next run may share views that were read a moment ago (`state_age`), and a view may lag."""
+    outcomes = operation.outcomes.items()
+    done = tuple(instance_id for instance_id, outcome in outcomes if outcome.result is Result.COMPLETED)
+    in_part = operation.count(Result.FAILED, Result.UNKNOWN) > 0
+    if operation.started_at is None or not rules.views or not (done or in_part):
+        return ReleaseLease(operation)
+    note = StaleViews(
+        run_id=operation.run_id,
+        request_id=operation.request_id,
+        scale_set=operation.scale_set.key,
+        until=now + rules.timing.view_lag + rules.timing.state_age,
+        instances=None if in_part else done,
+    )
+    return ReleaseLease(operation, note)
 
 
 def after_release(rules: Rules, operation: Operation, *, found: bool, now: datetime) -> Action:

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, cancellation, leases_of, own_leases
+from maintenance.domain.coordination import (
+    LEASE_OUTLASTS_DEADLINE,
+    cancellation,
+    leases_of,
+    own_leases,
+    stale_views,
+)
 from maintenance.domain.errors import Problem
 from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import ErrorDetail
@@ -103,17 +109,20 @@ def _lease(
         return TakeLease(operation, state_read, operation.deadline + LEASE_OUTLASTS_DEADLINE, limit)
     if holder is not None and holder.run_id != operation.run_id:
         message = f"Not started: request {holder.request_id} holds the lease of this scale set."
-        # What is planned now is planned anew then.
-        unplanned = operation if operation.started_at else replace(operation, planned=False, waves=(), outcomes={})
-        leased = replace(unplanned, leased_at=operation.leased_at or now)
+        leased = replace(_planned_anew(operation), leased_at=operation.leased_at or now)
         return retry(rules, leased, ErrorDetail("LeaseHeld", message), now)
     behind = any(lease.run_id != operation.run_id for lease in leases)
     if behind and now < (operation.leased_at or now) + rules.timing.lease_wait and operation.started_at is None:
         # One behind may have read the queue before this lease showed, and posted: that must have been judged by now.
         leased_at = operation.leased_at or now
-        fresh = replace(operation, planned=False, waves=(), outcomes={}, leased_at=leased_at)
+        fresh = replace(_planned_anew(operation), leased_at=leased_at)
         return wait(rules, fresh, now, leased_at + rules.timing.lease_wait)
     return None
+
+
+def _planned_anew(operation: Operation) -> Operation:
+    """The run waits before it starts anything: what is planned now is planned anew then."""
+    return operation if operation.started_at else replace(operation, planned=False, waves=(), outcomes={})
 
 
 def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[Operation, tuple[Problem, ...]]:
@@ -161,6 +170,10 @@ def _choose(rules: Rules, operation: Operation, state_read: StateRead, now: date
         down = sum(instance.is_down for instance in instances)
         message = f"Not started: {down} instances of the scale set are down or updating already."
         return retry(rules, operation, ErrorDetail("InstancesDown", message), now)
+    if (note := stale_views(state_read.entries, operation.scale_set.key, batch)) is not None:
+        message = f"Not started: the views may not show yet what request {note.request_id} did."
+        stale = ErrorDetail("ViewsStale", message)
+        return retry(rules, _planned_anew(operation), stale, now, retry_after=note.until - now)
     found, _ = select(instances, batch)
     baseline = {instance_id: found[instance_id].baseline for instance_id in batch}
     posting = replace(operation, phase=Phase.POST, batch=batch, baseline=baseline, blocked_since=None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import cancellation, leases_of, own_leases
+from maintenance.domain.coordination import cancellation, leases_of, own_leases, stale_views
 from maintenance.domain.instances import InstanceState, select
 from maintenance.domain.observations import (
     Accepted,
@@ -92,6 +92,8 @@ def _as_planned(operation: Operation, state_read: StateRead) -> bool:
         or is_changed(instance, operation.baseline.get(instance_id)) is not False
         for instance_id, instance in found.items()
     ):
+        return False
+    if stale_views(state_read.entries, operation.scale_set.key, operation.batch) is not None:
         return False
     leases = leases_of(state_read.entries, operation.scale_set.key)
     return startable(operation, instances, leases, operation.batch) == operation.batch

@@ -124,8 +124,8 @@ class Runner:
                 return await self._take_lease(action)
             case Poll(operation=operation, calls=calls):
                 return await self._poll(operation.scale_set, calls)
-            case ReleaseLease(operation=operation):
-                return await self._release_lease(operation)
+            case ReleaseLease():
+                return await self._release_lease(action)
         raise AssertionError(f"{type(action).__name__} ends a delivery")
 
     async def _read(self, action: Read, views: InstanceViews) -> Observation:
@@ -178,8 +178,12 @@ class Runner:
         except BusUnavailable as error:
             return _bus_unavailable(error)
 
-    async def _release_lease(self, operation: Operation) -> Observation:
+    async def _release_lease(self, action: ReleaseLease) -> Observation:
+        operation = action.operation
         try:
+            if action.note is not None:
+                # Before the lease goes: whoever sees the lease gone sees this.
+                await self._coordination.put(action.note)
             own = own_leases(await self._coordination.read(), operation.run_id)
             for lease in own:
                 await self._coordination.cancel(lease.number)

@@ -133,7 +133,7 @@ def _id(message: Any) -> str:
     else:
         return ""
     head, _, tail = message_id.partition(":")
-    return head if head in ("lease", "cancel") else tail
+    return head if head in ("lease", "cancel", "stale") else tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ async def count(azure: Journey, subscription: str) -> RoundTrips:
     """Of a request for one instance, on links that are open."""
     # Whole pages: how many a random limit cuts is chance.
     azure.environment.bus.peek_limit = 250
-    await _one(azure, subscription, "warm")
+    await _one(azure, subscription, "warm", "0")
     with recorded() as trips:
-        await _one(azure, subscription, "counted")
+        await _one(azure, subscription, "counted", "1")
     received = [trip.name.rpartition(" ")[2] for trip in trips.calls if trip.name.startswith("receive_messages")]
     # The last records: a TRACK that polls, one that polls and confirms, END.
     poll, _, end = received[-3:]
@@ -163,11 +163,11 @@ async def count(azure: Journey, subscription: str) -> RoundTrips:
     )
 
 
-async def _one(azure: Journey, subscription: str, name: str) -> None:
+async def _one(azure: Journey, subscription: str, name: str, instance_id: str) -> None:
     """A request whose maintenance ends between its first poll and its second."""
-    seeds = (InstanceSeed("0", duration=1.5 * MINUTE),)
+    seeds = (InstanceSeed(instance_id, duration=1.5 * MINUTE),)
     azure.environment.arm.seed(ScaleSetSeed(subscription, "shop", "web", instances=seeds))
-    await azure.send(subscription, name, instanceIds=["0"])
+    await azure.send(subscription, name, instanceIds=[instance_id])
     async with asyncio.timeout(LIMIT):
         # The handler's own tick, and none beside it.
         while azure.environment.handles_requests:  # noqa: ASYNC110 - Service Bus runs in a thread

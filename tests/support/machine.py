@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from maintenance.domain.coordination import CancellationMarker, Entry, Lease
+from maintenance.domain.coordination import CancellationMarker, Entry, Lease, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation, Phase
@@ -41,6 +41,12 @@ def lease(run_id: str = RUN, number: int = 1, **changes: Any) -> Lease:
     until = NOW + timedelta(hours=12)
     held = Lease(run_id=run_id, request_id="req-1", scale_set=SCALE_SET.key, until=until, number=number)
     return replace(held, **changes)
+
+
+def stale(*instances: str) -> StaleViews:
+    """Another run's note that views may be older than what it did to these."""
+    until = NOW + timedelta(minutes=3)
+    return StaleViews(run_id=OTHER_RUN, request_id="other", scale_set=SCALE_SET.key, until=until, instances=instances)
 
 
 def others_lease(number: int = 1, **changes: Any) -> Lease:

@@ -13,17 +13,33 @@ from maintenance.domain.coordination import (
     FURTHEST,
     MARKER_LASTS,
     Entry,
+    StaleViews,
     cancellation,
     leases_of,
     own_leases,
     read_entry,
+    stale_views,
     write_entry,
 )
 from tests.support.machine import OTHER_RUN, lease, marker, others_lease
 from tests.support.samples import NOW, RUN, SCALE_SET
 
+NOTE = StaleViews(
+    run_id=OTHER_RUN, request_id="other", scale_set=SCALE_SET.key, until=NOW + timedelta(minutes=3), number=4
+)
 
-@pytest.mark.parametrize("entry", [lease(content="c"), lease(limit=3), marker(reason="why"), marker()])
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        lease(content="c"),
+        lease(limit=3),
+        marker(reason="why"),
+        marker(),
+        NOTE,
+        replace(NOTE, instances=("0", "vm_a")),
+    ],
+)
 def test_entry_is_read_as_it_was_written(entry: Entry) -> None:
     assert read_entry(write_entry(entry), number=entry.number, until=entry.until, now=NOW) == entry
 
@@ -50,6 +66,22 @@ def test_entry_this_app_cannot_have_written_is_passed_over(change: dict[str, Any
     document = {**json.loads(write_entry(marker())), **change}
     body = json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
     assert read_entry(body, number=1, until=NOW + timedelta(days=1), now=NOW) is None
+
+
+@pytest.mark.parametrize("instances", [None, "0", 5, {"0": 1}])
+def test_note_of_stale_views_that_lists_no_ids_concerns_all_instances(instances: object) -> None:
+    body = json.dumps({**json.loads(write_entry(NOTE)), "instances": instances}).encode()
+    assert read_entry(body, number=4, until=NOTE.until, now=NOW) == NOTE
+    assert stale_views([NOTE], SCALE_SET.key, ("7",)) == NOTE
+
+
+def test_note_of_stale_views_concerns_what_it_names_on_its_scale_set_and_the_longest_counts() -> None:
+    named = replace(NOTE, instances=("0", "vm_A"))
+    assert stale_views([named], SCALE_SET.key, ("7",)) is None
+    assert stale_views([named], SCALE_SET.key, ("7", "VM_a")) == named
+    assert stale_views([named], "/elsewhere", ("0",)) is None
+    longer = replace(named, until=NOTE.until + timedelta(minutes=1))
+    assert stale_views([longer, named, lease(), marker()], SCALE_SET.key, ("0",)) == longer
 
 
 @pytest.mark.parametrize(("written", "limit"), [(0, 1), (-5, 1), (True, None), ("2", None), (2.5, None), (7, 7)])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE
+from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Denied, Done, LeaseReleased, Read, ReleaseLease
+from maintenance.lifecycle.actions import Action, Denied, Done, LeaseReleased, Read, ReleaseLease, Rules
 from maintenance.lifecycle.ending import MAX_STRIKES, end, strike
 from maintenance.lifecycle.machine import next_action
 from tests.support.machine import (
@@ -158,6 +159,44 @@ def test_end_carries_what_is_owed() -> None:
 def test_end_delivered_releases_the_lease() -> None:
     assert deliver(end_record()) == ReleaseLease(end_record())
     assert deliver(end_record(), redelivered=True) == ReleaseLease(end_record())
+
+
+@pytest.mark.parametrize(
+    ("results", "instances"),
+    [
+        ({"0": COMPLETED, "1": SKIPPED}, ("0",)),
+        ({"0": COMPLETED, "1": FAILED}, None),
+        ({"0": UNKNOWN}, None),
+    ],
+)
+@pytest.mark.parametrize("make", [end_record, rest_record])
+def test_release_after_maintenance_notes_that_views_may_be_stale(
+    make: Callable[..., Operation], results: dict[str, Outcome], instances: tuple[str, ...] | None
+) -> None:
+    operation = make(outcomes=results, started_at=NOW, at_work=False)
+    action = deliver(operation)
+    assert isinstance(action, ReleaseLease)
+    assert action.note == StaleViews(
+        run_id=operation.run_id,
+        request_id=operation.request_id,
+        scale_set=operation.scale_set.key,
+        until=NOW + RULES.timing.view_lag + RULES.timing.state_age,
+        instances=instances,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({"outcomes": {"0": COMPLETED}}, RULES),
+        ({"outcomes": {"0": SKIPPED}, "started_at": NOW}, RULES),
+        ({"outcomes": {"0": COMPLETED}, "started_at": NOW}, WITHOUT_VIEWS),
+    ],
+)
+def test_release_notes_nothing_where_nothing_was_done_or_no_views_are_read(
+    changes: dict[str, Any], rules: Rules
+) -> None:
+    assert deliver(end_record(**changes), rules=rules) == ReleaseLease(end_record(**changes))
 
 
 def test_end_of_dry_run_has_nothing_to_release() -> None:

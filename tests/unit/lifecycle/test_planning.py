@@ -31,6 +31,7 @@ from tests.support.machine import (
     outcomes,
     planned,
     read_state,
+    stale,
     unavailable,
 )
 from tests.support.samples import (
@@ -354,6 +355,26 @@ def test_first_that_waited_for_others_behind_still_touches_only_its_targets() ->
 def test_started_run_with_others_behind_does_not_wait() -> None:
     started = planned(("0",), started_at=NOW)
     assert following(read_state(started, entries=[lease(number=1), others_lease(2)])).phase is Phase.POST
+
+
+def test_instances_that_another_run_has_just_maintained_wait_until_every_view_must_show_that() -> None:
+    action = read_state(new_operation(), entries=[lease(), stale("1")])
+    waiting = following(action)
+    assert (waiting.phase, waiting.planned, waiting.waves, waiting.failures) == (Phase.PLAN, False, (), 1)
+    assert waiting.transient_error is not None
+    assert waiting.transient_error.code == "ViewsStale"
+    assert due(action) >= stale().until
+    assert following(read_state(waiting, entries=[lease()])).phase is Phase.POST
+
+
+@pytest.mark.parametrize(
+    ("named", "phase"), [(("7",), Phase.POST), ((), Phase.POST), (("2",), Phase.PLAN), (None, Phase.PLAN)]
+)
+def test_other_instances_do_not_wait_for_the_views_but_where_one_may_be_down(
+    named: tuple[str, ...] | None, phase: Phase
+) -> None:
+    note = replace(stale(), instances=named)
+    assert following(read_state(new_operation(), entries=[lease(), note])).phase is phase
 
 
 def test_started_run_that_lost_its_lease_ends() -> None:

@@ -40,6 +40,7 @@ from tests.support.machine import (
     outcomes,
     posting,
     read_state,
+    stale,
     submitted,
     unavailable,
 )
@@ -138,6 +139,14 @@ def test_anything_changed_since_the_baseline_goes_back_to_plan(instances: list[I
     # JUDGE has number 4: it speaks where this is never sent.
     assert (operation.phase, operation.number, operation.batch, due(action)) == (Phase.PLAN, 5, (), NOW)
     assert operation.waves == POST.waves
+
+
+def test_note_that_views_may_be_stale_goes_back_to_plan_where_it_concerns_the_batch() -> None:
+    action = read_state(POST, entries=[lease(), stale("2")])
+    assert isinstance(action, Submit)
+    assert action.instead is not None
+    assert action.instead.operation.phase is Phase.PLAN
+    assert submission(entries=[lease(), stale("7")]).groups == (POST.batch,)
 
 
 def test_limit_used_up_since_the_plan_goes_back_to_plan() -> None:
