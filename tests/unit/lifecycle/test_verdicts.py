@@ -255,6 +255,7 @@ def up(**changes: Any) -> Instance:
         (up(power="starting"), None, False),
         # A view from before the maintenance says nothing.
         (eligible("0", healthy=True), FRESH, False),
+        (Instance("0", reported=False), FRESH, False),
     ],
 )
 def test_recovery_is_health_where_told_and_else_power(
