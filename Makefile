@@ -27,7 +27,7 @@ test-long: $(READY)  ## the longer tests: a quarter of an hour
 SEEDS ?= 10000
 FIRST ?= 1
 
-simulate: $(READY)  ## check the promises in simulated worlds: SEEDS=N
+simulate: $(READY)  ## check the promises in simulated runs of the app: SEEDS=N
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs 2
 
 soak: $(READY)  ## ten minutes of failing calls and killed workers

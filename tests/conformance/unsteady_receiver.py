@@ -14,11 +14,11 @@ from azure.servicebus.exceptions import MessageLockLostError
 
 
 async def _handle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage, chance: random.Random) -> None:
-    fate = chance.random()
+    draw = chance.random()
     try:
-        if fate < 0.05:
+        if draw < 0.05:
             await receiver.abandon_message(message)
-        elif fate > 0.02 + 0.05:
+        elif draw > 0.02 + 0.05:
             await receiver.complete_message(message)
         # Else the message is left to its lock.
     except MessageLockLostError:

@@ -30,12 +30,18 @@ REPLACED = {
 }
 REPLACED_IN_SANDBOX = {
     r"\banswers?\b": "response",
-    r"\bestates?\b|\bworlds?\b": "test environment",
     r"\brefusals?\b": "error",
     r"\bsilent\b": "unresponsive",
     r"\btrouble that\b": "transient error",
     r"\buntold\b|\bnot told\b|\bnot tell\b": "unknown, or not reported",
     r"\bput(s)? up (the|a) lease\b|\btak(e|es|en) down\b": "take, release",
+}
+
+REPLACED_IN_SANDBOX_AND_TESTS = {
+    r"\bestates?\b|\bworlds?\b": "test environment",
+    r"\bhappenings?\b": "event",
+    r"\bfates?\b": "crash point",
+    r"\bclon(e|ed|es|ing)\b": "retry",
 }
 
 
@@ -62,3 +68,9 @@ def test_replaced_word_is_absent(word: str) -> None:
 @pytest.mark.parametrize("word", REPLACED_IN_SANDBOX)
 def test_replaced_word_is_absent_from_sandbox(word: str) -> None:
     assert not found(word, "sandbox"), f"say {REPLACED_IN_SANDBOX[word]}"
+
+
+@pytest.mark.parametrize("word", REPLACED_IN_SANDBOX_AND_TESTS)
+def test_replaced_word_is_absent_from_sandbox_and_tests(word: str) -> None:
+    lines = found(word, "sandbox", "tests")
+    assert not [line for line in lines if not line.startswith("tests/project/test_glossary.py:")]

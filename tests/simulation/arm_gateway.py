@@ -28,7 +28,7 @@ from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet
 from tests.simulation.faults import Fault
 from tests.simulation.process import Process
-from tests.simulation.resource_manager import Estate
+from tests.simulation.resource_manager import SimulatedScaleSet
 
 # The record that is being delivered, for whoever has to know on whose account a call is made.
 RUN: ContextVar[Operation | None] = ContextVar("RUN", default=None)
@@ -57,37 +57,37 @@ class Arm:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._world = process.world
+        self._simulation = process.simulation
 
     async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission:
-        return await self._post(self._world.estate(scale_set), instance_ids)
+        return await self._post(self._simulation.simulated(scale_set), instance_ids)
 
     async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission:
-        return await self._post(self._world.estate(scale_set), [vm_name])
+        return await self._post(self._simulation.simulated(scale_set), [vm_name])
 
-    async def _post(self, estate: Estate, names: Sequence[str] | None) -> Submission:
-        world, process = self._world, self._process
+    async def _post(self, simulated: SimulatedScaleSet, names: Sequence[str] | None) -> Submission:
+        simulation, process = self._simulation, self._process
         operation = RUN.get()
         assert operation is not None
-        world.promises.posting(operation, tuple(names or ()), process)
-        fault = world.faults.meet("post")
+        simulation.promises.posting(operation, tuple(names or ()), process)
+        fault = simulation.faults.meet("post")
         effect = fault.effect if fault else ""
         if fault is not None and effect not in AFTER:
             if effect in ("kill before", "freeze before", "slow"):
                 await process.before(fault, _timeout, None)
             else:
-                world.met(fault, process)
-        if effect in NOT_DONE or world.is_out("arm"):
-            await asyncio.sleep(CALL_TIMEOUT if effect.startswith("lost") else world.latency())
+                simulation.met(fault, process)
+        if effect in NOT_DONE or simulation.is_out("arm"):
+            await asyncio.sleep(CALL_TIMEOUT if effect.startswith("lost") else simulation.latency())
             answer = NOT_DONE.get(effect, Ambiguous(SIMULATED))
-            world.promises.not_taken(operation, tuple(names or ()), answer)
+            simulation.promises.not_taken(operation, tuple(names or ()), answer)
             return answer
         # On the wire: whatever becomes of the process, ARM gets it.
-        got: asyncio.Future[Submission] = world.loop.create_future()
-        delay = world.latency() + (CALL_TIMEOUT + fault.seconds if fault and effect == "late" else 0.0)
-        world.loop.call_later(delay, self._arrive, estate, operation, names, got, context=contextvars.Context())
+        got: asyncio.Future[Submission] = simulation.loop.create_future()
+        delay = simulation.latency() + (CALL_TIMEOUT + fault.seconds if fault and effect == "late" else 0.0)
+        simulation.loop.call_later(delay, self._arrive, simulated, operation, names, got, context=contextvars.Context())
         if fault is not None and effect in ("lost, done", "late"):
-            world.met(fault, process)
+            simulation.met(fault, process)
             await asyncio.sleep(CALL_TIMEOUT)
             return Ambiguous(SIMULATED)
         answer = await got
@@ -96,7 +96,7 @@ class Arm:
         if effect in ("kill after", "freeze after", "blackout"):
             await process.after(fault, _timeout)
         elif effect == "raise after":
-            world.met(fault, process)
+            simulation.met(fault, process)
             return Ambiguous(SIMULATED)
         elif effect == "no url" and isinstance(answer, Accepted):
             return replace(answer, url=None)
@@ -105,21 +105,25 @@ class Arm:
         return answer
 
     def _arrive(
-        self, estate: Estate, operation: Operation, names: Sequence[str] | None, got: asyncio.Future[Submission]
+        self,
+        simulated: SimulatedScaleSet,
+        operation: Operation,
+        names: Sequence[str] | None,
+        got: asyncio.Future[Submission],
     ) -> None:
-        answer, taken = estate.post(operation.run_id, names)
+        answer, taken = simulated.post(operation.run_id, names)
         if taken:
-            self._world.promises.taken(operation, estate, taken)
+            self._simulation.promises.taken(operation, simulated, taken)
         else:
-            self._world.promises.not_taken(operation, tuple(names or ()), answer)
+            self._simulation.promises.not_taken(operation, tuple(names or ()), answer)
         if not got.done():
             got.set_result(answer)
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
-        estate = self._world.estate(scale_set)
+        simulated = self._simulation.simulated(scale_set)
 
         def effect(fault: Fault | None) -> Reading:
-            reading = estate.poll(call.url or "")
+            reading = simulated.poll(call.url or "")
             if fault is None:
                 return reading
             running = isinstance(reading, Running)
@@ -140,7 +144,7 @@ class Arm:
                     reading = Failed(SIMULATED, canceled=True)
                 case _:
                     return reading
-            self._world.met(fault, self._process)
+            self._simulation.met(fault, self._process)
             return reading
 
         try:
@@ -149,26 +153,26 @@ class Arm:
             return Unreadable(SIMULATED)
         operation = RUN.get()
         if isinstance(reading, Failed) and operation is not None:
-            self._world.promises.told_failed(operation)
+            self._simulation.promises.told_failed(operation)
         return reading
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
-        estate = self._world.estate(scale_set)
-        return await self._process.call("mode", "arm", lambda: estate.plan.flexible, _timeout)
+        simulated = self._simulation.simulated(scale_set)
+        return await self._process.call("mode", "arm", lambda: simulated.plan.flexible, _timeout)
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
-        estate = self._world.estate(scale_set)
-        asked_at = self._world.loop.time()
+        simulated = self._simulation.simulated(scale_set)
+        asked_at = self._simulation.loop.time()
 
         def effect(fault: Fault | None) -> list[Instance]:
-            if estate.plan.flexible and not flexible:
+            if simulated.plan.flexible and not flexible:
                 raise RefusedError("list", ErrorDetail("BadRequest", "not for Flexible sets"), status=400)
             if fault is not None:
                 self._fail_list(fault)
-            shown = self._world.views(estate)
+            shown = self._simulation.views(simulated)
             if fault is not None and fault.effect == "unreported":
-                self._world.met(fault, self._process)
-                shown = self._world.without_some_views(shown)
+                self._simulation.met(fault, self._process)
+                shown = self._simulation.without_some_views(shown)
             return shown
 
         shown = await self._process.call_with_fault("list", "arm", effect, _timeout)
@@ -178,13 +182,13 @@ class Arm:
     def _fail_list(self, fault: Fault) -> None:
         match fault.effect:
             case "throttle":
-                self._world.met(fault, self._process)
+                self._simulation.met(fault, self._process)
                 raise ThrottledError("list", SIMULATED, status=429, retry_after=timedelta(seconds=150))
             case "error":
-                self._world.met(fault, self._process)
+                self._simulation.met(fault, self._process)
                 raise TransientError("list", SIMULATED, status=503)
             case "refuse 403":
-                self._world.met(fault, self._process)
+                self._simulation.met(fault, self._process)
                 raise RefusedError("list", SIMULATED, status=403)
 
     async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:

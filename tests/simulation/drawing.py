@@ -13,7 +13,7 @@ from tests.simulation.plans import (
     HOUR,
     MINUTE,
     SUBSCRIPTION,
-    Happening,
+    Incident,
     Knobs,
     MachinePlan,
     MessagePlan,
@@ -34,7 +34,7 @@ def draw_plan(seed: int) -> Plan:
         sets=sets,
         messages=messages,
         faults=draw_faults(draw),
-        happenings=_happenings(draw, sets, messages[-1].at),
+        incidents=_incidents(draw, sets, messages[-1].at),
         knobs=_knobs(draw),
     )
 
@@ -47,7 +47,7 @@ def _knobs(draw: random.Random) -> Knobs:
     return Knobs(
         clocks=clocks,
         shuffled=draw.random() < 0.5,
-        # A clock that is behind makes each wait that much shorter: without slow calls a world would poll for ever.
+        # A clock that is behind makes each wait that much shorter: without slow calls a simulation would poll for ever.
         latency=4.0 if min(clocks) < 0 else draw.choice((0.02, 0.02, 0.5, 4.0)),
         lag=draw.choice((0.0, 20.0, 120.0, 120.0)),
         page=draw.choice((250, 1, 2)),
@@ -68,12 +68,12 @@ def _scale_set(draw: random.Random, number: int, *, quiet: bool) -> SetPlan:
     waits = draw.choice((0.0, 0.0, 300.0))
     machines = []
     for index in range(draw.randint(3, 8)):
-        state, fate, ill = earlier, "completed", 0.0
+        state, ending, ill = earlier, "completed", 0.0
         if not quiet:
             state = _weighed(
                 draw, {earlier: 80, "completed": 5, "none": 4, "retry": 4, "ill": 3, "failed": 1, "barred": 2}
             )
-            fate = _weighed(
+            ending = _weighed(
                 draw, {"completed": 80, "absent": 5, "retry": 4, "aborted": 3, "failed": 3, "second": 5, "barred": 1}
             )
             ill = draw.uniform(30, 1500) if draw.random() < 0.25 else 0.0
@@ -82,7 +82,7 @@ def _scale_set(draw: random.Random, number: int, *, quiet: bool) -> SetPlan:
                 name=f"web_{number}{index:x}a" if flexible else str(index),
                 domain=index % domains if draw.random() < reported else None,
                 state=state,
-                fate=fate,
+                ending=ending,
                 takes=draw.choice((30.0, draw.uniform(60, 900))),
                 ill=ill,
                 waits=draw.uniform(0, waits) if index else 0.0,
@@ -192,7 +192,7 @@ def _options(draw: random.Random, chosen: SetPlan, at: float) -> dict[str, Any]:
     return options
 
 
-def _happenings(draw: random.Random, sets: tuple[SetPlan, ...], last: float) -> tuple[Happening, ...]:
+def _incidents(draw: random.Random, sets: tuple[SetPlan, ...], last: float) -> tuple[Incident, ...]:
     kinds = {
         "foreign": 24,
         "foreign maintenance": 6,
@@ -204,14 +204,14 @@ def _happenings(draw: random.Random, sets: tuple[SetPlan, ...], last: float) -> 
         "window": 5,
         "fall ill": 8,
     }
-    happenings = []
+    incidents = []
     for _ in range(draw.choice((0, 0, 1, 2, 4))):
         what = _weighed(draw, kinds)
         place = draw.randrange(len(sets))
         machine = draw.randrange(len(sets[place].machines))
         lasts = draw.choice((60.0, draw.uniform(60, 1200), draw.uniform(600, 3600)))
-        happenings.append(Happening(draw.uniform(0, min(last, 2 * HOUR) + HOUR), what, lasts, place, machine))
-    return tuple(happenings)
+        incidents.append(Incident(draw.uniform(0, min(last, 2 * HOUR) + HOUR), what, lasts, place, machine))
+    return tuple(incidents)
 
 
 def _names(scale_set: ScaleSet) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# How often a kind of call is chosen for a fault, and how many calls of it a world has, more or less.
+# How often a kind of call is chosen for a fault, and how many calls of it a simulation has, more or less.
 POINTS = {
     "receive": (9, 40),
     "receive post": (8, 6),
@@ -65,7 +65,7 @@ OWN: dict[str, dict[str, int]] = {
     "peek": {"down": 6},
     "request": {"raise before": 8},
 }
-# The settle time allows so much between the last look at the stopwatch and the socket, see `Plan` and SAFETY.md.
+# The settle time allows so much between the last reading of the stopwatch and the socket: docs/reliability.md.
 LONGEST_FREEZE_OF_A_POST = 540.0
 
 
@@ -87,7 +87,7 @@ class Fault:
 
 
 class Faults:
-    """Those of one world, met as its calls are made."""
+    """Those of one simulation, met as its calls are made."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self._at = {(fault.point, fault.nth): fault for fault in faults}

@@ -41,14 +41,14 @@ class Bus:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._world = process.world
+        self._simulation = process.simulation
 
     async def send(self, records: Sequence[Record]) -> None:
         if records:
             await patiently(lambda: self._send(records), PATIENCE)
 
     async def _send(self, records: Sequence[Record]) -> None:
-        put = self._world.put_record
+        put = self._simulation.put_record
 
         def effect() -> None:
             for record in records:
@@ -62,35 +62,35 @@ class Bus:
 
     async def schedule(self, record: Record) -> int:
         def once() -> Any:
-            effect: Callable[[], int] = lambda: self._world.put_record(record)  # noqa: E731
+            effect: Callable[[], int] = lambda: self._simulation.put_record(record)  # noqa: E731
             return self._process.call("schedule", "operations", effect, unavailable)
 
         number: int = await patiently(once, PATIENCE)
         return number
 
     async def cancel(self, number: int) -> None:
-        queue = self._world.operations
+        queue = self._simulation.operations
         await self._process.call("cancel record", "operations", lambda: queue.cancel(number), unavailable)
 
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None:
         def effect() -> None:
             for event in events:
-                self._world.publish(event)
+                self._simulation.publish(event)
 
         def half() -> None:
             for event in events[: len(events) // 2]:
-                self._world.publish(event)
+                self._simulation.publish(event)
 
         await self._process.call("publish", "topic", effect, unavailable, half=half)
 
     def operations(self) -> Receiver:
-        return Receiver(self._process, self, self._world.operations, "")
+        return Receiver(self._process, self, self._simulation.operations, "")
 
     def dead_requests(self) -> Receiver:
-        return Receiver(self._process, self, self._world.dead_requests, "dead ")
+        return Receiver(self._process, self, self._simulation.dead_requests, "dead ")
 
     def dead_operations(self) -> Receiver:
-        return Receiver(self._process, self, self._world.dead_operations, "dead ")
+        return Receiver(self._process, self, self._simulation.dead_operations, "dead ")
 
 
 class Receiver:
@@ -98,7 +98,7 @@ class Receiver:
 
     def __init__(self, process: Process, bus: Bus, queue: Queue, kind: str) -> None:
         self._process = process
-        self._world = process.world
+        self._simulation = process.simulation
         self._bus = bus
         self._queue = queue
         self._kind = kind
@@ -113,18 +113,18 @@ class Receiver:
 
     async def receive(self, most: int, *, wait: float) -> list[Delivery]:
         available = self._queue.next_available()
-        if available is None or available > self._world.loop.time():
+        if available is None or available > self._simulation.loop.time():
             await asyncio.sleep(wait)
             available = self._queue.next_available()
-            if available is None or available > self._world.loop.time():
+            if available is None or available > self._simulation.loop.time():
                 return []
 
         def effect(fault: Fault | None) -> list[Message]:
-            taken = self._queue.take(min(most, self._world.batch()))
-            self._world.mishap(self._queue, taken, fault, self._process)
+            taken = self._queue.take(min(most, self._simulation.batch()))
+            self._simulation.mishap(self._queue, taken, fault, self._process)
             posts = [message for message in taken if message.subject == "post"]
             if posts:
-                self._world.mishap(self._queue, posts, self._world.faults.meet("receive post"), self._process)
+                self._simulation.mishap(self._queue, posts, self._simulation.faults.meet("receive post"), self._process)
             return taken
 
         taken: list[Message] = await self._process.call_with_fault(
@@ -139,7 +139,7 @@ class Receiver:
         try:
             return await self._complete(delivery)
         except BusUnavailable:
-            self._world.note("complete not confirmed")
+            self._simulation.note("complete not confirmed")
             return False
 
     async def complete_all(self, deliveries: Sequence[Delivery]) -> None:
@@ -152,18 +152,18 @@ class Receiver:
         def effect() -> bool:
             # As the SDK does: a lock that is over by this process's clock is not even tried.
             if self._process.seconds() >= locked_until:
-                self._world.note("lock over by the process's clock")
+                self._simulation.note("lock over by the process's clock")
                 return False
             return self._queue.complete(message, token)
 
         completed = await self._process.call(f"{self._kind}complete", self._queue.name, effect, unavailable)
         if not completed:
-            self._world.note("complete not confirmed")
+            self._simulation.note("complete not confirmed")
         return completed
 
     def _delivery(self, message: Message) -> Delivery:
         if message.deliveries > 1:
-            self._world.note("redelivered record")
+            self._simulation.note("redelivered record")
         return Delivery(
             body=message.body,
             message_id=message.message_id or "",
@@ -194,8 +194,8 @@ class CoordinationClient:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._world = process.world
-        self._queue = self._world.coordination
+        self._simulation = process.simulation
+        self._queue = self._simulation.coordination
         self._began = 0.0
 
     def get_queue_receiver(self, _queue: str, **_options: object) -> CoordinationClient:
@@ -210,11 +210,11 @@ class CoordinationClient:
     async def peek_messages(self, *, max_message_count: int, sequence_number: int) -> list[Peeked]:
         def effect() -> list[Peeked]:
             self._queue.forget_active(PEEK_TIME_TO_LIVE)
-            page = self._queue.peek(sequence_number, min(max_message_count, self._world.page()))
+            page = self._queue.peek(sequence_number, min(max_message_count, self._simulation.page()))
             return [self._peeked(message) for message in page]
 
         if sequence_number == 1:
-            self._began = self._world.loop.time()
+            self._began = self._simulation.loop.time()
         page: list[Peeked] = await self._process.call("peek", "coordination", effect, no_connection)
         if not page:
             self._process.entries_asked_at = self._began
@@ -228,15 +228,15 @@ class CoordinationClient:
 
     async def schedule_messages(self, message: ServiceBusMessage, due: datetime) -> list[int]:
         # Numbered now, shown a little later; who has sent it hears of it only then.
-        commit = self._world.commit_time()
+        commit = self._simulation.commit_time()
 
         def effect() -> list[int]:
-            visible_at = self._world.loop.time() + commit
+            visible_at = self._simulation.loop.time() + commit
             number, kept = self._queue.send(
                 b"".join(message.body), message.message_id, due=seconds_of(due), visible_at=visible_at
             )
             if kept is None:
-                self._world.note("dropped duplicate: entry")
+                self._simulation.note("dropped duplicate: entry")
             return [number]
 
         numbers: list[int] = await self._process.call("put entry", "coordination", effect, no_connection)
@@ -252,7 +252,7 @@ class CoordinationClient:
 
     async def send_messages(self, message: ServiceBusMessage) -> None:
         def effect() -> None:
-            self._world.note("lease id used up")
+            self._simulation.note("lease id used up")
             self._queue.send(b"", message.message_id)
 
         await self._process.call("use up", "coordination", effect, no_connection)

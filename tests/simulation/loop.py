@@ -143,7 +143,7 @@ class Loop(asyncio.BaseEventLoop):
         context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
 
     def unwind(self) -> None:
-        """Cancel what is left, so that nothing of this world is alive when the next one runs. Nothing that happens
+        """Cancel what is left, so that nothing of this simulation is alive when the next one runs. Nothing that happens
         here counts."""
         self._unwinding = True
         asyncio._set_running_loop(self)

@@ -30,9 +30,9 @@ class Machine:
     gone: bool = False
     history: list[tuple[float, Instance | None]] = field(default_factory=list)
 
-    def ends_as(self, fate: str) -> None:
+    def ends_as(self, ending: str) -> None:
         """How its maintenance ends."""
-        match fate:
+        match ending:
             case "completed" | "second":
                 self.result, self.allowed = "maintenancecompleted", False
             case "absent":

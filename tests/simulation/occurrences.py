@@ -34,7 +34,7 @@ MAIN = (
     "POST not taken: 409",
     "POST not taken: Throttled",
     "POST not taken: Ambiguous",
-    *(f"ended as {fate}" for fate in ("completed", "absent", "retry", "aborted", "failed", "second", "gone")),
+    *(f"ended as {ending}" for ending in ("completed", "absent", "retry", "aborted", "failed", "second", "gone")),
     *(f"message {kind}" for kind in ("request", "same", "other", "twice", "cancel", "bad", "dry", "alert")),
     *(f"record {kind}" for kind in ("plan", "post", "judge", "track", "end", "rest", "reply")),
     *(

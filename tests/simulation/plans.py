@@ -1,4 +1,4 @@
-"""What a world is made of: scale sets, messages, faults and happenings.
+"""What a simulation is made of: scale sets, messages, faults and incidents.
 
 All is listed before anything runs, so that a failing seed can be shrunk by leaving out one after the other.
 """
@@ -24,7 +24,7 @@ class MachinePlan:
     name: str
     domain: int | None
     state: str = "eligible"
-    fate: str = "completed"
+    ending: str = "completed"
     takes: float = 120.0
     ill: float = 0.0
     waits: float = 0.0
@@ -52,8 +52,8 @@ class MessagePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """Something in the world at a time: `what`, for how long, to which of the scale sets and instances."""
+class Incident:
+    """Something in the simulation at a time: `what`, for how long, to which of the scale sets and instances."""
 
     at: float
     what: str
@@ -64,8 +64,8 @@ class Happening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
-    """What holds for all of a world. `clocks`: how far each process's clock is ahead. `latency`: of a call. `lag`: how
-    old views may be. `page`: of a peek. `commit`: how long an entry may be numbered before it shows. `views` and
+    """What holds for all of a simulation. `clocks`: how far each process's clock is ahead. `latency`: of a call. `lag`:
+    how old views may be. `page`: of a peek. `commit`: how long an entry may be numbered before it shows. `views` and
     `wait_for_lease`: settings of the app."""
 
     clocks: tuple[float, ...] = (0.0,)
@@ -83,11 +83,11 @@ class Knobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that a world is made of, beside the seed of the order in which it runs."""
+    """All that a simulation is made of, beside the seed of the order in which it runs."""
 
     seed: int
     sets: tuple[SetPlan, ...]
     messages: tuple[MessagePlan, ...]
     faults: tuple[Fault, ...] = ()
-    happenings: tuple[Happening, ...] = ()
+    incidents: tuple[Incident, ...] = ()
     knobs: Knobs = field(default_factory=Knobs)

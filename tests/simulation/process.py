@@ -12,7 +12,7 @@ from tests.simulation.faults import Fault
 from tests.simulation.loop import Life, belonging_to
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 T = TypeVar("T")
 
@@ -20,12 +20,12 @@ T = TypeVar("T")
 class Process:
     """One process of the app. `ahead`: how far its clock is ahead of Service Bus's, in seconds."""
 
-    def __init__(self, world: World, name: str, ahead: float) -> None:
-        self.world = world
+    def __init__(self, simulation: Simulation, name: str, ahead: float) -> None:
+        self.simulation = simulation
         self.ahead = ahead
         self.life = Life(name)
         self.context = belonging_to(self.life)
-        self._started = world.loop.time()
+        self._started = simulation.loop.time()
         # How long it stands still when it is about to send JUDGE.
         self.stands_still = 0.0
         # When the last readings that were answered whole had been asked for.
@@ -37,13 +37,13 @@ class Process:
 
     def seconds(self) -> float:
         """This process's wall clock, as seconds of the loop."""
-        return self.world.loop.time() + self.ahead
+        return self.simulation.loop.time() + self.ahead
 
     def now(self) -> datetime:
-        return EPOCH + timedelta(microseconds=round((self.world.loop.time() + self.ahead) * 1e6))
+        return EPOCH + timedelta(microseconds=round((self.simulation.loop.time() + self.ahead) * 1e6))
 
     def monotonic(self) -> float:
-        return self.world.loop.time() - self._started
+        return self.simulation.loop.time() - self._started
 
     async def call(
         self,
@@ -66,16 +66,16 @@ class Process:
         half: Callable[[], None] | None = None,
     ) -> T:
         """One call: it takes its time, has its effect at one moment, and the answer comes later."""
-        world = self.world
-        fault = world.faults.meet(point)
-        await asyncio.sleep(world.latency())
+        simulation = self.simulation
+        fault = simulation.faults.meet(point)
+        await asyncio.sleep(simulation.latency())
         if point == "schedule" and self.stands_still:
-            self.life.frozen_until = world.loop.time() + self.stands_still
+            self.life.frozen_until = simulation.loop.time() + self.stands_still
             self.stands_still = 0.0
             await asyncio.sleep(0)
         if fault is not None:
             await self.before(fault, failure, half)
-        if world.is_out(entity):
+        if simulation.is_out(entity):
             await asyncio.sleep(2.0)
             raise failure()
         result = effect(fault)
@@ -87,26 +87,26 @@ class Process:
 
     async def before(self, fault: Fault, failure: Callable[[], Exception], half: Callable[[], None] | None) -> None:
         """What a fault does before a call's effect."""
-        world = self.world
+        simulation = self.simulation
         match fault.effect:
             case "kill before":
                 await self.die(fault)
             case "freeze before":
                 await self.freeze(fault)
             case "slow":
-                world.met(fault, self)
+                simulation.met(fault, self)
                 await asyncio.sleep(fault.seconds)
             case "raise before":
-                world.met(fault, self)
+                simulation.met(fault, self)
                 raise failure()
             case "raise halfway":
-                world.met(fault, self)
+                simulation.met(fault, self)
                 if half is not None:
                     half()
                 raise failure()
             case "down":
-                world.met(fault, self)
-                world.take_down(fault.point, fault.seconds)
+                simulation.met(fault, self)
+                simulation.take_down(fault.point, fault.seconds)
 
     async def after(self, fault: Fault, failure: Callable[[], Exception]) -> None:
         """What a fault does between a call's effect and its answer."""
@@ -117,20 +117,20 @@ class Process:
             case "freeze after":
                 await self.freeze(fault)
             case "blackout":
-                self.world.met(fault, self)
-                self.world.kill_all(fault.seconds)
+                self.simulation.met(fault, self)
+                self.simulation.kill_all(fault.seconds)
                 await asyncio.get_running_loop().create_future()
             case "raise after":
-                self.world.met(fault, self)
+                self.simulation.met(fault, self)
                 raise failure()
 
     async def die(self, fault: Fault) -> Any:
-        self.world.met(fault, self)
-        self.world.kill(self)
+        self.simulation.met(fault, self)
+        self.simulation.kill(self)
         # Nothing of this process runs any more, so this is never over.
         await asyncio.get_running_loop().create_future()
 
     async def freeze(self, fault: Fault) -> None:
-        self.world.met(fault, self)
-        self.life.frozen_until = self.world.loop.time() + fault.seconds
+        self.simulation.met(fault, self)
+        self.life.frozen_until = self.simulation.loop.time() + fault.seconds
         await asyncio.sleep(0)

@@ -1,5 +1,5 @@
-"""The promises S1 to S8 of SAFETY.md, checked as each effect happens, and once more when all is over; and that each
-event is what its JSON Schema says.
+"""The promises S1 to S8 of docs/reliability.md, checked as each effect happens, and once more when all is over; and
+that each event is what its JSON Schema says.
 
 What is true is known here from the models: what ARM took, what was maintained for which run, what was published.
 """
@@ -16,12 +16,12 @@ from maintenance.domain.operation import Operation
 from tests.simulation.machine import Machine
 from tests.simulation.plans import MessagePlan
 from tests.simulation.process import Process
-from tests.simulation.resource_manager import DONE, Estate
+from tests.simulation.resource_manager import DONE, SimulatedScaleSet
 from tests.simulation.runs import Broken, Run, cancels, limit_of, same
 from tests.support.contract import schema_problem
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 # S4: the greatest age of a look; what is sent is sent at once after it. A second for rounding.
 LOOK = 61.0
@@ -35,10 +35,10 @@ REACHES = 121.0
 
 
 class Promises:
-    """Those of one world. `broken`: what did not hold; the world stops at the first."""
+    """Those of one simulation. `broken`: what did not hold; the simulation stops at the first."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
         self.broken: list[Broken] = []
         self.runs: dict[str, Run] = {}
         self._events: dict[str, bytes] = {}
@@ -47,8 +47,8 @@ class Promises:
 
     def break_(self, promise: str, how: str) -> None:
         self.broken.append(Broken(promise, how))
-        self._world.tell("BROKEN {}: {}", promise, how)
-        self._world.loop.stop()
+        self._simulation.tell("BROKEN {}: {}", promise, how)
+        self._simulation.loop.stop()
 
     def enqueued(self, run_id: str, message: MessagePlan, at: float) -> None:
         self.runs[run_id] = Run(message, at)
@@ -63,10 +63,10 @@ class Promises:
 
     def posting(self, operation: Operation, names: Sequence[str], process: Process) -> None:
         """A call is about to be sent."""
-        world, run = self._world, self.run(operation.run_id)
-        now = world.loop.time()
-        world.note("POST sent")
-        world.tell(
+        simulation, run = self._simulation, self.run(operation.run_id)
+        now = simulation.loop.time()
+        simulation.note("POST sent")
+        simulation.tell(
             "{} posts {} for run {} ({})", process, ",".join(names), operation.run_id[:6], operation.message_id[-4:]
         )
         for name in names:
@@ -83,28 +83,28 @@ class Promises:
                 since = now - other.answered_at
                 self.break_("S4", f"run {operation.run_id[:6]} posts {since:.0f} s after its cancellation was accepted")
         oldest = process.entries_asked_at
-        if world.plan.knobs.views:
+        if simulation.plan.knobs.views:
             oldest = min(oldest, process.views_asked_at.get(operation.scale_set.key, -1e9))
         if now - oldest > LOOK:
             self.break_("S7", f"run {operation.run_id[:6]} posts, and state_read {now - oldest:.0f} s ago")
 
-    def taken(self, operation: Operation, estate: Estate, machines: Sequence[Machine]) -> None:
+    def taken(self, operation: Operation, simulated: SimulatedScaleSet, machines: Sequence[Machine]) -> None:
         """ARM took a call; all of its machines count as down from now on."""
-        world, run = self._world, self.run(operation.run_id)
+        simulation, run = self._simulation, self.run(operation.run_id)
         key = operation.scale_set.key
-        world.note("POST taken")
+        simulation.note("POST taken")
         for machine in machines:
             name = machine.plan.name.lower()
             if run.taken[name]:
                 self.break_("S1", f"ARM took {name} twice for run {operation.run_id[:6]}")
             run.taken[name] += 1
             self._at_work[key][operation.run_id] += 1
-        world.tell("ARM takes {} for run {}", ",".join(m.plan.name for m in machines), operation.run_id[:6])
+        simulation.tell("ARM takes {} for run {}", ",".join(m.plan.name for m in machines), operation.run_id[:6])
         if run.ended_at is not None:
             self.break_("S3", f"ARM took a call of run {operation.run_id[:6]} after its end was published")
         if run.limit is None:
             run.limit = limit_of(operation)
-        down = estate.down_by_us()
+        down = simulated.down_by_us()
         for run_id, left in self._at_work[key].items():
             limit = self.run(run_id).limit
             if left and limit is not None and len(down) > limit:
@@ -121,66 +121,66 @@ class Promises:
     def not_taken(self, operation: Operation, names: Sequence[str], answer: Submission) -> None:
         refused = isinstance(answer, Refused | Throttled)
         status = answer.status if isinstance(answer, Refused) else type(answer).__name__
-        self._world.note(f"POST not taken: {status}")
-        self._world.tell(
+        self._simulation.note(f"POST not taken: {status}")
+        self._simulation.tell(
             "ARM does not take {} for run {}{}",
             ",".join(names),
             operation.run_id[:6],
             f" ({status})" if refused else "",
         )
 
-    def maintained(self, run_id: str, name: str, fate: str, key: str) -> None:
+    def maintained(self, run_id: str, name: str, ending: str, key: str) -> None:
         run = self.run(run_id)
-        run.fates[name.lower()] = fate
+        run.endings[name.lower()] = ending
         self._at_work[key][run_id] -= 1
 
     def published(self, event: MaintenanceEvent) -> None:
         """An event reached the topic, perhaps not for the first time."""
-        world, body = self._world, event.to_json()
+        simulation, body = self._simulation, event.to_json()
         run_id, _, kind = event.event_id.partition(":")
-        world.note(f"event {event.properties['type'].split('.')[2]} {event.properties['status']}")
+        simulation.note(f"event {event.properties['type'].split('.')[2]} {event.properties['status']}")
         if event.event_id not in self._events and (problem := schema_problem(body)) is not None:
             self.break_("schema", f"event {kind} of run {run_id[:6]} is not as its schema says: {problem}")
         before = self._events.setdefault(event.event_id, body)
         if before != body:
-            world.tell("first {}", before.decode())
-            world.tell("then {}", body.decode())
+            simulation.tell("first {}", before.decode())
+            simulation.tell("then {}", body.decode())
             self.break_("S2", f"event {kind} of run {run_id[:6]} has two contents")
         run = self.run(run_id)
-        world.tell("event {} {} of run {}", kind, event.properties["status"], run_id[:6])
+        simulation.tell("event {} {} of run {}", kind, event.properties["status"], run_id[:6])
         answers = kind == "accepted" and event.data.get("cancels") is not None
         if answers and run.answered_at is None:
-            run.answered_at = world.loop.time()
+            run.answered_at = simulation.loop.time()
             self._answered(run)
         if kind == "ended" or answers:
             run.ends[event.event_id] = body
             if len(run.ends) > 1:
                 self.break_("S2", f"run {run_id[:6]} has two ends")
             if run.ended_at is None:
-                run.ended_at = world.loop.time()
+                run.ended_at = simulation.loop.time()
                 run.end_data = dict(event.data)
                 self._check_end(run_id, run)
                 if (
                     run.ends_by is not None
                     and run.ended_at > run.ends_by
-                    and world.trouble_until < run.ends_by - IN_PEACE
+                    and simulation.trouble_until < run.ends_by - IN_PEACE
                 ):
                     self.break_("S4", f"run {run_id[:6]} was canceled while it waited, and met it too late")
 
     def _answered(self, cancellation: Run) -> None:
         """A cancellation is answered: whom does it find in which phase?"""
-        world = self._world
-        now = world.loop.time()
+        simulation = self._simulation
+        now = simulation.loop.time()
         for run_id, run in self.runs.items():
             document = run.message.document if run.message else b""
             if isinstance(document, bytes) or not cancels(cancellation, document, run.enqueued_at):
                 continue
             if run.ended_at is not None:
-                world.note("canceled after its end")
+                simulation.note("canceled after its end")
             elif any(left[run_id] for left in self._at_work.values()):
-                world.note("canceled at work")
+                simulation.note("canceled at work")
             else:
-                world.note("canceled between waves" if run.taken else "canceled while waiting")
+                simulation.note("canceled between waves" if run.taken else "canceled while waiting")
                 if run.asked_at is None or now > run.asked_at + IN_DOUBT:
                     run.ends_by = now + MEETS
 
@@ -202,7 +202,7 @@ class Promises:
             reach = run.enqueued_at - REACHES
             if not by_arm and not any(cancels(each, document, reach) for each in others):
                 self.break_("S8", f"run {run_id[:6]} ends as canceled, and nobody canceled it")
-        knobs = self._world.plan.knobs
+        knobs = self._simulation.plan.knobs
         good = message.kind not in ("bad", "cancel") and document.get("ineligible") != "reject"
         # An app that reads no views refuses all that needs them; one that waits for no lease refuses what would wait.
         good = good and knobs.views and knobs.wait_for_lease
@@ -210,21 +210,21 @@ class Promises:
             self.break_("S8", f"run {run_id[:6]} is rejected: {data.get('problems')}")
 
     def _check_outcome(self, run_id: str, run: Run, name: str, outcome: str) -> None:
-        fate, taken = run.fates.get(name), run.taken[name]
+        ending, taken = run.endings.get(name), run.taken[name]
         wrong = None
         match outcome:
-            case "Completed" | "Failed" if not self._world.plan.knobs.views and taken:
+            case "Completed" | "Failed" if not self._simulation.plan.knobs.views and taken:
                 # An app that reads no views says what ARM says.
                 pass
-            case "Completed" if fate not in DONE and name not in run.by_others:
-                wrong = f"is told as Completed, and truly: {fate or 'not maintained for it'}"
+            case "Completed" if ending not in DONE and name not in run.by_others:
+                wrong = f"is told as Completed, and truly: {ending or 'not maintained for it'}"
             case "Failed" if not run.asked[name]:
                 wrong = "is told as Failed, and nobody tried"
-            case "Failed" if fate == "completed" or (fate in DONE and not run.told_failed):
-                wrong = f"is told as Failed, and was {fate}"
+            case "Failed" if ending == "completed" or (ending in DONE and not run.told_failed):
+                wrong = f"is told as Failed, and was {ending}"
             case "NotAttempted" | "Skipped" | "AlreadyCompleted" | "WouldMaintain" if taken:
                 wrong = f"is told as {outcome}, and ARM took it"
-            case "NotFound" if taken and fate != "gone" and not self._world.is_gone(run_id, name):
+            case "NotFound" if taken and ending != "gone" and not self._simulation.is_gone(run_id, name):
                 wrong = "is told as NotFound, and ARM took it"
         if wrong:
             self.break_("S6", f"{name} of run {run_id[:6]} {wrong}")
@@ -255,16 +255,16 @@ class Promises:
 
     def finish(self) -> None:
         """Every message has its end, and nothing is left behind."""
-        world = self._world
+        simulation = self._simulation
         for run_id, run in self.runs.items():
             if not run.ends:
                 kind = run.message.kind if run.message else "?"
                 self.break_("S2", f"run {run_id[:6]} ({kind}) has no end")
-        for queue in (world.requests, world.operations, world.dead_requests, world.dead_operations):
+        for queue in (simulation.requests, simulation.operations, simulation.dead_requests, simulation.dead_operations):
             if len(queue):
                 self.break_("S2", f"{len(queue)} messages are left in {queue.name}")
-        leases = [each for each in world.coordination.scheduled.values() if b'"kind": "lease"' in each.body]
+        leases = [each for each in simulation.coordination.scheduled.values() if b'"kind": "lease"' in each.body]
         if leases:
             self.break_("S2", f"{len(leases)} leases are left behind: {leases[0].body.decode()}")
-        for text in world.loop.unexpected:
+        for text in simulation.loop.unexpected:
             self.break_("unexpected", text)

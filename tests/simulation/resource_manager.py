@@ -33,7 +33,7 @@ DONE = ("completed", "absent", "second")
 class Watcher(Protocol):
     """Who is told what is truly done."""
 
-    def maintained(self, run_id: str, instance_id: str, fate: str) -> None: ...
+    def maintained(self, run_id: str, instance_id: str, ending: str) -> None: ...
 
     @property
     def others_maintained(self) -> Callable[[str], None]: ...
@@ -57,7 +57,7 @@ class Ongoing:
     ended_at: float | None = None
 
 
-class Estate:
+class SimulatedScaleSet:
     """One scale set."""
 
     def __init__(self, plan: SetPlan, loop: Loop, draw: random.Random, watcher: Watcher) -> None:
@@ -115,7 +115,7 @@ class Estate:
 
     def views(self, lag: float, *, each: bool) -> list[Instance]:
         """What the views show: all as it was `lag` seconds ago, or `each` as it was at some time since then; nothing
-        from before there was a world."""
+        from before there was a simulation."""
         now, shown = self._loop.time(), []
         for machine in self.machines.values():
             moment = max(now - (self._draw.uniform(0, lag) if each else lag), 0.0)
@@ -186,15 +186,15 @@ class Estate:
         self._later(machine.plan.takes, self._end, machine, operation)
 
     def _end(self, machine: Machine, operation: Ongoing) -> None:
-        fate = machine.plan.fate if not machine.gone else "gone"
+        ending = machine.plan.ending if not machine.gone else "gone"
         if not machine.planned and not machine.gone:
-            fate = "absent"
+            ending = "absent"
         machine.by, machine.provisioning = None, "succeeded"
-        self._watcher.note(f"ended as {fate}")
-        self._watcher.tell("ARM: {} of run {} ended as {}", machine.plan.name, operation.run_id[:6], fate)
-        machine.ends_as(fate)
-        operation.bad = operation.bad or fate not in DONE
-        self._watcher.maintained(operation.run_id, machine.plan.name, fate)
+        self._watcher.note(f"ended as {ending}")
+        self._watcher.tell("ARM: {} of run {} ended as {}", machine.plan.name, operation.run_id[:6], ending)
+        machine.ends_as(ending)
+        operation.bad = operation.bad or ending not in DONE
+        self._watcher.maintained(operation.run_id, machine.plan.name, ending)
         if machine.plan.ill and not machine.gone:
             self._watcher.note("ill after maintenance")
             machine.fall_ill()
@@ -203,7 +203,7 @@ class Estate:
             machine.recover()
             machine.ours = None
         self._changed(machine)
-        if fate == "second":
+        if ending == "second":
             # Planned anew in the same moment, or soon after.
             pause = self._draw.choice((0.0, 0.0, 40.0))
             if pause:

@@ -40,7 +40,7 @@ class Run:
     asked: Counter[str] = field(default_factory=Counter)
     asked_at: float | None = None
     taken: Counter[str] = field(default_factory=Counter)
-    fates: dict[str, str] = field(default_factory=dict)
+    endings: dict[str, str] = field(default_factory=dict)
     by_others: set[str] = field(default_factory=set)
     # ARM called one of its calls failed: then only positive proof counts.
     told_failed: bool = False

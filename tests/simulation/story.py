@@ -11,7 +11,7 @@ from tests.simulation.drawing import draw_plan
 from tests.simulation.faults import Fault
 from tests.simulation.plans import Knobs, Plan
 from tests.simulation.runs import Broken
-from tests.simulation.world import World
+from tests.simulation.simulation import Simulation
 
 MOST_TRIALS = 400
 LONGEST_LINE = 240
@@ -35,11 +35,11 @@ def silence() -> None:
 
 
 def play(plan: Plan, *, traced: bool = False) -> Outcome:
-    """One world from its beginning to its end."""
-    world = World(plan)
-    promises = world.run()
-    trace = tuple(_lines(world)) if traced else ()
-    return Outcome(plan.seed, tuple(promises.broken), dict(world.occurred), trace)
+    """One simulation from its beginning to its end."""
+    simulation = Simulation(plan)
+    promises = simulation.run()
+    trace = tuple(_lines(simulation)) if traced else ()
+    return Outcome(plan.seed, tuple(promises.broken), dict(simulation.occurred), trace)
 
 
 def play_seed(seed: int) -> Outcome:
@@ -70,9 +70,9 @@ def shrink(plan: Plan, promise: str, *, most_trials: int = MOST_TRIALS) -> Plan:
             fewer = tuple(other for other in plan.messages if other is not message)
             if fewer and fails(candidate := replace(plan, messages=fewer)):
                 plan = candidate
-        for happening in plan.happenings:
-            calmer = tuple(other for other in plan.happenings if other is not happening)
-            if fails(candidate := replace(plan, happenings=calmer)):
+        for incident in plan.incidents:
+            calmer = tuple(other for other in plan.incidents if other is not incident)
+            if fails(candidate := replace(plan, incidents=calmer)):
                 plan = candidate
         plan = _with_healthy_machines(plan, fails)
     return plan
@@ -91,7 +91,7 @@ def _without_faults(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
 def _with_healthy_machines(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
     for place, scale_set in enumerate(plan.sets):
         for number, machine in enumerate(scale_set.machines):
-            plain = replace(machine, state="eligible", fate="completed", ill=0.0, waits=0.0)
+            plain = replace(machine, state="eligible", ending="completed", ill=0.0, waits=0.0)
             if machine == plain:
                 continue
             machines = (*plan.sets[place].machines[:number], plain, *plan.sets[place].machines[number + 1 :])
@@ -121,7 +121,7 @@ def tell(plan: Plan) -> str:
     for scale_set in plan.sets:
         kind = "Flexible" if scale_set.flexible else "Uniform"
         machines = ", ".join(
-            f"{each.name} (domain {each.domain}, {each.state}, then {each.fate} after {each.takes:.0f} s"
+            f"{each.name} (domain {each.domain}, {each.state}, then {each.ending} after {each.takes:.0f} s"
             f"{f', ill {each.ill:.0f} s' if each.ill else ''}{f', {each.waits:.0f} s late' if each.waits else ''})"
             for each in scale_set.machines
         )
@@ -134,6 +134,6 @@ def _listed(faults: tuple[Fault, ...]) -> str:
     return "; ".join(str(fault) for fault in faults) or "none"
 
 
-def _lines(world: World) -> Iterator[str]:
-    for at, text, parts in world.told:
+def _lines(simulation: Simulation) -> Iterator[str]:
+    for at, text, parts in simulation.told:
         yield f"{at:10.1f} s  {text.format(*parts)}"[:LONGEST_LINE]

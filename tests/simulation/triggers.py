@@ -14,7 +14,7 @@ from tests.simulation.service_bus import Queue
 from tests.simulation.worker import SimulatedWorker
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 TICK, DEAD_LETTERS, PAUSE = 30.0, 300.0, 5.0
 
@@ -24,9 +24,9 @@ class Alarm:
     `ring` is false where nobody is there to take it."""
 
     def __init__(
-        self, world: World, queues: tuple[Queue, ...], period: float, offset: float, ring: Callable[[], bool]
+        self, simulation: Simulation, queues: tuple[Queue, ...], period: float, offset: float, ring: Callable[[], bool]
     ) -> None:
-        self._world = world
+        self._simulation = simulation
         self._queues = queues
         self._period = period
         self._offset = offset
@@ -40,7 +40,7 @@ class Alarm:
         times = [at for queue in self._queues if (at := queue.next_available()) is not None]
         if not times:
             return
-        now = self._world.loop.time()
+        now = self._simulation.loop.time()
         # Strictly later than now: what rings now has been served.
         after = max(min(times), now + 1e-3) - self._offset
         at = math.ceil(after / self._period) * self._period + self._offset if self._period else after
@@ -49,51 +49,57 @@ class Alarm:
         if self._timer is not None:
             self._timer.cancel()
         self._at = at
-        self._timer = self._world.loop.call_at(at, self._due, context=self._world.context())
+        self._timer = self._simulation.loop.call_at(at, self._due, context=self._simulation.context())
 
     def _due(self) -> None:
         self._at = self._timer = None
-        now = self._world.loop.time()
+        now = self._simulation.loop.time()
         rings = any((at := queue.next_available()) is not None and at <= now for queue in self._queues)
         if rings and not self._ring():
             # Nobody is there, for now.
             self._at = now + PAUSE
-            self._timer = self._world.loop.call_at(self._at, self._due, context=self._world.context())
+            self._timer = self._simulation.loop.call_at(self._at, self._due, context=self._simulation.context())
         else:
             self.plan()
 
 
 class Triggers:
-    """All of one world."""
+    """All of one simulation."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        Alarm(world, (world.requests,), 0.0, 0.0, self._request)
-        Alarm(world, (world.operations,), TICK, 0.0, self._tick)
-        Alarm(world, (world.dead_requests, world.dead_operations), DEAD_LETTERS, 15.0, self._read_dead_letters)
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        Alarm(simulation, (simulation.requests,), 0.0, 0.0, self._request)
+        Alarm(simulation, (simulation.operations,), TICK, 0.0, self._tick)
+        Alarm(
+            simulation,
+            (simulation.dead_requests, simulation.dead_operations),
+            DEAD_LETTERS,
+            15.0,
+            self._read_dead_letters,
+        )
 
     def _request(self) -> bool:
-        world = self._world
-        if world.is_out("requests") or not world.processes:
+        simulation = self._simulation
+        if simulation.is_out("requests") or not simulation.processes:
             return False
-        for message in world.requests.take(16):
-            worker = world.someone()
+        for message in simulation.requests.take(16):
+            worker = simulation.someone()
             if message.deliveries > 1:
-                world.note("redelivered request")
+                simulation.note("redelivered request")
             self._spawn(worker, worker.receive(message, message.token))
         return True
 
     def _tick(self) -> bool:
-        for worker in self._world.some():
-            self._world.note("tick")
+        for worker in self._simulation.some():
+            self._simulation.note("tick")
             self._spawn(worker, worker.poll())
         return True
 
     def _read_dead_letters(self) -> bool:
-        self._world.note("dead letters read")
-        for worker in self._world.some():
+        self._simulation.note("dead letters read")
+        for worker in self._simulation.some():
             self._spawn(worker, worker.read_dead_letters())
         return True
 
     def _spawn(self, worker: SimulatedWorker, work: Coroutine[Any, Any, None]) -> None:
-        self._world.loop.create_task(work, context=worker.process.context.copy())
+        self._simulation.loop.create_task(work, context=worker.process.context.copy())

@@ -39,7 +39,7 @@ class WatchedRunner(Runner):
     async def run(self, operation: Operation, **delivery: Any) -> Continue | Done | LeaveToJudge:
         RUN.set(operation)
         tell, name = (
-            self.process.world.tell,
+            self.process.simulation.tell,
             f"{operation.phase.value} s{operation.number} of run {operation.run_id[:6]}",
         )
         tell("  {} delivers {}{}", self.process, name, " again" if delivery["redelivered"] else "")
@@ -54,10 +54,10 @@ class SimulatedWorker:
     """The parts of one process. See `maintenance.worker.Worker`."""
 
     def __init__(self, process: Process) -> None:
-        knobs = process.world.plan.knobs
+        knobs = process.simulation.plan.knobs
         settings = replace(SETTINGS, read_instance_views=knobs.views, wait_for_lease=knobs.wait_for_lease)
         self.process = process
-        self._world = process.world
+        self._simulation = process.simulation
         bus = Bus(process)
         client = cast(ServiceBusClient, CoordinationClient(process))
         coordination = CoordinationQueue(
@@ -88,7 +88,7 @@ class SimulatedWorker:
     async def receive(self, message: Message, token: int) -> None:
         """As the Functions host does: complete where the function returns, abandon where it raises, and renew the lock
         as long as the process lives."""
-        queue, loop = self._world.requests, self._world.loop
+        queue, loop = self._simulation.requests, self._simulation.loop
 
         def renew() -> None:
             if queue.renew(message, token):
@@ -110,8 +110,8 @@ class SimulatedWorker:
                 "complete request", "requests", lambda: queue.complete(message, token), RuntimeError
             )
         except Exception as error:
-            self._world.note("handler failed")
-            self._world.tell("{}: the handler raises {!r}", self.process, error)
+            self._simulation.note("handler failed")
+            self._simulation.tell("{}: the handler raises {!r}", self.process, error)
             queue.abandon(message, token)
 
     async def _work_off(self) -> None:
@@ -121,13 +121,13 @@ class SimulatedWorker:
         try:
             await work  # type: ignore[misc]
         except BusUnavailable:
-            self._world.note(f"{name}: ended by Service Bus")
+            self._simulation.note(f"{name}: ended by Service Bus")
         except BaseExceptionGroup as group:
             if group.split(BusUnavailable)[1] is not None:
-                self._world.promises.break_("unexpected", f"{name} raises {group!r}")
-            self._world.note(f"{name}: raised a group of errors of Service Bus's")
+                self._simulation.promises.break_("unexpected", f"{name} raises {group!r}")
+            self._simulation.note(f"{name}: raised a group of errors of Service Bus's")
         except Exception as error:
-            self._world.promises.break_("unexpected", f"{name} raises {error!r}")
+            self._simulation.promises.break_("unexpected", f"{name} raises {error!r}")
 
 
 def body_of(document: object) -> bytes:

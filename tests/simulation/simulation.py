@@ -1,4 +1,4 @@
-"""One simulated world: processes, queues, scale sets and what happens to them, from a plan, under one loop."""
+"""One simulation of the app: processes, queues, scale sets and what happens to them, from a plan, under one loop."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from maintenance.domain.messages import MaintenanceEvent, Record
 from maintenance.domain.resources import ScaleSet
 from tests.simulation.clock import EPOCH, moment_of, seconds_of
 from tests.simulation.faults import Fault, Faults
-from tests.simulation.happenings import Errors, Shown, happen
+from tests.simulation.incidents import Errors, Shown, cause
 from tests.simulation.loop import Loop
 from tests.simulation.plans import DAY, MessagePlan, Plan
 from tests.simulation.process import Process
 from tests.simulation.promises import Promises
-from tests.simulation.resource_manager import Estate
+from tests.simulation.resource_manager import SimulatedScaleSet
 from tests.simulation.service_bus import Message, Queue
 from tests.simulation.triggers import Triggers
 from tests.simulation.worker import SimulatedWorker, body_of
 
 # After the last deadline all is to be over within this time.
 SOON = 2 * DAY
-# An everyday world takes some thousands.
+# An ordinary one takes some thousands.
 MOST_STEPS = 100_000
 DOWN = {"send": "operations", "publish": "topic", "peek": "coordination"}
 
 
-class World:
+class Simulation:
     """Built from a plan, run once. `occurred` counts what was met; `told` is the trace."""
 
     def __init__(self, plan: Plan) -> None:
@@ -55,8 +55,8 @@ class World:
         self.requests.buried = self.operations.buried = self._buried
         # When the last thing went wrong, or is over.
         self.trouble_until = 0.0
-        self._estates = {
-            each.scale_set.key: Estate(
+        self._simulated = {
+            each.scale_set.key: SimulatedScaleSet(
                 each, self.loop, random.Random(plan.seed * 7 + 3), _Watch(self, each.scale_set.key)
             )
             for each in plan.sets
@@ -75,8 +75,8 @@ class World:
         for message in self.plan.messages:
             self.later(message.at, self._enqueue, message)
             last = max(last, message.at, *_times(message))
-        for happening in self.plan.happenings:
-            self.later(happening.at, happen, self, happening)
+        for incident in self.plan.incidents:
+            self.later(incident.at, cause, self, incident)
         errors = Errors(self)
         logger = logging.getLogger("maintenance")
         logger.addHandler(errors)
@@ -124,15 +124,15 @@ class World:
         commit = self.plan.knobs.commit
         return self._draw.uniform(0, commit) if commit and self._draw.random() < 0.5 else 0.0
 
-    def views(self, estate: Estate) -> list[Instance]:
+    def views(self, simulated: SimulatedScaleSet) -> list[Instance]:
         lag, mode = self.plan.knobs.lag, self._draw.random()
         if not lag or mode < 0.3:
-            shown = estate.views(0.0, each=False)
+            shown = simulated.views(0.0, each=False)
             self.tell("  views: {}", Shown(shown))
             return shown
         self.note("lagging views")
-        shown = estate.views(lag if mode < 0.5 else lag * self._draw.random(), each=mode > 0.7)
-        if self.plan.knobs.letter_case and estate.plan.flexible:
+        shown = simulated.views(lag if mode < 0.5 else lag * self._draw.random(), each=mode > 0.7)
+        if self.plan.knobs.letter_case and simulated.plan.flexible:
             shown = [replace(each, instance_id=each.instance_id.upper()) for each in shown]
         self.tell("  views that lag: {}", Shown(shown))
         return shown
@@ -142,11 +142,11 @@ class World:
 
     # ------------------------------------------------------------------ what gateways ask for
 
-    def estate(self, scale_set: ScaleSet) -> Estate:
-        return self._estates[scale_set.key]
+    def simulated(self, scale_set: ScaleSet) -> SimulatedScaleSet:
+        return self._simulated[scale_set.key]
 
     def is_gone(self, run_id: str, name: str) -> bool:
-        return any(name in each.machines and each.machines[name].gone for each in self._estates.values())
+        return any(name in each.machines and each.machines[name].gone for each in self._simulated.values())
 
     def put_record(self, record: Record) -> int:
         due = seconds_of(record.due) if record.due is not None else None
@@ -265,15 +265,15 @@ class World:
 class _Watch:
     """Tells the promises of what a scale set does."""
 
-    def __init__(self, world: World, key: str) -> None:
-        self.note = world.note
-        self.tell = world.tell
-        self._world = world
+    def __init__(self, simulation: Simulation, key: str) -> None:
+        self.note = simulation.note
+        self.tell = simulation.tell
+        self._simulation = simulation
         self._key = key
-        self.others_maintained = world.promises.others_maintained
+        self.others_maintained = simulation.promises.others_maintained
 
-    def maintained(self, run_id: str, instance_id: str, fate: str) -> None:
-        self._world.promises.maintained(run_id, instance_id, fate, self._key)
+    def maintained(self, run_id: str, instance_id: str, ending: str) -> None:
+        self._simulation.promises.maintained(run_id, instance_id, ending, self._key)
 
 
 # As it stands before any mutation.
