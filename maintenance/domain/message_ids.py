@@ -24,14 +24,15 @@ REQUEST_ID = re.compile(r"[!-~]{1,100}")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def run(sequence_number: int | None, enqueued_at: datetime | None) -> str:
+def run(sequence_number: int | None, enqueued_at: datetime | None, *, of_alert: bool = False) -> str:
     """The run of the message that Service Bus numbered so and enqueued then: the same at each delivery, also from the
     dead-letter queue; another for every other message, whatever its sender wrote into it.
 
-    The time counts to the millisecond: that is what AMQP carries.
+    The time counts to the millisecond: that is what AMQP carries. `of_alert`: the message came from the operations
+    queue. Each queue has numbers of its own, so two messages can have the same number and time.
     """
     moment = "" if enqueued_at is None else f"{int(enqueued_at.astimezone(UTC).timestamp() * 1000)}"
-    return short_hash(str(sequence_number), moment, length=32)
+    return short_hash(str(sequence_number), moment, *(["alert"] if of_alert else []), length=32)
 
 
 def request(own: object, message_id: str | None, sequence_number: int | None) -> str:

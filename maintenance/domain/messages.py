@@ -34,7 +34,8 @@ class Envelope:
     """A message of the requests queue, apart from the library that received it.
 
     `delivery_count` is 1 on the first delivery. `properties` are the application properties with string keys; only the
-    trace context among them is read. `sequence_number` and `enqueued_at` are Service Bus's own.
+    trace context among them is read. `sequence_number` and `enqueued_at` are Service Bus's own. `of_alert`: the app
+    itself sent it, to the operations queue.
     """
 
     body: bytes
@@ -44,10 +45,11 @@ class Envelope:
     enqueued_at: datetime | None = None
     correlation_id: str | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
+    of_alert: bool = False
 
     @property
     def run_id(self) -> str:
-        return message_ids.run(self.sequence_number, self.enqueued_at)
+        return message_ids.run(self.sequence_number, self.enqueued_at, of_alert=self.of_alert)
 
 
 def trace_of(properties: Mapping[str, Any]) -> dict[str, str]:
@@ -88,7 +90,8 @@ class Record:
 class Delivery:
     """A locked message, received by the app itself. `delivery_count` is 1 on the first delivery; `sequence_number` and
     `enqueued_at` are Service Bus's own. `section`: the AMQP section that held the body, `data`, `value` or `sequence`.
-    `dead_letter_reason` where it comes from a dead-letter queue. `handle` is the library's message."""
+    `dead_letter_reason` where it comes from a dead-letter queue; `from_requests`: from that of the requests queue.
+    `handle` is the library's message."""
 
     body: bytes
     message_id: str = ""
@@ -100,11 +103,12 @@ class Delivery:
     properties: Mapping[str, str] = field(default_factory=dict)
     section: str = "data"
     dead_letter_reason: str | None = None
+    from_requests: bool = False
     handle: Any = None
 
     @property
     def envelope(self) -> Envelope:
-        """The same, as the trigger of the requests queue hands messages over."""
+        """The same, in the form in which the trigger of the requests queue hands messages over."""
         return Envelope(
             body=self.body,
             message_id=self.message_id or None,
@@ -113,6 +117,7 @@ class Delivery:
             enqueued_at=self.enqueued_at,
             correlation_id=self.correlation_id,
             properties=self.properties,
+            of_alert=not self.from_requests,
         )
 
 

@@ -191,9 +191,13 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Untrusted:
-    """ARM's response points somewhere that must not be followed: nothing it says can be relied on."""
+    """ARM's response points somewhere that must not be followed: nothing it says can be relied on.
+
+    `in_flight`: another POST of the same batch got no response, and may still arrive.
+    """
 
     error: ErrorDetail
+    in_flight: bool = False
 
 
 Observation = (

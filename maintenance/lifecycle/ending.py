@@ -84,6 +84,14 @@ def end(operation: Operation, now: datetime, status: Status | None = None) -> Co
     return proceed(ended, now)
 
 
+def once_settled(rules: Rules, ending: Continue) -> Continue:
+    """The end, not before a POST that got no response can no longer arrive: after an end nothing is started."""
+    operation = ending.operation
+    if operation.posted_at is None or not any(call.ended == "unknown" for call in operation.calls):
+        return ending
+    return replace(ending, due=max(ending.due, operation.posted_at + rules.timing.settle))
+
+
 def reject(operation: Operation, problems: Sequence[Problem], now: datetime) -> Continue:
     """The request asks not to be carried out under these circumstances."""
     details = tuple(ErrorDetail(problem.field, problem.message, problem.value) for problem in problems)

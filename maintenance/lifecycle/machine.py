@@ -33,6 +33,8 @@ from maintenance.lifecycle.actions import (
 def next_action(rules: Rules, operation: Operation, observation: Observation, now: datetime) -> Action:
     """What the shell does next with the record that is being delivered, after it observed `observation`."""
     action = _transition(rules, operation, observation, now)
+    if isinstance(action, Continue) and action.operation.phase is Phase.END:
+        action = ending.once_settled(rules, action)
     if operation.phase is Phase.POST and isinstance(action, Continue) and _may_act(observation):
         return posting.withdraw(rules, operation, action, now)
     return action
@@ -105,6 +107,6 @@ def _transition(  # noqa: PLR0912 - one table, to be read from top to bottom
             return ending.retry(rules, operation, error, now, retry_after=retry_after)
         case _, Denied(error=error):
             return ending.end(replace(operation, error=error), now)
-        case _, Untrusted(error=error):
-            return posting.after_untrusted(operation, error, now)
+        case _, Untrusted():
+            return posting.after_untrusted(operation, observation, now)
     raise AssertionError(f"no transition for {operation.phase} and {type(observation).__name__}")

@@ -121,8 +121,9 @@ def _lease(
 
 
 def _planned_anew(operation: Operation) -> Operation:
-    """The run waits before it starts anything: what is planned now is planned anew then."""
-    return operation if operation.started_at else replace(operation, planned=False, waves=(), outcomes={})
+    """The run waits before it starts anything: what is planned now is planned anew then. What is known stays: its end
+    may come first."""
+    return operation if operation.started_at else replace(operation, planned=False, waves=())
 
 
 def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[Operation, tuple[Problem, ...]]:

@@ -22,7 +22,17 @@ from maintenance.domain.observations import (
     Throttled,
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
-from maintenance.lifecycle.actions import Action, Continue, LeaveToJudge, Posted, Read, Rules, StateRead, Submit
+from maintenance.lifecycle.actions import (
+    Action,
+    Continue,
+    LeaveToJudge,
+    Posted,
+    Read,
+    Rules,
+    StateRead,
+    Submit,
+    Untrusted,
+)
 from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
 from maintenance.lifecycle.tracking import confirm
 from maintenance.lifecycle.verdicts import is_changed
@@ -141,10 +151,12 @@ def after_submission(
     return wait(rules, tracked, now, min(dues))
 
 
-def after_untrusted(operation: Operation, error: ErrorDetail, now: datetime) -> Action:
+def after_untrusted(operation: Operation, observation: Untrusted, now: datetime) -> Action:
     """ARM's response points somewhere that must not be followed: nothing it says can be relied on."""
     number = operation.number + (operation.phase is Phase.POST)
-    doubtful = replace(took(operation, now), number=number, phase=Phase.TRACK, error=error)
+    doubtful = replace(took(operation, now), number=number, phase=Phase.TRACK, error=observation.error)
+    if observation.in_flight:
+        doubtful = replace(doubtful, calls=(Call(operation.batch, ended="unknown"),), posted_at=now)
     return end(doubtful, now)
 
 

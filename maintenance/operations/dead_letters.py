@@ -71,7 +71,7 @@ class DeadLetterReader:
                         if not batch:
                             break
                         for delivery in batch:
-                            await self._deal_with(delivery, deliveries, from_requests=name == "requests")
+                            await self._deal_with(replace(delivery, from_requests=name == "requests"), deliveries)
                         read += len(batch)
             except EntityMissing:
                 return read + await self.end_overdue()
@@ -85,7 +85,8 @@ class DeadLetterReader:
         ended = 0
         try:
             async with self._bus.dead_requests() as deliveries:
-                for delivery in await deliveries.receive(BATCH, wait=WAIT):
+                for received in await deliveries.receive(BATCH, wait=WAIT):
+                    delivery = replace(received, from_requests=True)
                     deadline = self._deadline(delivery)
                     if self._now() < deadline:
                         logger.error(
@@ -103,10 +104,10 @@ class DeadLetterReader:
             logger.error("Ending overdue requests without an operations queue failed: %s", error)
         return ended
 
-    async def _deal_with(self, delivery: Delivery, deliveries: Deliveries, *, from_requests: bool) -> None:
+    async def _deal_with(self, delivery: Delivery, deliveries: Deliveries) -> None:
         reason = redact(delivery.dead_letter_reason or "no reason was given")[:300]
         try:
-            if from_requests or delivery.subject in self._intake:
+            if delivery.from_requests or delivery.subject in self._intake:
                 record: Record | None = self._give_up(delivery, reason)
             else:
                 record = self._struck(delivery, reason)

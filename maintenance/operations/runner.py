@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -13,7 +13,7 @@ from maintenance.arm.error_details import untrusted
 from maintenance.domain import message_ids
 from maintenance.domain.coordination import Lease, own_leases
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, UntrustedUrl
-from maintenance.domain.observations import ErrorDetail, Reading, Submission
+from maintenance.domain.observations import Ambiguous, ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet
 from maintenance.lifecycle.actions import (
@@ -232,15 +232,8 @@ class Runner:
         views.forget(operation.scale_set)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._post(operation, ids, began + left)) for ids in action.groups]
-        posted: list[Posted] = []
-        untrusted_url: Observation | None = None
-        for ids, task in zip(action.groups, tasks, strict=True):
-            submission = task.result()
-            if isinstance(submission, UntrustedUrl):
-                untrusted_url = Untrusted(untrusted(submission))
-            else:
-                posted.append((ids, submission))
-        concluded = action.instead or self._conclude(operation, untrusted_url or Submitted(posted, began_at))
+        responses = [(ids, task.result()) for ids, task in zip(action.groups, tasks, strict=True)]
+        concluded = action.instead or self._conclude(operation, _submitted(responses, began_at))
         log_submission(operation, concluded)
         log_retry(operation, concluded)
         if isinstance(concluded, Continue):
@@ -272,6 +265,16 @@ class Runner:
                 return await self._arm.perform_maintenance(operation.scale_set, ids)
             except UntrustedUrl as error:
                 return error
+
+
+def _submitted(
+    responses: Sequence[tuple[tuple[str, ...] | None, Submission | UntrustedUrl | None]], began_at: datetime
+) -> Observation:
+    posted: list[Posted] = [(ids, each) for ids, each in responses if not isinstance(each, UntrustedUrl)]
+    wrong = next((each for _, each in responses if isinstance(each, UntrustedUrl)), None)
+    if wrong is None:
+        return Submitted(posted, began_at)
+    return Untrusted(untrusted(wrong), in_flight=any(isinstance(each, Ambiguous) for _, each in posted))
 
 
 def _bus_unavailable(error: BusUnavailable) -> Unavailable:

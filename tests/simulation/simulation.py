@@ -248,7 +248,7 @@ class Simulation:
         if message is None:
             self.note("dropped duplicate: alert")
             return
-        run_id = RUN_ID(message.number, moment_of(message.enqueued_at))
+        run_id = RUN_ID(message.number, moment_of(message.enqueued_at), of_alert=plan.alert)
         self.note(f"message {plan.kind}")
         self.tell("{} {} is sent: run {}: {}", plan.kind, plan.message_id, run_id[:6], plan.document)
         self.promises.enqueued(run_id, plan, message.enqueued_at)
@@ -257,7 +257,8 @@ class Simulation:
         self.note("dead letter")
         self.tell("dead letter: {}", message.message_id)
         self.troubled(0.0)
-        run = self.promises.runs.get(RUN_ID(message.number, moment_of(message.enqueued_at)))
+        number, enqueued_at = message.number, moment_of(message.enqueued_at)
+        run = self.promises.runs.get(RUN_ID(number, enqueued_at, of_alert=message.subject == "request"))
         if run is not None:
             run.buried = True
 

@@ -13,6 +13,7 @@ def test_run_id_is_made_of_number_and_time_of_service_bus() -> None:
     assert message_ids.RUN_ID.fullmatch(run_id)
     assert run_id == message_ids.run(7, NOW)
     assert len({run_id, message_ids.run(8, NOW), message_ids.run(7, NOW + timedelta(milliseconds=1))}) == 3
+    assert run_id != message_ids.run(7, NOW, of_alert=True), "each queue has numbers of its own"
 
 
 def test_run_id_does_not_depend_on_how_the_time_is_written() -> None:

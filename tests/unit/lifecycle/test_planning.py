@@ -294,6 +294,14 @@ def test_run_that_waited_in_line_still_touches_only_its_targets() -> None:
     assert following(read_state(waiting, views, later)).batch == ("0", "1", "2")
 
 
+def test_run_that_ends_while_it_waits_for_the_lease_says_what_it_knows() -> None:
+    known = planned(("0", "1"), outcomes={"0": Outcome(Result.NOT_FOUND)}, deadline=NOW + timedelta(minutes=1))
+    waiting = following(read_state(known, entries=[others_lease(1), lease(number=2)]))
+    assert not waiting.planned
+    timed_out = read_state(waiting, now=waiting.deadline, entries=[others_lease(1), lease(number=2)])
+    assert outcomes(timed_out)["0"] == "NotFound"
+
+
 def test_leases_of_other_scale_sets_do_not_stand_in_the_way() -> None:
     elsewhere = others_lease(1, scale_set="/elsewhere")
     assert following(read_state(new_operation(), entries=[elsewhere, lease(number=2)])).phase is Phase.POST

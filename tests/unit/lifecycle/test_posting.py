@@ -338,6 +338,12 @@ def test_untrusted_answer_ends_the_run_with_the_batch_in_doubt() -> None:
     assert (following(action).number, following(action).at_work) == (POST.number + 2, True)
 
 
+def test_untrusted_answer_ends_the_run_only_when_no_other_call_can_arrive_any_more() -> None:
+    action = next_action(RULES, FLEXIBLE, Untrusted(ErrorDetail("UntrustedUrl", "no"), in_flight=True), LATER)
+    assert ended(action) == ("Failed", "UntrustedUrl")
+    assert due(action) == LATER + RULES.timing.settle
+
+
 # ---- answers of a Flexible set, one for each VM
 
 

@@ -215,9 +215,19 @@ def test_wait_for_a_poll_never_passes_the_deadline() -> None:
 
 def test_untrusted_url_ends_the_run_in_doubt() -> None:
     action = next_action(RULES, RUNNING, Untrusted(ErrorDetail("UntrustedUrl", "no")), NOW)
+    assert due(action) == NOW
     assert ended(action) == ("Failed", "UntrustedUrl")
     assert set(outcomes(action).values()) == {"Unknown"}
     assert (following(action).number, following(action).at_work) == (RUNNING.number + 1, True)
+
+
+def test_run_with_a_post_in_doubt_ends_once_that_cannot_arrive_any_more() -> None:
+    calls = (Call(("a",), OPERATION_URL), Call(("b",), ended="unknown"))
+    operation = tracking("a", "b", calls=calls, flexible=True, posted_at=NOW, deadline=NOW + 2 * MINUTE)
+    untrusted = next_action(RULES, operation, Untrusted(ErrorDetail("UntrustedUrl", "no")), NOW + MINUTE)
+    timed_out = polled(operation, Running("inprogress"), now=operation.deadline)
+    assert [ended(action)[0] for action in (untrusted, timed_out)] == ["Failed", "TimedOut"]
+    assert [due(action) for action in (untrusted, timed_out)] == [NOW + RULES.timing.settle] * 2
 
 
 # ---- confirmation by the views
