@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -131,18 +132,13 @@ class Runner:
     async def _read(self, action: Read, views: InstanceViews) -> Observation:
         operation, asked_at = action.operation, self._now()
         state_read = StateRead(asked_at=asked_at)
+        list_instances = functools.partial(
+            views.of, operation.scale_set, flexible=operation.flexible, newer_than=action.newer_than
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                entries = group.create_task(_caught(self._coordination.read())) if action.coordination else None
-                listing = (
-                    group.create_task(
-                        _caught(
-                            views.of(operation.scale_set, flexible=operation.flexible, newer_than=action.newer_than)
-                        )
-                    )
-                    if action.views
-                    else None
-                )
+                entries = group.create_task(_caught(self._coordination.read)) if action.coordination else None
+                listing = group.create_task(_caught(list_instances)) if action.views else None
             if entries is not None:
                 state_read = replace(state_read, entries=_result(entries.result()))
             if listing is not None:
@@ -281,9 +277,10 @@ def _bus_unavailable(error: BusUnavailable) -> Unavailable:
     return Unavailable(ErrorDetail("ServiceBusUnavailable", str(error)))
 
 
-async def _caught(call: Awaitable[T]) -> T | ArmError | BusUnavailable:
+async def _caught(call: Callable[[], Awaitable[T]]) -> T | ArmError | BusUnavailable:
+    """Not given the coroutine itself: a task that is canceled before it begins would leave it unawaited."""
     try:
-        return await call
+        return await call()
     except (ArmError, BusUnavailable) as error:
         return error
 

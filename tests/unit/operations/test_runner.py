@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -290,3 +293,20 @@ async def test_post_record_that_lay_for_longer_than_a_lock_is_planned_again_not_
     result = await stage.deliver_record(POST, enqueued_at=NOW - RULES.timing.fresh - timedelta(seconds=1))
     assert isinstance(result, Continue) and result.operation.phase is Phase.PLAN
     assert stage.arm.posted == []
+
+
+async def test_process_that_stops_before_it_reads_leaves_no_coroutine_unawaited() -> None:
+    stage = await Stage().holds_lease()
+    delivery = asyncio.create_task(stage.deliver_record(POST))
+    # The delivery has created its readings, and none of them has begun.
+    await asyncio.sleep(0)
+    stopped = asyncio.all_tasks() - {asyncio.current_task()}
+    assert len(stopped) == 3
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for each in stopped:
+            each.cancel()
+        await asyncio.wait(stopped)
+        gc.collect()
+    assert [str(each.message) for each in warned] == []
+    assert delivery.cancelled()
