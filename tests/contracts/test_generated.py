@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from tests.support.contract import check_event, schemas
 from tests.support.node_packages import installed
 
 META_SCHEMA = Path(__file__).parent / "asyncapi-3.0.0.json"
+# The digest of each published schema by its `$id`.
+PUBLISHED = Path(__file__).parent / "published.json"
 PATHS = [str(path.relative_to(ROOT.parent)) for path in files()]
 
 
@@ -34,6 +37,16 @@ def test_committed_file_is_what_the_models_say(path: str) -> None:
 def test_no_file_is_committed_that_the_models_do_not_write() -> None:
     committed = {*(ROOT / "schemas").rglob("*.json"), *(ROOT.parent / "docs" / "reference").glob("*.md")}
     assert committed <= files().keys()
+
+
+def test_schema_with_a_published_id_is_what_was_published() -> None:
+    """Published with 0.2.0. Whoever knows a schema by its `$id` keeps a copy of it: what changes needs the next number
+    (`contracts.identity.schema_id`), and a line in the file for it, beside the old one."""
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    digests = {identifier: _digest(schema) for identifier, schema in schemas().items()}
+    changed = [identifier for identifier in published if digests.get(identifier) != published[identifier]]
+    assert changed == [], "changed or gone: give what is new the next number, and leave what was published"
+    assert digests == published, f"add to {PUBLISHED.name} when they are published"
 
 
 @pytest.mark.parametrize("identifier", schemas())
@@ -91,6 +104,10 @@ def test_examples_of_asyncapi_messages_are_what_their_payloads_say() -> None:
 def test_yaml_quotes_what_yaml_would_read_as_something_else() -> None:
     text = yaml_text({"no": "yes", "a-b": ["1.0", None, True, []], "$ref": {}, "x y": {"é": 1}})
     assert text == ('"no": "yes"\na-b:\n  - "1.0"\n  - null\n  - true\n  - []\n$ref: {}\n"x y":\n  "é": 1\n')
+
+
+def _digest(schema: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(schema, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _resolved(schema: Any) -> Any:
