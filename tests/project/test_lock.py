@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
+import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -60,6 +64,46 @@ def test_what_is_deployed_is_tested_in_the_same_versions() -> None:
         {(pin.name, pin.version) for pin in lock.locked(name)} for name in ("requirements", "requirements-dev")
     )
     assert deployed <= tested
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("requirements", ("function_app.py", "maintenance", "maintenance_client")),
+        ("requirements-sandbox", ("function_app.py", "maintenance", "maintenance_client", "sandbox", "contracts")),
+    ],
+)
+def test_what_the_code_imports_is_in_its_lock(name: str, code: tuple[str, ...]) -> None:
+    """The tests have every package: what is missing from a smaller lock shows at its users alone."""
+    locked = {pin.name for pin in lock.locked(name)}
+    distributions = importlib.metadata.packages_distributions()
+    missing = {
+        f"{path.relative_to(lock.PROJECT)}: {imported}"
+        for top in code
+        for path in [lock.PROJECT / top, *(lock.PROJECT / top).rglob("*.py")]
+        if path.is_file()
+        for imported in imports(path)
+        if (owners := owners_of(imported, distributions)) and not owners & locked
+    }
+    assert missing == set()
+
+
+def owners_of(module: str, distributions: Mapping[str, list[str]]) -> set[str]:
+    """The packages that may bring a module; none for those of Python and of this project."""
+    named = module.split(".")
+    owners = {re.sub(r"[-_.]+", "-", each).lower() for each in distributions.get(named[0], ())}
+    # Many packages share the namespace of `azure`: it is the second name that tells them apart.
+    return {each for each in owners if each == "-".join(named[:2])} or owners if named[0] == "azure" else owners
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module)
+    return found
 
 
 def test_needs_are_pinned_to_one_version_each() -> None:
