@@ -124,7 +124,7 @@ class Worker:
             default_pause=settings.timing.min_poll,
             monotonic=monotonic,
         )
-        arm = GuardedGateway(throttling, self._namespace.problems)
+        arm = GuardedGateway(throttling, self._namespace.problems, monotonic=monotonic)
         rules = Rules(
             allowed_scopes=settings.allowed_scopes,
             timing=settings.timing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from maintenance.arm.throttling import Gateway
@@ -14,18 +15,23 @@ from maintenance.domain.resources import ScaleSet
 # Why nothing may be started; empty where nothing forbids it. Raises BusUnavailable where that cannot be known.
 Check = Callable[[], Awaitable[Sequence[str]]]
 CODE = "UnsafeNamespace"
+# Seconds. A POST is sent while what was read before it is young enough, and the first check of a process may take a
+# minute where Service Bus is slow; it usually takes half a second.
+LONGEST_WAIT = 5.0
 
 
 class GuardedGateway:
     """Gateway that starts nothing, and lists nothing to be started, while `check` gives a reason; one per process.
 
     Then submissions are `Refused`, and listings raise RefusedError. Where the check is not possible, both are to be
-    tried again. Operations that run are read all the same.
+    tried again; so is a submission that waited for it too long. Operations that run are read all the same.
+    `monotonic` gives seconds.
     """
 
-    def __init__(self, gateway: Gateway, check: Check) -> None:
+    def __init__(self, gateway: Gateway, check: Check, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
         self._check = check
+        self._monotonic = monotonic
 
     async def perform_maintenance(self, scale_set: ScaleSet, instance_ids: Sequence[str] | None) -> Submission:
         return await self._refused() or await self._gateway.perform_maintenance(scale_set, instance_ids)
@@ -49,18 +55,26 @@ class GuardedGateway:
         return await self._gateway.list_scale_sets(subscription_id)
 
     async def _refused(self) -> Submission | None:
+        began = self._monotonic()
         try:
             reasons = await self._check()
         except BusUnavailable as error:
             # Nothing was sent, and it is to be tried again: what a lock of another write amounts to, too.
-            return Throttled(_unknown(error), whole_subscription=False)
-        return Refused(_forbidden(reasons), 403) if reasons else None
+            return Throttled(_unknown(str(error)), whole_subscription=False)
+        if reasons:
+            return Refused(_forbidden(reasons), 403)
+        if self._monotonic() - began > LONGEST_WAIT:
+            late = (
+                f"checking the namespace took more than {LONGEST_WAIT:g} s: what was read before may be too old by now"
+            )
+            return Throttled(_unknown(late), whole_subscription=False)
+        return None
 
     async def _raise_if_refused(self, doing: str) -> None:
         try:
             reasons = await self._check()
         except BusUnavailable as error:
-            raise TransientError(doing, _unknown(error)) from None
+            raise TransientError(doing, _unknown(str(error))) from None
         if reasons:
             raise RefusedError(doing, _forbidden(reasons))
 
@@ -70,5 +84,5 @@ def _forbidden(reasons: Sequence[str]) -> ErrorDetail:
     return ErrorDetail(CODE, f"Nothing is started, since the Service Bus namespace is not safe for it: {text}.")
 
 
-def _unknown(error: BusUnavailable) -> ErrorDetail:
-    return ErrorDetail("ServiceBusUnavailable", str(error))
+def _unknown(why: str) -> ErrorDetail:
+    return ErrorDetail("ServiceBusUnavailable", why)

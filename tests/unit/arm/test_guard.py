@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from maintenance.arm.guard import CODE, GuardedGateway
+from maintenance.arm.guard import CODE, LONGEST_WAIT, GuardedGateway
 from maintenance.arm.throttling import Gateway
 from maintenance.domain.errors import BusUnavailable, RefusedError, TransientError
 from maintenance.domain.instances import Instance
@@ -78,3 +78,20 @@ async def test_check_that_is_not_possible_starts_nothing_and_is_tried_again() ->
     with pytest.raises(TransientError):
         await gateway.list_instances(WEB)
     assert azure.calls == []
+
+
+async def test_post_that_waited_long_for_the_check_is_not_sent_and_the_next_one_is() -> None:
+    """Without instance views nothing is read before a POST that would have had the check made."""
+    azure, seconds, answers = Azure(), [100.0], [LONGEST_WAIT + 1, LONGEST_WAIT, 0.0]
+
+    async def check() -> tuple[str, ...]:
+        seconds[0] += answers.pop(0)
+        return ()
+
+    gateway = GuardedGateway(cast(Gateway, azure), check, monotonic=lambda: seconds[0])
+    late = await gateway.perform_maintenance(WEB, ("0",))
+    assert isinstance(late, Throttled)
+    assert (late.whole_subscription, azure.calls) == (False, [])
+    assert "took more than 5 s" in late.error.message
+    assert isinstance(await gateway.perform_vm_maintenance(WEB, "a"), Accepted)
+    assert isinstance(await gateway.perform_maintenance(WEB, ("0",)), Accepted)
