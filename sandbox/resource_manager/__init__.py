@@ -25,7 +25,7 @@ from sandbox.resource_manager.compute.seeds import (
 from sandbox.resource_manager.endpoint import TokenCheck
 from sandbox.resource_manager.events import ArmEvent, CallReceived, Observer
 from sandbox.resource_manager.faults import Fault, FaultReport, Faults, http_date
-from sandbox.resource_manager.rest.throttling import Limits, Rate
+from sandbox.resource_manager.rest.throttling import LimitLeft, Limits, Rate
 from sandbox.resource_manager.server import ResourceManager
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "InstanceChanged",
     "InstanceReport",
     "InstanceSeed",
+    "LimitLeft",
     "Limits",
     "Observer",
     "OperationEnded",

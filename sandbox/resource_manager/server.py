@@ -14,7 +14,7 @@ from sandbox.resource_manager.calls import Calls
 from sandbox.resource_manager.compute.foreign_updates import ForeignUpdates
 from sandbox.resource_manager.compute.instances import InstanceReport
 from sandbox.resource_manager.compute.scale_sets import ScaleSet
-from sandbox.resource_manager.compute.seeds import Hiding, InstanceSeed, ScaleSetSeed
+from sandbox.resource_manager.compute.seeds import Hiding, InstanceSeed, Outcome, ScaleSetSeed
 from sandbox.resource_manager.compute.state import ComputeState
 from sandbox.resource_manager.endpoint import Endpoint, TokenCheck
 from sandbox.resource_manager.errors import ArmError
@@ -24,7 +24,7 @@ from sandbox.resource_manager.http_conversion import to_web_response
 from sandbox.resource_manager.live_api import LiveApi
 from sandbox.resource_manager.rest.messages import Request
 from sandbox.resource_manager.rest.rest_api import RestApi
-from sandbox.resource_manager.rest.throttling import Limits, Throttle
+from sandbox.resource_manager.rest.throttling import LimitLeft, Limits, Throttle
 
 # How often instances mature for observers; without any, they mature when somebody calls.
 _TICK_SECONDS = 0.05
@@ -176,6 +176,31 @@ class ResourceManager(LoopbackService):
         with self._api.current() as api:
             hidden = _find(api, subscription_id, resource_group_name, name).instances[instance_id].hidden
             hidden.how, hidden.left = how, times
+
+    def lag_views(self, subscription_id: str, resource_group_name: str, name: str, lag: timedelta) -> None:
+        """From now on reads show the instances of a scale set as they were that long ago, but not before now.
+
+        A lag of 0 ends it. Raises LookupError if there is no such scale set, ValueError for a negative lag.
+        """
+        if lag < timedelta(0):
+            raise ValueError(f"a view cannot lag by {lag}")
+        with self._api.current() as api:
+            _find(api, subscription_id, resource_group_name, name).lag(lag)
+
+    def set_outcome(
+        self, subscription_id: str, resource_group_name: str, name: str, instance_id: str, outcome: Outcome
+    ) -> None:
+        """The maintenance of an instance ends like this from now on, also one that is under way.
+
+        Raises LookupError if there is no such scale set or instance.
+        """
+        with self._api.current() as api:
+            _find(api, subscription_id, resource_group_name, name).instances[instance_id].will_end_as(outcome)
+
+    def limits_left(self) -> list[LimitLeft]:
+        """What is left of each limit that was used; empty without throttling. Changes nothing."""
+        with self._api.current() as api:
+            return api.limits_left(self._api.clock())
 
     def instances(self, subscription_id: str, resource_group_name: str, name: str) -> list[InstanceReport]:
         """The present state of the instances of a scale set. Raises LookupError if there is no such scale set."""

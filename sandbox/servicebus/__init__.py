@@ -4,7 +4,8 @@
         client = ServiceBusClient.from_connection_string(bus.connection_string)
 
 Packages, bottom to top: ``amqp`` (types to bytes, frames) → ``broker`` (semantics, no I/O, time passed in) →
-``protocol`` (connections, sessions, links) → ``service`` (addresses and operations) → ``faults``, ``server``.
+``protocol`` (connections, sessions, links) → ``service`` (addresses and operations) → ``faults``,
+``inspection`` → ``server``.
 """
 
 from sandbox.clock import Clock, HandMovedClock, system_clock
@@ -21,8 +22,9 @@ from sandbox.servicebus.broker.events import (
     MessageSent,
     ScheduledMessageCancelled,
 )
-from sandbox.servicebus.faults import DETACH_FORCED, NOT_FOUND, SERVER_BUSY, Faults
-from sandbox.servicebus.server import EntityCounts, PeekedMessage, ServiceBus
+from sandbox.servicebus.faults import DETACH_FORCED, NOT_FOUND, SERVER_BUSY, FaultInForce, Faults
+from sandbox.servicebus.inspection import EntityCounts, EntityReport, PeekedMessage
+from sandbox.servicebus.server import ServiceBus
 from sandbox.servicebus.topology.topology import Topology, TopologyError
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "Clock",
     "DuplicateDropped",
     "EntityCounts",
+    "EntityReport",
+    "FaultInForce",
     "Faults",
     "HandMovedClock",
     "LockLost",

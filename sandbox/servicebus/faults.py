@@ -1,10 +1,12 @@
 """Fault injection: the errors and outages of Azure, on demand."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from random import Random
 from typing import Literal
 
+from sandbox.clock import moment
 from sandbox.servicebus.amqp.outcomes import AmqpError
 from sandbox.servicebus.broker.errors import BrokerError
 from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link
@@ -17,6 +19,16 @@ LinkRole = Literal["sender", "receiver", "management"]
 SERVER_BUSY = "com.microsoft:server-busy"
 NOT_FOUND = "amqp:not-found"
 DETACH_FORCED = "amqp:link:detach-forced"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultInForce:
+    """A fault of an entity, in one word (``outage``, ``refused``, ``full``), or of all (``entity`` is None:
+    ``unresponsive``, ``failing calls``, ``small messages``). ``until``: when it ends by itself."""
+
+    kind: str
+    entity: str | None
+    until: datetime | None = None
 
 
 class Faults:
@@ -170,6 +182,29 @@ class Faults:
             service.faults.__init__()  # type: ignore[misc]  # the one way to have no fault forgotten
 
         self._run(reset)
+
+    def in_force(self) -> list[FaultInForce]:
+        """The faults that strike now. Those of single connections, and those that strike once, are not among them."""
+        found: list[FaultInForce] = []
+
+        def look(service: Service) -> None:
+            state, now = service.faults, service.broker.now()
+            for name, outage in state.outages.items():
+                if outage.until is None or outage.until > now:
+                    until = None if outage.until is None else moment(outage.until)
+                    found.append(FaultInForce("outage", service.broker.store(name).name, until))
+            found.extend(FaultInForce("refused", service.broker.store(name).name) for name in state.failing_entities)
+            found.extend(FaultInForce("full", service.broker.store(name).name) for name in sorted(state.full))
+            for kind, set_ in (
+                ("unresponsive", state.unresponsive),
+                ("failing calls", state.failing is not None),
+                ("small messages", state.max_message_size is not None),
+            ):
+                if set_:
+                    found.append(FaultInForce(kind, None))
+
+        self._run(look)
+        return found
 
     def _count(self, action: Callable[[Service], int]) -> int:
         counted = self._run(action)

@@ -4,18 +4,15 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Final, Self, TypeVar
 
-from sandbox.clock import Clock, HandMovedClock, milliseconds, moment, system_clock
+from sandbox.clock import Clock, HandMovedClock, milliseconds, system_clock
 from sandbox.servicebus.broker.broker import Broker
 from sandbox.servicebus.broker.errors import BrokerError
 from sandbox.servicebus.broker.events import BusEvent
-from sandbox.servicebus.broker.queues import Queue
-from sandbox.servicebus.broker.storage import QueuedMessage, State
 from sandbox.servicebus.faults import Faults
+from sandbox.servicebus.inspection import EntityCounts, EntityReport, PeekedMessage, peeked, report_of
 from sandbox.servicebus.protocol.connections import Connection
 from sandbox.servicebus.service.authorization import TokenCheck
 from sandbox.servicebus.service.fault_state import FaultState
@@ -27,40 +24,6 @@ Result = TypeVar("Result")
 MAX_MESSAGE_SIZE: Final = 1024 * 1024 + 64 * 1024  # 1 MB of body and what Azure lets the headers have
 KEY_NAME: Final = "RootManageSharedAccessKey"
 KEY: Final = "SAS_KEY_VALUE"  # as in the emulator's documentation: no secret, nothing is checked
-
-
-@dataclass(frozen=True, slots=True)
-class EntityCounts:
-    """Messages of an entity: ready to be received, not yet due, set aside, locked, and in its dead-letter queue."""
-
-    active: int
-    scheduled: int
-    deferred: int
-    locked: int
-    dead_lettered: int
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left, not even dead letters."""
-        return not (self.active or self.scheduled or self.deferred or self.locked or self.dead_lettered)
-
-
-@dataclass(frozen=True, slots=True)
-class PeekedMessage:
-    """A message as it lies in an entity. ``state`` is ``active``, ``locked``, ``deferred`` or ``scheduled``."""
-
-    message_id: str
-    body: bytes
-    subject: str | None
-    correlation_id: str | None
-    application_properties: dict[str, object]
-    scheduled_for: datetime | None
-    enqueued_at: datetime
-    state: str
-    delivery_count: int
-    sequence_number: int
-    dead_letter_reason: str | None
-    dead_letter_description: str | None
 
 
 class Observers:
@@ -226,19 +189,27 @@ class ServiceBus:
 
         self._on_service(clear)
 
+    def entities(self) -> list[str]:
+        """The names of queues, topics and ``topic/Subscriptions/name``, without their dead-letter queues."""
+        return self._on_service(lambda service: service.broker.names())
+
     def counts(self, entity: str) -> EntityCounts:
         """How many messages an entity holds; of a topic, those that are scheduled. Raises :class:`LookupError`."""
-        return self._on_service(lambda service: _counts(service.broker.store(entity), service.broker.now()))
+        return self.report(entity).counts
 
-    def peek(self, entity: str, max_count: int = 100) -> list[PeekedMessage]:
-        """The first messages of an entity in any state, untouched: all of them, however pages are cut for clients.
+    def report(self, entity: str) -> EntityReport:
+        """Its counts, and when the next of its messages falls due. Raises :class:`LookupError`."""
+        return self._on_service(lambda service: report_of(service.broker.store(entity), service.broker.now()))
 
-        Raises :class:`LookupError`.
+    def peek(self, entity: str, max_count: int = 100, *, skip: int = 0, first: int = 0) -> list[PeekedMessage]:
+        """Messages of an entity in any state, untouched, in order: all of them, however pages are cut for clients.
+
+        ``first``: from this sequence number on. ``skip``: leave out so many. Raises :class:`LookupError`.
         """
 
         def peek(service: Service) -> list[PeekedMessage]:
             store = service.broker.store(entity)
-            return [_peeked(queued) for queued in store.peek(0, max_count, service.broker.now())]
+            return [peeked(queued) for queued in store.peek(first, skip + max_count, service.broker.now())[skip:]]
 
         return self._on_service(peek)
 
@@ -261,40 +232,3 @@ async def _turns(number: int) -> None:
     """Let the loop go round."""
     for _ in range(number):
         await asyncio.sleep(0)
-
-
-def _counts(store: Queue, now: int) -> EntityCounts:
-    store.elapse(now)
-    active = scheduled = deferred = locked = 0
-    for queued in store.messages.values():
-        if queued.lock_token is not None:
-            locked += 1
-        elif queued.state is State.ACTIVE:
-            active += 1
-        elif queued.state is State.DEFERRED:
-            deferred += 1
-        else:
-            scheduled += 1
-    dead = len(store.dead_letters.messages) if store.dead_letters is not None else 0
-    return EntityCounts(active, scheduled, deferred, locked, dead)
-
-
-def _peeked(queued: QueuedMessage) -> PeekedMessage:
-    message = queued.message
-    user = {str(key): value for key, value in message.user_properties().items()}
-    subject, correlation_id = message.property("subject"), message.property("correlation_id")
-    reason, description = user.get("DeadLetterReason"), user.get("DeadLetterErrorDescription")
-    return PeekedMessage(
-        message_id=str(message.message_id),
-        body=message.payload(),
-        subject=None if subject is None else str(subject),
-        correlation_id=None if correlation_id is None else str(correlation_id),
-        application_properties=user,
-        scheduled_for=None if queued.scheduled_for is None else moment(queued.scheduled_for),
-        enqueued_at=moment(queued.enqueued_at),
-        state="locked" if queued.lock_token is not None else queued.state.name.lower(),
-        delivery_count=queued.delivery_count,
-        sequence_number=queued.sequence_number,
-        dead_letter_reason=None if reason is None else str(reason),
-        dead_letter_description=None if description is None else str(description),
-    )

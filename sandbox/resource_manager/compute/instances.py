@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -121,6 +121,10 @@ class Instance:
             return outcomes
         return outcomes[min(self.finished, len(outcomes) - 1)]
 
+    def will_end_as(self, outcome: Outcome) -> None:
+        """Maintenance ends like this from now on, whatever the seed said."""
+        self.seed = replace(self.seed, outcome=outcome)
+
     def begin(self, now: datetime) -> None:
         """Maintenance begins: the VM is redeployed, and is neither running nor healthy meanwhile."""
         self.state = "in-progress"
@@ -199,6 +203,7 @@ class InstanceReport:
         maintenance_count: how often maintenance was begun.
         finished_count: how often it came to an end, well or badly.
         last_outcome: how it ended the last time.
+        message: lastOperationMessage, where there is one.
     """
 
     instance_id: str
@@ -212,6 +217,7 @@ class InstanceReport:
     provisioning_state: str
     power_state: str
     vm_health: str | None
+    message: str | None = None
 
     __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 
@@ -229,4 +235,5 @@ class InstanceReport:
             provisioning_state=instance.provisioning_state,
             power_state=instance.power_state,
             vm_health=instance.vm_health,
+            message=instance.message,
         )

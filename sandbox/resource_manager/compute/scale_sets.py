@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sandbox.resource_manager import errors
 from sandbox.resource_manager.compute.instances import Instance
@@ -57,6 +57,10 @@ class ScaleSet:
         if found is None:
             raise errors.no_instance(instance_id, self.seed.unknown_instance_status)
         return found
+
+    def lag(self, by: timedelta) -> None:
+        """Reads show its instances as they were that long ago, beginning with the present; 0 = as they are."""
+        self.lagging = LaggingView(by, self.instances) if by > timedelta(0) else None
 
     def changed(self, instance: Instance, when: datetime) -> None:
         """An instance has changed."""

@@ -14,7 +14,6 @@ from sandbox.resource_manager.compute.campaigns import Campaigns
 from sandbox.resource_manager.compute.events import EventLog, OperationEnded, OperationStarted
 from sandbox.resource_manager.compute.foreign_updates import ForeignUpdates, ForeignWriters
 from sandbox.resource_manager.compute.instances import Instance
-from sandbox.resource_manager.compute.lagging_view import LaggingView
 from sandbox.resource_manager.compute.operations import Operation
 from sandbox.resource_manager.compute.scale_sets import ScaleSet, ScaleSets
 from sandbox.resource_manager.compute.seeds import InstanceSeed, ScaleSetSeed
@@ -70,8 +69,7 @@ class ComputeState:
         for each in seed.instances:
             self.place(scale_set, each, now)
         lag = self._view_lag if seed.view_lag is None else seed.view_lag
-        if lag > timedelta(0):
-            scale_set.lagging = LaggingView(lag, scale_set.instances)
+        scale_set.lag(lag)
         self.scale_sets.add(scale_set)
 
     def place(self, scale_set: ScaleSet, seed: InstanceSeed, now: datetime) -> None:

@@ -23,7 +23,7 @@ from sandbox.resource_manager.rest import parameters, views
 from sandbox.resource_manager.rest.messages import Request, Response
 from sandbox.resource_manager.rest.operation_urls import OperationUrls
 from sandbox.resource_manager.rest.pages import page_of
-from sandbox.resource_manager.rest.throttling import Limits, Policy, Throttle
+from sandbox.resource_manager.rest.throttling import LimitLeft, Limits, Policy, Throttle
 
 _Item = TypeVar("_Item")
 
@@ -85,6 +85,10 @@ class RestApi:
         # A header that the response has already (an error for throttling says what is left) wins.
         response.headers = {**headers, **response.headers}
         return response
+
+    def limits_left(self, now: datetime) -> list[LimitLeft]:
+        """What is left of each limit that was used."""
+        return [] if self._throttle is None else self._throttle.left(now)
 
     def scale_set_of(self, request: Request) -> ScaleSet | None:
         """The scale set that a call is about, or that the VM belongs to that it is about; None = of none."""

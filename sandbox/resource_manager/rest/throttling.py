@@ -39,6 +39,16 @@ class Limits:
     get_operation_per_subscription: Rate = Rate(15000, 5000 / 60)
 
 
+@dataclass(frozen=True)
+class LimitLeft:
+    """How much is left of a limit, for what it is counted for: a subscription, a scale set or an operation."""
+
+    name: str
+    owner: str
+    left: int
+    bucket: int
+
+
 Policy = Literal["maintenance", "list-instances", "get-operation"]
 """Which of Compute's limits a call falls under."""
 
@@ -60,6 +70,11 @@ class Bucket:
             self._level = min(self._rate.bucket, self._level + elapsed * self._rate.per_second)
             self._at = now
         return self._level
+
+    def left(self, now: datetime) -> tuple[int, int]:
+        """How many whole calls may be made now, and the bucket's size. Changes nothing."""
+        elapsed = max(0.0, (now - self._at).total_seconds())
+        return int(min(self._rate.bucket, self._level + elapsed * self._rate.per_second)), self._rate.bucket
 
     def take(self, now: datetime) -> int:
         """Take one; returns how many whole ones are left. Only when `level` is at least 1."""
@@ -128,6 +143,10 @@ class Throttle:
             f"Microsoft.Compute/{name};{bucket.take(now)}" for name, bucket in taken
         )
         return headers
+
+    def left(self, now: datetime) -> list[LimitLeft]:
+        """What is left of each limit that was used. Changes nothing."""
+        return [LimitLeft(name, owner, *bucket.left(now)) for (name, owner), bucket in self._buckets.items()]
 
     def _take_from_arm(self, subscription: str, kind: Literal["reads", "writes"], now: datetime) -> dict[str, str]:
         limits = self._limits

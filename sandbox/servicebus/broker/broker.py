@@ -98,6 +98,11 @@ class Broker:
 
     # ------------------------------------------------------------------------------------- entities
 
+    def names(self) -> list[str]:
+        """Of queues, topics and subscriptions, as they were written, without their dead-letter queues."""
+        stores = [*self.queues.values(), *(topic.store for topic in self.topics.values())]
+        return sorted(store.name for store in stores if not store.name.endswith(f"/{DEAD_LETTERS}"))
+
     def queue(self, path: str) -> Queue:
         """The queue, subscription or dead-letter queue. Raises :class:`BrokerError`: not found, or a topic."""
         found = self.queues.get(path.casefold())
