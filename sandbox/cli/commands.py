@@ -48,17 +48,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_up(commands)
     _add_worker(commands)
+    _add_send(commands)
     _add_alert(commands)
     return parser
 
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    commands.add_parser(
+    demo = commands.add_parser(
         "demo",
         help="the main job, live: requests in, maintenance carried out, events out; ends by itself",
         description="Starts everything, sends a good request, one for a whole scale set and a bad one, shows what "
-        "happens, and ends. The exit code is 0 only if every expected event arrived.",
+        "happens, and ends. The exit code is 0 only if every expected event arrived. A page shows the same while it "
+        "runs: its address is among the first lines.",
     )
+    demo.add_argument("--stay", action="store_true", help="keep everything up afterwards, for the page, until Ctrl-C")
+    _add_page_port(demo)
 
 
 def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -73,6 +77,8 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     up.add_argument(
         "--http-port", type=_port, default=7071, metavar="N", help="of the worker's HTTP functions (default: 7071)"
     )
+    _add_page_port(up)
+    up.add_argument("--no-page", action="store_true", help="serve no page")
     _add_env_file(up, "where the variables are written")
     up.set_defaults(env_file_default=ENVIRONMENT_FILE)
     up.add_argument(
@@ -103,7 +109,17 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     up.add_argument(
         "--json",
         action="store_true",
-        help="print one line of JSON instead, with serviceBus, arm and environment, for programs to read",
+        help="print one line of JSON instead, with serviceBus, arm and environment, for programs to read; the page is "
+        "served where --page-port asks for it, and its address is in page",
+    )
+
+
+def _add_page_port(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--page-port",
+        type=_port,
+        metavar="N",
+        help="of the page that shows it all; 0 for any free one (default: 8071, or any free one where that is taken)",
     )
 
 
@@ -131,6 +147,23 @@ def _add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="N",
         help="where the HTTP functions are served (default: any free port, which the log names)",
     )
+    # For `up`, which holds the other end: where it dies, the worker ends too.
+    worker.add_argument("--until-input-ends", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_send(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    send = commands.add_parser(
+        "send",
+        help="send a request, or any other message, to the requests queue",
+        description="Sends FILE as one message, as a sender of requests would. What is wrong with it is for the worker "
+        "to say. The exit code is 2 where it was not sent.",
+    )
+    send.add_argument("file", type=Path, metavar="FILE", help="the body, as JSON; - for standard input")
+    send.add_argument("--message-id", metavar="ID", help="its message id (default: one that is made up)")
+    send.add_argument(
+        "--queue", default="maintenance-requests", metavar="NAME", help="where to (default: maintenance-requests)"
+    )
+    _add_env_file(send, "read for the connection string")
 
 
 def _add_alert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

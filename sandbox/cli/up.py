@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
 import shlex
 import signal
@@ -16,10 +15,11 @@ from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
-from sandbox.cli import worker
 from sandbox.cli.demo.scale_sets import seed_alerted
-from sandbox.cli.environment import worker_environment
-from sandbox.cli.environment_file import PROJECT, FileInTheWayError, write_environment, write_local_settings
+from sandbox.cli.environment import FUNCTION_KEY, worker_environment
+from sandbox.cli.environment_file import FileInTheWayError, write_environment, write_local_settings
+from sandbox.cli.page import open_page
+from sandbox.cli.worker_process import WorkerProcess
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager, ScaleSetSeed, seed_example
 from sandbox.servicebus import ServiceBus, Topology, TopologyError
@@ -33,6 +33,7 @@ class _Services:
     arm: str
     environment: dict[str, str]
     scale_sets: list[ScaleSetSeed]
+    page: str | None
 
 
 class _StartError(Exception):
@@ -42,8 +43,13 @@ class _StartError(Exception):
 def main(arguments: argparse.Namespace) -> int:
     """Start, say where everything is, wait for SIGINT or SIGTERM, stop. Returns the exit code."""
     stopped = threading.Event()
+    ended_as: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    def worker_ended(code: int) -> None:
+        ended_as.append(code)
         stopped.set()
 
     # Before anything is started: a signal that comes while it starts must end it in order too.
@@ -51,7 +57,8 @@ def main(arguments: argparse.Namespace) -> int:
         signal.signal(number, stop)
     with ExitStack() as stack:
         try:
-            services = _start(arguments, stack)
+            worker = WorkerProcess(http_port=arguments.http_port, ended=worker_ended) if arguments.worker else None
+            services = _start(arguments, stack, worker)
             if not arguments.json:
                 write_environment(arguments.env_file, services.environment)
                 stack.callback(arguments.env_file.unlink, missing_ok=True)
@@ -64,14 +71,14 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"{error.filename or arguments.env_file} could not be written: {error.strerror}", file=sys.stderr)
             return 2
         print(_as_json(services) if arguments.json else _as_text(services, arguments), flush=True)
-        if arguments.worker and not stopped.is_set():
-            os.environ.update(services.environment)
-            return worker.serve(PROJECT, arguments.http_port)
+        if worker is not None and not stopped.is_set():
+            worker.start(services.environment)
+            stack.callback(worker.close)
         stopped.wait()
-    return 0
+    return ended_as[0] if ended_as else 0
 
 
-def _start(arguments: argparse.Namespace, stack: ExitStack) -> _Services:
+def _start(arguments: argparse.Namespace, stack: ExitStack, worker: WorkerProcess | None) -> _Services:
     topology = Topology.read(arguments.topology)
     bus = ServiceBus(topology, port=arguments.servicebus_port)
     try:
@@ -94,7 +101,24 @@ def _start(arguments: argparse.Namespace, stack: ExitStack) -> _Services:
         identity=identity.environment,
         function_key=secrets.token_urlsafe(32),
     )
-    return _Services(bus.connection_string, arm.endpoint, environment, arm.scale_sets)
+    page = None
+    # Programs that start many sandboxes ask for it; people always have it.
+    if not arguments.no_page and not (arguments.json and arguments.page_port is None):
+        endpoint = worker.endpoint if worker is not None else f"http://127.0.0.1:{arguments.http_port}"
+        try:
+            opened = open_page(
+                bus,
+                arm,
+                port=arguments.page_port,
+                worker_endpoint=lambda: endpoint,
+                function_key=lambda: environment[FUNCTION_KEY],
+                worker=worker,
+            )
+        except OSError as error:
+            raise _StartError(_taken(arguments.page_port, "--page-port", error)) from error
+        stack.callback(opened.close)
+        page = opened.address
+    return _Services(bus.connection_string, arm.endpoint, environment, arm.scale_sets, page)
 
 
 def _taken(port: int, option: str, error: OSError) -> str:
@@ -102,7 +126,8 @@ def _taken(port: int, option: str, error: OSError) -> str:
 
 
 def _as_json(services: _Services) -> str:
-    return json.dumps({"serviceBus": services.servicebus, "arm": services.arm, "environment": services.environment})
+    document = {"serviceBus": services.servicebus, "arm": services.arm, "environment": services.environment}
+    return json.dumps(document if services.page is None else document | {"page": services.page})
 
 
 def _as_text(services: _Services, arguments: argparse.Namespace) -> str:
@@ -111,6 +136,7 @@ def _as_text(services: _Services, arguments: argparse.Namespace) -> str:
     lines = [
         f"Service Bus       {services.servicebus}",
         f"Resource Manager  {services.arm}",
+        *([] if services.page is None else [f"Page              {services.page}"]),
         "",
         f"Scale sets of subscription {services.scale_sets[0].subscription_id}:",
         *(_described(each) for each in services.scale_sets),

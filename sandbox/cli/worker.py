@@ -4,7 +4,9 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from sandbox.cli.environment import FUNCTION_KEY
@@ -21,7 +23,15 @@ def main(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    if arguments.until_input_ends:
+        threading.Thread(target=_stop_when_input_ends, name="input", daemon=True).start()
     return serve(arguments.app, arguments.http_port)
+
+
+def _stop_when_input_ends() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def serve(folder: Path, http_port: int) -> int:

@@ -24,6 +24,7 @@ from sandbox.cli.demo.console import DemoConsole
 from sandbox.cli.demo.scale_sets import seed_alerted, seed_rollouts
 from sandbox.cli.environment import worker_environment
 from sandbox.cli.environment_file import PROJECT
+from sandbox.cli.page import open_page
 from sandbox.cli.shutdown import close_app
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
@@ -97,10 +98,10 @@ ACTS = (
 def main(arguments: argparse.Namespace) -> int:
     """Run the demo; 0 only if every expected event arrived."""
     logging.disable(logging.WARNING)
-    return asyncio.run(_run(Console()))
+    return asyncio.run(_run(Console(), arguments))
 
 
-async def _run(terminal: Console) -> int:
+async def _run(terminal: Console, arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         identity = stack.enter_context(ManagedIdentity())
         duration = timedelta(seconds=3)
@@ -115,9 +116,18 @@ async def _run(terminal: Console) -> int:
             identity=identity.environment,
             function_key="demo",
         )
+        host: FunctionsHost
+        page = open_page(
+            bus,
+            arm,
+            port=arguments.page_port,
+            worker_endpoint=lambda: host.http_endpoint or "",
+            function_key=lambda: host.function_key,
+        )
+        stack.callback(page.close)
         # The functions read their settings as in Azure: from the environment of their process.
         os.environ.update(environment | PACE)
-        console = stack.enter_context(DemoConsole(terminal, [each for each in arm.scale_sets if each.name in SHOWN]))
+        console = DemoConsole(terminal, [each for each in arm.scale_sets if each.name in SHOWN])
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _interrupt, console)
         arm.observers.append(console.on_event)
         results: dict[str, tuple[str, str]] = {}
@@ -126,17 +136,32 @@ async def _run(terminal: Console) -> int:
         client = ServiceBusClient.from_connection_string(bus.connection_string)
         host = FunctionsHost(load_app(PROJECT), environment=os.environ, host_json=read_host_json(PROJECT))
         async with client, client.get_subscription_receiver("maintenance-events", "all-events") as receiver, host:
-            for act in ACTS:
-                console.act(act.title)
-                await _send(client, act, console)
-                await _listen(receiver, act, results, console)
-            alert_rows = await alert_act.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
+            with console:
+                for act in ACTS:
+                    console.act(act.title)
+                    if act is ACTS[0]:
+                        terminal.print(f"See it move: {page.address}", highlight=False, soft_wrap=True)
+                    await _send(client, act, console)
+                    await _listen(receiver, act, results, console)
+                rows = await alert_act.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
+            rows = [*_rows_of_acts(results), *rows, *_rows_of_schemas(published, results)]
+            if arguments.stay:
+                console.summary(rows)
+                await _stay(terminal, page.address)
         await close_app()
-    rows = [_row(request_id, expected, results) for act in ACTS for request_id, expected in act.expected.items()]
-    rows += [*alert_rows, *_rows_of_schemas(MessageSchemas(PROJECT / "contracts" / "schemas"), published, results)]
-    console.summary(rows)
-    terminal.print(NEXT, highlight=False)
+    if not arguments.stay:
+        console.summary(rows)
+        terminal.print(NEXT, highlight=False)
     return 0 if all(right for *_, right in rows) else 1
+
+
+async def _stay(terminal: Console, address: str) -> None:
+    """Until Ctrl-C, which ends all in order now."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    terminal.print(f"Everything stays up. Page: {address}\nCtrl-C ends it.", highlight=False, soft_wrap=True)
+    await stopped.wait()
 
 
 def _interrupt(console: DemoConsole) -> None:
@@ -168,6 +193,10 @@ async def _listen(
             await receiver.complete_message(message)
 
 
+def _rows_of_acts(results: Mapping[str, tuple[str, str]]) -> list[tuple[str, str, str, bool]]:
+    return [_row(request_id, expected, results) for act in ACTS for request_id, expected in act.expected.items()]
+
+
 def _row(
     request_id: str, expected: tuple[str, str], results: Mapping[str, tuple[str, str]]
 ) -> tuple[str, str, str, bool]:
@@ -181,9 +210,10 @@ def _note_published(event: BusEvent, published: list[bytes]) -> None:
 
 
 def _rows_of_schemas(
-    schemas: MessageSchemas, published: Sequence[bytes], results: Mapping[str, tuple[str, str]]
+    published: Sequence[bytes], results: Mapping[str, tuple[str, str]]
 ) -> list[tuple[str, str, str, bool]]:
     """Whether a stranger, who has the JSON Schemas alone, judges events and requests as the worker does."""
+    schemas = MessageSchemas(PROJECT / "contracts" / "schemas")
     problems = [problem for body in published if (problem := schemas.problem_of_event(body)) is not None]
     requests = {request_id: body for act in ACTS for request_id, body in act.requests.items()}
     judged_otherwise = [

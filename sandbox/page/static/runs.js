@@ -60,7 +60,7 @@ function made(key) {
   const waves = element("ul", { class: "waves", "aria-label": "Waves" });
   const why = element("p", { class: "why text" });
   const root = element("article", { class: "run" }, element("div", { class: "run-line" }, request, badge, where, goes), bar, waves, why);
-  return { root, request, badge, where, goes, bar, waves, why, spans: [], run: null };
+  return { root, request, badge, where, goes, bar, waves, why, spans: [], run: null, width: 300 };
 }
 
 function fill(row, run) {
@@ -95,15 +95,20 @@ function waveMark(run, wave, at) {
 }
 
 function place(row, run) {
+  row.width = row.bar.clientWidth || row.width;
   const begun = Date.parse(run.requested);
   const now = store.now();
   const lastEnd = run.spans.at(-1)?.to;
-  const end = Math.max(run.status && lastEnd ? Date.parse(lastEnd) : now, begun + LEAST_MILLISECONDS);
+  const end = run.status && lastEnd ? Math.max(Date.parse(lastEnd), begun + 1) : Math.max(now, begun + LEAST_MILLISECONDS);
   const share = (iso) => (100 * Math.min(Math.max((iso ? Date.parse(iso) : now) - begun, 0), end - begun)) / (end - begun);
   run.spans.forEach((span, at) => {
     const from = share(span.from);
-    row.spans[at].style.left = `${from}%`;
-    row.spans[at].style.width = `${Math.max(share(span.to) - from, 0.4)}%`;
+    const width = Math.max(share(span.to) - from, 0.4);
+    const shown = row.spans[at];
+    shown.style.left = `${from}%`;
+    shown.style.width = `${width}%`;
+    // A word that does not fit says less than none.
+    shown.classList.toggle("narrow", (width / 100) * row.width < 8 + 6 * shown.textContent.length);
   });
   const wave = run.waves.length > 1 ? `wave ${Math.min(run.wave + 1, run.waves.length)} of ${run.waves.length} · ` : "";
   const due = run.due && !run.status ? (Date.parse(run.due) - now) / 1000 : null;
