@@ -3,9 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SANDBOX_READY := $(VENV)/.ready-sandbox
+PAGE_READY := $(VENV)/.ready-page
 TOOLS := $(VENV)/tools
 
-.PHONY: help demo test test-long simulate soak emulator-topology bench lint format contracts lock sbom version clean
+.PHONY: help demo test test-long test-page screenshots simulate soak emulator-topology bench lint format contracts lock sbom version clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -13,16 +14,24 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
 	  printf '  %-17s  %s\n' "$$target" "$$text"; done
 
-demo: $(SANDBOX_READY)  ## the main job, live, on the sandbox: under half a minute
-	@$(BIN)/python -m sandbox demo
+DEMO_OPTIONS ?=
+
+demo: $(SANDBOX_READY)  ## the main job, live: half a minute; DEMO_OPTIONS=--stay
+	@$(BIN)/python -m sandbox demo $(DEMO_OPTIONS)
 
 test: lint  ## lint, types and every test that takes under a minute
 	@echo "Running the tests …"
 	@# More workers than cores: the tests mostly wait.
-	$(BIN)/python -m pytest -q -m "not long" -n 8 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not long and not browser" -n 8 --dist loadfile
 
 test-long: $(READY)  ## the longer tests: a quarter of an hour
 	$(BIN)/python -m pytest -q -m long -n 2
+
+test-page: $(PAGE_READY)  ## test the sandbox's page in a headless Chromium
+	$(BIN)/python -m pytest -q -rs -m browser tests/sandbox/page
+
+screenshots: $(PAGE_READY)  ## take the pictures of the page in docs/images
+	@$(BIN)/python -m tests.sandbox.page.screenshots
 
 SEEDS ?= 10000
 FIRST ?= 1
@@ -73,6 +82,10 @@ clean:  ## delete the environment and all caches
 
 $(READY): requirements-dev.txt $(SANDBOX_READY)
 	@"$(PYTHON)" tools/install.py $(VENV) requirements-dev.txt
+	@touch $@
+
+$(PAGE_READY): requirements-page.txt $(READY)
+	@"$(PYTHON)" tools/install.py $(VENV) requirements-page.txt
 	@touch $@
 
 $(TOOLS)/.ready: requirements-tools.txt $(SANDBOX_READY)

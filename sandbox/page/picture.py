@@ -153,7 +153,8 @@ def _fault(fault: Fault) -> str:
     if fault.operation_status is not None:
         what.append(f"status {fault.operation_status}")
     what += [f"{word} {', '.join(ids)}" for word, ids in (("gone:", fault.scale_in), ("updated:", fault.update)) if ids]
-    if fault.body is not None or fault.json is not None or fault.body_size is not None:
+    # A status has a body of its own kind.
+    if fault.status is None and (fault.body, fault.json, fault.body_size) != (None, None, None):
         what.append("another body")
     share = f" ({fault.rate:.0%} of them)" if fault.rate < 1 else ""
     return f"{where}{share} → {', '.join(what) or 'nothing'}"

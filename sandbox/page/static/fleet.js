@@ -2,7 +2,7 @@
 
 import { open } from "./panel.js";
 import { store } from "./store.js";
-import { element, facts, foreign, natural, set } from "./text.js";
+import { element, facts, foreign, hint, inLine, natural, set } from "./text.js";
 import { failingButton } from "./forms.js";
 
 export const STATES = {
@@ -115,9 +115,9 @@ function paint(cell, instance) {
   cell.classList.toggle("ill", ill);
   cell.classList.toggle("updated", updated);
   const label = `${instance.id}: ${words}${ill ? ", unhealthy" : ""}${updated ? ", updated by others" : ""}`;
-  if (cell.title !== label) {
-    cell.title = label;
-    cell.setAttribute("aria-label", label);
+  if (cell.ariaLabel !== inLine(label)) {
+    hint(cell, label);
+    cell.ariaLabel = inLine(label);
   }
 }
 

@@ -3,7 +3,7 @@
 import { fetched } from "./link.js";
 import { open, problem } from "./panel.js";
 import { store } from "./store.js";
-import { element, facts, foreign, json, set, shortPath, shortSet, time } from "./text.js";
+import { element, facts, foreign, hint, json, set, shortPath, shortSet, time } from "./text.js";
 import { WindowedList } from "./windowed.js";
 
 const tones = { completed: "good", accepted: "", progressed: "", rejected: "warn", duplicate: "warn" };
@@ -65,7 +65,7 @@ function callRow(row, call) {
   set(when, time(call.at));
   set(method, call.method);
   set(path, shortPath(call.path));
-  path.title = call.path;
+  hint(path, call.path);
   const words = call.status === null ? "cut" : call.status === 429 ? "429 throttled" : `${call.status}`;
   set(status, words);
   status.className = `status ${call.status === null || call.status >= 500 ? "bad" : call.status >= 400 ? "warn" : "good"}`;
@@ -125,7 +125,7 @@ function drawLimits() {
     const item = box.children[at];
     const [name, left, meter] = item.children;
     set(name, LIMITS[limit.name] ?? limit.name);
-    name.title = `${limit.name} of ${limit.owner}`;
+    hint(name, `${limit.name} of ${limit.owner}`);
     set(left, `${limit.left} / ${limit.bucket}`);
     meter.max = limit.bucket;
     meter.value = limit.left;

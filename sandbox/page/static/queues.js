@@ -3,7 +3,7 @@
 import { fetched } from "./link.js";
 import { open, problem } from "./panel.js";
 import { store } from "./store.js";
-import { element, facts, foreign, json, length, set, time } from "./text.js";
+import { element, facts, foreign, hint, json, length, set, time } from "./text.js";
 import { WindowedList } from "./windowed.js";
 
 const DEAD = "/$DeadLetterQueue";
@@ -49,7 +49,7 @@ function due(row, entity) {
   if (!entity) return;
   const left = entity.nextDue ? (Date.parse(entity.nextDue) - store.now()) / 1000 : null;
   set(row.next, left === null ? "–" : left <= 0 ? "now" : `in ${length(left)}`);
-  row.next.title = entity.nextDue ?? "";
+  hint(row.next, entity.nextDue ?? "");
   row.next.className = left === null ? "zero" : "";
 }
 

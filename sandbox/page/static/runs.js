@@ -25,6 +25,7 @@ export function begin() {
   for (const [kind, words] of Object.entries(KINDS)) {
     legend.append(element("li", {}, element("span", { class: "swatch", "data-kind": kind, "aria-hidden": true }), words));
   }
+  new ResizeObserver(() => rows.forEach((row) => row.run && place(row, row.run))).observe(box);
   store.view(["runs"], (dirty, whole) => draw(whole ? null : dirty.get("runs")));
 }
 
@@ -45,8 +46,9 @@ function draw(keys) {
   shown.forEach(([key, run], at) => {
     if (!rows.has(key)) rows.set(key, made(key));
     const row = rows.get(key);
-    if (keys === null || keys.has(key) || !row.run) fill(row, run);
+    // In its place first: what fits into a bar depends on its width.
     if (box.children[at] !== row.root) box.insertBefore(row.root, box.children[at] ?? null);
+    if (keys === null || keys.has(key) || !row.run) fill(row, run);
   });
   empty.hidden = rows.size > 0;
 }

@@ -16,7 +16,7 @@ export function element(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "onclick" || name === "oninput" || name === "onsubmit") made[name] = value;
-    else made.setAttribute(name, value === true ? "" : value);
+    else made.setAttribute(name, value === true ? "" : name === "value" ? value : inLine(value));
   }
   for (const child of children) {
     if (child !== null && child !== undefined) made.append(child instanceof Node ? child : inLine(child));
@@ -31,6 +31,11 @@ export const foreign = (text, attributes = {}) =>
 export const set = (node, text) => {
   const wanted = inLine(text);
   if (node.textContent !== wanted) node.textContent = wanted;
+};
+
+export const hint = (node, text) => {
+  const wanted = inLine(text);
+  if (node.title !== wanted) node.title = wanted;
 };
 
 const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
