@@ -29,7 +29,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _stop_when_input_ends() -> None:
-    while sys.stdin.buffer.read(1):
+    # Not by sys.stdin: its lock, held by this thread, would abort the interpreter at its end.
+    while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

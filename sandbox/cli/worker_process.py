@@ -85,7 +85,8 @@ class WorkerProcess:
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
         if self._process is process:
-            self._ended(code)
+            # Ended by a signal, as a shell has it.
+            self._ended(code if code >= 0 else 128 - code)
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

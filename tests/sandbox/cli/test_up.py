@@ -93,19 +93,84 @@ async def test_plain_mode_leaves_a_file_that_shells_read(tmp_path: Path) -> None
     assert not file.exists()
 
 
-async def test_worker_in_the_same_terminal_ends_with_it(tmp_path: Path) -> None:
+async def test_worker_in_the_same_terminal_is_killed_and_started_on_the_page_and_ends_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "sandbox.env"
     async with asyncio.timeout(60):
-        process = await up(*ANY_PORTS, "--worker", "--http-port", "0", "--env-file", str(tmp_path / "sandbox.env"))
+        process = await up(
+            *("--worker", "--http-port", "0", "--json", "--page-port", "0", "--env-file", str(file)), *ANY_PORTS
+        )
         assert process.stdout is not None
         assert process.stderr is not None
-        lines: list[str] = []
-        while "HTTP functions at " not in (line := (await process.stderr.readline()).decode()):
-            assert line, "".join(lines)
-            lines.append(line)
+        address, token = json.loads(await process.stdout.readline())["page"].split("#")
+        await _serves_http(process.stderr)
+        async with httpx.AsyncClient(base_url=address, headers={"X-Sandbox-Token": token}, timeout=20) as page:
+            for command in ("kill-worker", "start-worker"):
+                response = await page.post("/do", json={"do": command})
+                assert response.status_code == 200, response.text
+        await _serves_http(process.stderr)
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
     assert process.returncode == 0
     assert "Traceback" not in err.decode()
+
+
+async def _serves_http(stderr: asyncio.StreamReader) -> None:
+    lines: list[str] = []
+    while "HTTP functions at " not in (line := (await stderr.readline()).decode()):
+        assert line, "".join(lines)
+        lines.append(line)
+
+
+async def test_worker_that_cannot_start_ends_it_with_the_workers_exit_code(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        async with asyncio.timeout(60):
+            file = str(tmp_path / "sandbox.env")
+            process = await up("--worker", "--http-port", port, "--no-page", "--env-file", file, *ANY_PORTS)
+            out, err = await process.communicate()
+    assert process.returncode == 2
+    assert b"Page" not in out
+    assert b"in use" in err
+
+
+async def test_page_is_where_it_was_asked_for_and_a_request_is_sent_from_a_shell(tmp_path: Path) -> None:
+    file = tmp_path / "sandbox.env"
+    async with asyncio.timeout(60):
+        process = await up(*ANY_PORTS, "--page-port", "0", "--env-file", str(file))
+        assert process.stdout is not None
+        lines = []
+        while "Ctrl-C" not in (line := (await process.stdout.readline()).decode()):
+            assert line, "it ended"
+            lines.append(line)
+        (address,) = [line.split()[1] for line in lines if line.startswith("Page")]
+        send = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sandbox", "send", "-", "--message-id", "mine", "--env-file", str(file)),
+            stdin=PIPE,
+            stdout=PIPE,
+        )
+        out, _ = await send.communicate(b'{"a": 1}')
+        assert (send.returncode, out.decode()) == (0, "Sent to maintenance-requests: 8 bytes\n")
+        async with httpx.AsyncClient(base_url=address.partition("#")[0], timeout=20) as page:
+            listed = (await page.get("/messages", params={"entity": "maintenance-requests"})).json()
+            schema = (await page.get("/documents/maintenance-request")).json()
+        assert [each["id"] for each in listed["messages"]] == ["mine"]
+        assert "vmScaleSetName" in schema["properties"]
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+
+async def test_send_without_a_sandbox_says_how_to_start_one(tmp_path: Path) -> None:
+    send = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox", "send", "-", "--env-file", str(tmp_path / "none")),
+        stdin=PIPE,
+        stderr=PIPE,
+        env={},
+    )
+    _, err = await send.communicate(b"{}")
+    assert send.returncode == 2
+    assert b"sandbox up" in err
 
 
 async def test_local_settings_of_core_tools_are_written_but_never_over_others(tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ class Services:
     client: ServiceBusClient
     senders: dict[str, ServiceBusSender] = field(default_factory=dict)
 
+    def cleared(self) -> Services:
+        """Itself, without messages and faults."""
+        self.bus.faults.reset()
+        self.arm.faults.reset()
+        self.bus.clear()
+        return self
+
     def sender(self, entity: str) -> ServiceBusSender:
         """One for each entity: the SDK takes a second to open and close its links."""
         if entity not in self.senders:

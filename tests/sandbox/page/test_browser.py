@@ -44,10 +44,7 @@ def shared() -> Iterator[Services]:
 
 @pytest.fixture
 def sandbox(shared: Services) -> Services:
-    shared.bus.faults.reset()
-    shared.arm.faults.reset()
-    shared.bus.clear()
-    return shared
+    return shared.cleared()
 
 
 async def test_rolling_request_of_the_form_is_followed_wave_by_wave(chrome: Any) -> None:

@@ -29,10 +29,7 @@ def shared() -> Iterator[Services]:
 
 @pytest.fixture
 def sandbox(shared: Services) -> Services:
-    shared.bus.faults.reset()
-    shared.arm.faults.reset()
-    shared.bus.clear()
-    return shared
+    return shared.cleared()
 
 
 def send(sandbox: Services, entity: str, *messages: ServiceBusMessage) -> None:

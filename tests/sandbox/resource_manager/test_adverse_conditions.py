@@ -452,3 +452,26 @@ def test_lagging_view_does_not_depend_on_who_looked(look: Callable[[ResourceMana
             azure.clock.advance(3)
             look(azure.arm)
         assert azure.provisioning() == ("Updating", at(0))
+
+
+def test_view_that_begins_to_lag_shows_the_present_first_and_ends_to_lag() -> None:
+    with Azure(scale_set("web", instance("0"))) as azure:
+        azure.arm.lag_views(*WEB, timedelta(seconds=30))
+        azure.arm.update(*WEB, "0", timedelta(minutes=5))
+        assert azure.listed()["0"]["provisioningState"] == "Succeeded"
+        azure.clock.advance(30)
+        assert azure.listed()["0"]["provisioningState"] == "Updating"
+        azure.clock.advance(285)
+        assert azure.listed()["0"]["provisioningState"] == "Updating"
+        azure.arm.lag_views(*WEB, timedelta(0))
+        assert azure.listed()["0"]["provisioningState"] == "Succeeded"
+
+
+def test_outcome_that_is_set_is_that_of_a_maintenance_under_way() -> None:
+    with Azure(scale_set("web", instance("0"))) as azure:
+        azure.http.post(f"{SET}/performMaintenance?{VERSION}")
+        azure.arm.set_outcome(*WEB, "0", "Failed")
+        azure.clock.advance(10)
+        (report,) = azure.arm.instances(*WEB)
+    assert (report.state, report.last_outcome) == ("aborted", "Failed")
+    assert report.message == "Maintenance redeploy failed due to an internal error."

@@ -118,3 +118,16 @@ def test_after_the_time_it_names_a_bucket_has_one(size: int, per_second: float) 
     assert wait >= 1
     # A hair more, for what floating point loses.
     assert bucket.level(START + timedelta(seconds=wait, microseconds=2)) >= 1 - 1e-9
+
+
+def test_reading_what_is_left_takes_nothing() -> None:
+    clock = HandClock()
+    throttle = Throttle(Limits(list_instances_per_scale_set=Rate(2, 0.5)))
+    for _ in range(2):
+        take(throttle, clock, policy="list-instances")
+    for _ in range(3):
+        assert [each.left for each in throttle.left(clock()) if each.name == "GetVMScaleSetVMsResource"] == [0]
+    clock.advance(3)
+    (left,) = [each for each in throttle.left(clock()) if each.name == "GetVMScaleSetVMsResource"]
+    assert (left.left, left.bucket, left.owner) == (1, 2, "r")
+    take(throttle, clock, policy="list-instances")

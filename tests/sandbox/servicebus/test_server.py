@@ -76,6 +76,40 @@ def test_counts_and_peek_show_what_lies_there(bus: ServiceBus, clock: HandMovedC
     assert len(bus.peek("q", 2)) == 2
 
 
+def test_peek_begins_where_it_is_told_to(bus: ServiceBus) -> None:
+    send(bus, "q", *"abcde")
+    assert [each.message_id for each in bus.peek("q", 2, skip=2)] == ["c", "d"]
+    assert [each.message_id for each in bus.peek("q", 2, first=bus.peek("q")[3].sequence_number)] == ["d", "e"]
+    assert bus.peek("q", 5, skip=5) == []
+
+
+def test_report_names_the_next_due_time(bus: ServiceBus, clock: HandMovedClock) -> None:
+    for hours in (3, 1, 2):
+        send(bus, "q", f"in-{hours}", due_in=timedelta(hours=hours))
+    assert bus.report("q").next_due == clock() + timedelta(hours=1)
+    clock.advance(timedelta(hours=3))
+    assert bus.report("q").next_due is None
+    assert bus.entities() == ["q", "t", "t/Subscriptions/s"]
+
+
+def test_faults_in_force_are_named_until_they_end(bus: ServiceBus, clock: HandMovedClock) -> None:
+    bus.faults.outage("q", timedelta(minutes=1))
+    bus.faults.refuse("T")
+    bus.faults.fill("t/Subscriptions/s")
+    bus.faults.fail_calls(0.5)
+    found = [(each.kind, each.entity, each.until) for each in bus.faults.in_force()]
+    assert found == [
+        ("outage", "q", clock() + timedelta(minutes=1)),
+        ("refused", "t", None),
+        ("full", "t/Subscriptions/s", None),
+        ("failing calls", None, None),
+    ]
+    clock.advance(timedelta(minutes=1))
+    assert [each.kind for each in bus.faults.in_force()] == ["refused", "full", "failing calls"]
+    bus.faults.reset()
+    assert bus.faults.in_force() == []
+
+
 def test_a_topic_shows_what_it_holds_until_it_is_due(bus: ServiceBus, clock: HandMovedClock) -> None:
     send(bus, "t", "a", due_in=timedelta(hours=1))
     assert bus.counts("t").scheduled == 1
