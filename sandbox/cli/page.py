@@ -28,10 +28,12 @@ def open_page(
     worker_endpoint: Callable[[], str],
     function_key: Callable[[], str],
     worker: WorkerProcess | None = None,
+    command: str | None = None,
 ) -> Page:
     """Serve the page. Raises OSError where `port` is taken; None = 8071, or any free one where that is taken.
 
     `worker_endpoint`: where the worker's HTTP functions are, such as `http://127.0.0.1:7071`; asked for at each alert.
+    `command`: see `Page`.
     """
 
     def serve(port: int) -> Page:
@@ -42,6 +44,7 @@ def open_page(
             post_alert=_poster(worker_endpoint, function_key),
             worker=worker,
             documents=_documents(),
+            command=command,
         ).start()
 
     if port is not None:

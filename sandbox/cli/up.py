@@ -113,6 +113,9 @@ def _start(arguments: argparse.Namespace, stack: ExitStack, worker: WorkerProces
                 worker_endpoint=lambda: endpoint,
                 function_key=lambda: environment[FUNCTION_KEY],
                 worker=worker,
+                command=None
+                if arguments.json
+                else f"{_short(Path(sys.executable))} -m sandbox {{}}{_options(arguments)}",
             )
         except OSError as error:
             raise _StartError(_taken(arguments.page_port, "--page-port", error)) from error
@@ -132,7 +135,7 @@ def _as_json(services: _Services) -> str:
 
 def _as_text(services: _Services, arguments: argparse.Namespace) -> str:
     python, file = _short(Path(sys.executable)), _short(arguments.env_file)
-    options = "" if arguments.env_file == arguments.env_file_default else f" --env-file {file}"
+    options = _options(arguments)
     lines = [
         f"Service Bus       {services.servicebus}",
         f"Resource Manager  {services.arm}",
@@ -148,6 +151,12 @@ def _as_text(services: _Services, arguments: argparse.Namespace) -> str:
     if not arguments.worker:
         lines += ["For the worker, in another terminal:", f"  {python} -m sandbox worker{options} --http-port 7071", ""]
     return "\n".join([*lines, "Ctrl-C ends it.", ""])
+
+
+def _options(arguments: argparse.Namespace) -> str:
+    """What other commands need to find the file of variables."""
+    default = arguments.env_file == arguments.env_file_default
+    return "" if default else f" --env-file {_short(arguments.env_file)}"
 
 
 def _described(seed: ScaleSetSeed) -> str:

@@ -39,12 +39,14 @@ class WorkerProcess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What there is besides the services. `post_alert` returns a status and a text; None: there is no such thing."""
+    """What there is besides the services. `post_alert` returns a status and a text; None: there is no such thing.
+    `command`: of a shell, with `{}` for what it does."""
 
     clock: Clock
     requests_queue: str
     post_alert: Callable[[bytes], Awaitable[tuple[int, str]]] | None = None
     worker: WorkerProcess | None = None
+    command: str | None = None
 
 
 class ControlError(Exception):
@@ -133,6 +135,7 @@ class Controls:
         worker = None if tools.worker is None else "running" if tools.worker.running else "ended"
         return {
             "requests": tools.requests_queue,
+            "command": tools.command,
             "canAlert": tools.post_alert is not None,
             "canMoveClock": isinstance(tools.clock, HandMovedClock),
             "worker": worker,

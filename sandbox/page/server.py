@@ -18,6 +18,7 @@ from sandbox.page.access import HEADERS, denied
 from sandbox.page.controls import ControlError, Controls, Tools, WorkerProcess
 from sandbox.page.journal import Journal
 from sandbox.page.reader import Reader
+from sandbox.page.redaction import shown
 from sandbox.page.stream import Stream
 from sandbox.resource_manager import ResourceManager
 from sandbox.servicebus import ServiceBus
@@ -31,7 +32,6 @@ _TYPES: Final = {
 }
 # More windows than anybody has open; each is a connection and a copy of what is sent.
 _MOST_WATCHERS = 32
-_LARGEST_COMMAND = 2_000_000
 _MOST_MESSAGES = 200
 # So often a stream on which nothing happens says that it is there, and finds out who has gone.
 _HEARTBEAT_SECONDS = 15.0
@@ -54,8 +54,9 @@ class Page(LoopbackService):
         post_alert: PostAlert | None = None,
         worker: WorkerProcess | None = None,
         documents: dict[str, bytes] | None = None,
+        command: str | None = None,
     ) -> None:
-        """Nothing listens before `start()`, but what happens is remembered from now on, until `close()`.
+        """Nothing listens before `start()`, and nothing is remembered.
 
         Args:
             bus: started.
@@ -66,13 +67,14 @@ class Page(LoopbackService):
             operations_queue: whose messages are the records of runs.
             post_alert: posts an alert to the worker; returns its status and text.
             worker: the worker that was started with the sandbox.
+            command: what sends and posts the same from a shell, with `{}` for `send` or `alert`; None = nothing does.
             documents: JSON documents served under `/documents/{name}`: schemas, an example of an alert.
         """
         super().__init__(port)
         self._token = secrets.token_urlsafe(24)
         self._bus = bus
         self._journal = Journal(bus.observers, arm.observers, operations_queue=operations_queue)
-        self._controls = Controls(bus, arm, Tools(clock, requests_queue, post_alert, worker))
+        self._controls = Controls(bus, arm, Tools(clock, requests_queue, post_alert, worker, command))
         self._reader = Reader(
             bus,
             arm,
@@ -138,7 +140,7 @@ class Page(LoopbackService):
             return _json({"problems": [problem.problem]}, problem.status)
         if request.method == "POST":
             return await self._do(request) if path == "/do" else _json({"problems": [f"There is no {path}."]}, 404)
-        if path == "/stream":
+        if path == "/stream" and request.method == "GET":
             return await self._stream_to(request)
         if path in self._files:
             content, kind = self._files[path]
@@ -186,13 +188,14 @@ class Page(LoopbackService):
     # What is done
 
     async def _do(self, request: web.BaseRequest) -> web.Response:
-        if (request.content_length or 0) > _LARGEST_COMMAND:
-            return _json({"problems": [f"A command has at most {_LARGEST_COMMAND:,} bytes."]}, 413)
-        body = await request.read()
         try:
-            return _json({"done": await self._controls.carry_out(body)})
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _json({"problems": ["A command has at most a megabyte."]}, 413)
+        try:
+            return _json({"done": shown(await self._controls.carry_out(body))})
         except ControlError as error:
-            return _json({"problems": list(error.problems)}, 400)
+            return _json({"problems": [shown(problem) for problem in error.problems]}, 400)
 
     # What moves
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 from collections import deque
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 Section = Mapping[str, Any]
 Picture = Mapping[str, Section]
 
+_LOG = logging.getLogger(__name__)
 _KEPT = 500
 # Grouped: a page that draws more often than this is no easier to read.
 INTERVAL = 0.15
@@ -76,7 +78,11 @@ class Stream:
         """Read as long as anybody looks, until cancelled."""
         while True:
             await self._watched.wait()
-            self._read()
+            try:
+                self._read()
+            except Exception:
+                # One reading that fails must not end them all.
+                _LOG.exception("The sandbox's page could not be read")
             await asyncio.sleep(self._interval)
 
     def enter(self, last_seen: str) -> tuple[int, bytes]:

@@ -99,7 +99,8 @@ def _detail(data: dict[str, Any]) -> str:
     problems = data.get("problems")
     if isinstance(problems, list) and problems and isinstance(problems[0], dict):
         parts.append(f"{_text(problems[0].get('field'))}: {_text(problems[0].get('message'))}")
-    instances = [each for each in data.get("instances") or () if isinstance(each, dict)]
+    listed = data.get("instances")
+    instances = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     if "wave" not in data:
         outcomes = Counter(_text(each.get("outcome")) for each in instances)
         parts += [", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())] if outcomes else []

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -117,13 +118,19 @@ async def _run(terminal: Console, arguments: argparse.Namespace) -> int:
             function_key="demo",
         )
         host: FunctionsHost
-        page = open_page(
-            bus,
-            arm,
-            port=arguments.page_port,
-            worker_endpoint=lambda: host.http_endpoint or "",
-            function_key=lambda: host.function_key,
-        )
+        try:
+            page = open_page(
+                bus,
+                arm,
+                port=arguments.page_port,
+                worker_endpoint=lambda: host.http_endpoint or "",
+                function_key=lambda: host.function_key,
+            )
+        except OSError as error:
+            print(
+                f"no page on port {arguments.page_port}: {error.strerror}; choose another --page-port", file=sys.stderr
+            )
+            return 2
         stack.callback(page.close)
         # The functions read their settings as in Azure: from the environment of their process.
         os.environ.update(environment | PACE)

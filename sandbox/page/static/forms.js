@@ -7,7 +7,6 @@ import { element, natural, set, shortSet } from "./text.js";
 
 const NAMES = ["subscriptionId", "resourceGroupName", "vmScaleSetName"];
 const NOT_ASKED = ["schemaVersion", "resourceId"];
-const COMMAND = ".venv/bin/python -m sandbox";
 
 export const mayAct = () => Boolean(token);
 
@@ -19,6 +18,11 @@ export const forms = {
   clock,
 };
 
+// What does the same in a shell; null where nothing does.
+const inShell = (what, text) => {
+  const command = store.about.get("command");
+  return command && `printf '%s' ${quoted(text)} | ${command.replace("{}", `${what} -`)}`;
+};
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 async function act(command, shown) {
@@ -46,6 +50,7 @@ function doing(words, command, shown, kind = "primary") {
 }
 
 function copying(text, shown) {
+  if (!text()) return null;
   return element("button", { type: "button", onclick: async () => {
     try {
       await navigator.clipboard.writeText(text());
@@ -107,8 +112,8 @@ async function message(title, document_, schemaName) {
   const body = element("textarea", { "aria-label": "message", spellcheck: "false", rows: 9 });
   const command = element("pre", { tabindex: "0" });
   const shown = result();
-  const text = () => `printf '%s' ${quoted(body.value)} | ${COMMAND} send -`;
-  const echo = () => command.replaceChildren(text());
+  const text = () => inShell("send", body.value);
+  const echo = () => command.replaceChildren(text() ?? "");
   const write = () => {
     const written = {};
     for (const { path, read } of readers) {
@@ -148,8 +153,7 @@ async function message(title, document_, schemaName) {
     body,
     element("div", { class: "buttons" }, doing("Send", () => ({ do: "send", body: body.value }), shown), copying(text, shown)),
     shown,
-    element("h3", {}, "The same in a terminal"),
-    command,
+    ...(text() ? [element("h3", {}, "The same in a terminal"), command] : []),
   ]);
 }
 
@@ -157,7 +161,7 @@ async function alert() {
   const body = element("textarea", { "aria-label": "alert", spellcheck: "false", rows: 18 });
   body.value = JSON.stringify(await fetched("/documents/alert"), null, 2);
   const shown = result();
-  const text = () => `printf '%s' ${quoted(body.value)} | ${COMMAND} alert -`;
+  const text = () => inShell("alert", body.value);
   open("Post an alert", [
     element("p", { class: "quiet" }, "As an action group of Azure Monitor would, to the worker's function receive_alert."),
     body,

@@ -155,6 +155,18 @@ def test_event_is_told_once_and_survives_being_received(sandbox: Services) -> No
     assert HOSTILE in told["detail"]
 
 
+@pytest.mark.parametrize("listed", [5, {"a": 1}, ["x"], [{"outcome": 1, "message": []}], None])
+def test_event_that_nobody_wrote_does_not_end_the_stream(sandbox: Services, listed: Any) -> None:
+    before = watch(sandbox.url, lambda seen: seen.frames)
+    data = {"instances": listed, "problems": listed, "wave": listed, "error": listed, "requestId": listed}
+    body = json.dumps({"type": listed, "traceparent": listed, "data": data}).encode()
+    record = json.dumps({"schemaVersion": 2, "run_id": "r", "scale_set": listed, "number": listed, "phase": listed})
+    send(sandbox, OPERATIONS, ServiceBusMessage(record.encode(), message_id="r:s1"))
+    send(sandbox, TOPIC, ServiceBusMessage(body), ServiceBusMessage(b"\xff"), ServiceBusMessage(json.dumps(data)))
+    total = len(before.events) + 3
+    watch(sandbox.url, lambda seen: len(seen.events) == total, before, after=before.last_id)
+
+
 def test_request_is_sent_as_it_was_written(sandbox: Services) -> None:
     body = f'{{"vmScaleSetName": "{HOSTILE}", "vmScaleSetName": 1}}'
     assert sandbox.perform(do="send", body=body, messageId="mine").json() == {"done": f"Sent to {REQUESTS}."}
