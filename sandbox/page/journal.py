@@ -78,12 +78,12 @@ class Journal:
 
     def open(self) -> None:
         """Begin to observe."""
-        self._bus.add(self._on_bus)
+        self._bus.add(self.on_bus)
         self._arm.append(self._on_arm)
 
     def close(self) -> None:
         """End it."""
-        self._bus.remove(self._on_bus)
+        self._bus.remove(self.on_bus)
         self._arm.remove(self._on_arm)
 
     def take_changed(self) -> tuple[frozenset[str], bool]:
@@ -92,7 +92,8 @@ class Journal:
         sets, self._changed_sets = self._changed_sets, False
         return frozenset(entities), sets
 
-    def _on_bus(self, event: BusEvent) -> None:
+    def on_bus(self, event: BusEvent) -> None:
+        """An observer of Service Bus."""
         self._changed_entities.add(event.entity.removesuffix(DEAD_LETTERS))
         if isinstance(event, MessageSent):
             if event.entity.casefold() == self._operations:

@@ -32,7 +32,7 @@ function drawFaults() {
         "li",
         { "data-fault": key },
         foreign(fault.hits ? `${fault.text} (struck ${fault.hits})` : fault.text),
-        element("button", { type: "button", "aria-label": `Clear: ${fault.text}`, disabled: !mayAct(), onclick: () => perform({ do: "clear", fault: key }).then(panel.say, panel.problem) }, "✕"),
+        element("button", { type: "button", "aria-label": `Clear: ${fault.text}`, disabled: !mayAct(), onclick: () => perform({ do: "clear", fault: key }).then((done) => panel.say(done), panel.problem) }, "✕"),
       ),
     ),
   );
@@ -55,11 +55,11 @@ for (const button of document.querySelectorAll("[data-open]")) {
 }
 worker.addEventListener("click", () => {
   const command = store.about.get("worker") === "ended" ? "start-worker" : "kill-worker";
-  perform({ do: command }).then(panel.say, panel.problem);
+  perform({ do: command }).then((done) => panel.say(done), panel.problem);
 });
 if (!mayAct()) {
   for (const button of document.querySelectorAll("#actions button")) button.disabled = true;
-  panel.say("You can look. To change anything, open the address that the sandbox printed: it holds a token.");
+  panel.say("You can look. To change anything, open the address that the sandbox printed: it holds a token.", false, true);
 }
 follow((state) => {
   live.dataset.state = state;

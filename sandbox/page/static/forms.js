@@ -6,7 +6,7 @@ import { store } from "./store.js";
 import { element, natural, set, shortSet } from "./text.js";
 
 const NAMES = ["subscriptionId", "resourceGroupName", "vmScaleSetName"];
-const NOT_ASKED = ["schemaVersion", "resourceId"];
+const NOT_ASKED = ["schemaVersion"];
 
 export const mayAct = () => Boolean(token);
 
@@ -122,6 +122,8 @@ async function message(title, document_, schemaName) {
       if (path.length === 1) written[path[0]] = value;
       else (written[path[0]] ??= {})[path[1]] = value;
     }
+    // A resource id stands in place of the three names.
+    if (written.resourceId) for (const name of NAMES) delete written[name];
     body.value = JSON.stringify(written, null, 2);
     echo();
   };
@@ -142,7 +144,7 @@ async function message(title, document_, schemaName) {
     }
   }
   const fieldsets = Object.entries(groups).map(([group, labels]) =>
-    element("fieldset", { class: "fields" }, group ? element("legend", {}, group) : null, ...(group ? labels : [labelled("Scale set", choice), ...labels])),
+    element("fieldset", { class: "fields" }, group ? element("legend", {}, group) : null, ...(group ? labels : [element("div", { class: "row-of-its-own" }, labelled("Fill in the names of", choice)), ...labels])),
   );
   const form = element("form", { oninput: (event) => event.target !== choice && write(), onsubmit: (event) => event.preventDefault() }, ...fieldsets);
   body.addEventListener("input", echo);

@@ -21,7 +21,13 @@ export function open(words, children, follows = null) {
 
 export const close = () => dialog.close();
 
-export function say(words, bad = false) {
+// What was done is said for a while; what went wrong, and what holds for good, until something else is said.
+const A_WHILE = 8000;
+let timer = 0;
+
+export function say(words, bad = false, lasting = bad) {
+  clearTimeout(timer);
+  if (!lasting) timer = setTimeout(() => (notice.hidden = true), A_WHILE);
   notice.classList.toggle("bad", bad);
   notice.replaceChildren(visible(words));
   notice.hidden = !words;

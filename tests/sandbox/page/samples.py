@@ -62,13 +62,15 @@ class Services:
     def get(self, path: str, **headers: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", headers=headers, timeout=30, trust_env=False)
 
-    def call_arm(self, path: str = "", method: str = "GET", token: str = "made-up-token-of-a-test") -> int | None:  # noqa: S107
+    def call_arm(
+        self, path: str = "", method: str = "GET", bearer: str = "made-up-token-of-a-test", body: str = ""
+    ) -> int | None:
         """Call the example scale set `web`; the status, None where the connection was cut."""
         url = f"{self.arm.endpoint}/subscriptions/{EXAMPLE_SUBSCRIPTION_ID}/resourceGroups/shop/providers"
         url += f"/Microsoft.Compute/virtualMachineScaleSets/web{path}?api-version=2024-07-01"
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {bearer}"}
         try:
-            return httpx.request(method, url, headers=headers, timeout=30, trust_env=False).status_code
+            return httpx.request(method, url, content=body, headers=headers, timeout=30, trust_env=False).status_code
         except httpx.HTTPError:
             return None
 

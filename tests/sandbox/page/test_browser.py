@@ -207,26 +207,20 @@ async def test_long_lists_are_windowed_and_many_changes_are_one_drawing(chrome: 
         await expect(rows.filter(has_text="m09999")).to_have_count(1)
         assert await rows.count() < 60
         await page.keyboard.press("Escape")
-        # All thousand change at once: none of the squares is made anew, and only what changed is written.
-        await page.evaluate(WATCH_CELLS)
+        # All thousand change at once, and none of the squares is made anew.
+        await page.evaluate(REMEMBER_CELLS)
         sandbox.call_arm("/performMaintenance", "POST")
         for number in range(1_000):
             sandbox.arm.update(EXAMPLE_SUBSCRIPTION_ID, "shop", "large", str(number), timedelta(hours=1))
         await expect(page.locator('[data-set="shop/large"] .updated')).to_have_count(1_000)
-        assert await page.evaluate("window.made") == 0
+        assert await page.evaluate("window.old.filter((cell) => cell.isConnected).length") == 1_000
         sandbox.arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, "shop", "large", instances=many[:1]))
 
 
 # All that a reader or a screen reader is told: not the keys by which the scripts find their parts.
 ALL_TEXT = """() => document.body.outerHTML.replace(/ (data-[a-z]+|value)="[^"]*"/g, "")"""
 
-WATCH_CELLS = """() => {
-  window.made = 0;
-  const count = (changes) => { for (const change of changes) window.made += change.addedNodes.length; };
-  for (const box of document.querySelectorAll('[data-set="shop/large"] .domain')) {
-    new MutationObserver(count).observe(box, { childList: true });
-  }
-}"""
+REMEMBER_CELLS = """() => { window.old = [...document.querySelectorAll('[data-set="shop/large"] .cell')]; }"""
 
 # Texts with less contrast to what is behind them than WCAG's AA asks for: 4.5 to 1.
 CONTRAST = """() => {

@@ -89,10 +89,12 @@ def test_fault_added_on_the_page_strikes_the_next_call_and_both_show(sandbox: Se
 
 
 def test_call_is_opened_without_its_token(sandbox: Services) -> None:
-    sandbox.call_arm(token="eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.x")
+    secret = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.x"
+    sandbox.call_arm("/performMaintenance", "POST", bearer=secret, body=f'{{"note": "{secret}"}}')
     seen = watch(sandbox.url, lambda seen: seen.calls)
     whole = sandbox.get(f"/calls/{seen.calls[-1]['n']}").json()
     assert (whole["tokenSeen"], whole["query"]) == (True, ["api-version"])
+    assert whole["body"] == '{"note": "…"}'
     assert "eyJ" not in json.dumps(whole)
 
 
