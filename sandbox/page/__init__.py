@@ -7,7 +7,7 @@ It reads the services without changing them, and does nothing but remember the l
 looks. What changes anything needs the token in `page.address`. docs/sandbox.md describes what it shows and does.
 """
 
-from sandbox.page.controls import WorkerProcess
+from sandbox.page.control.controls import WorkerProcess
 from sandbox.page.server import Page
 
 __all__ = ["Page", "WorkerProcess"]

@@ -15,7 +15,8 @@ from sandbox.clock import Clock, system_clock
 from sandbox.loopback_http import LoopbackServer, LoopbackService
 from sandbox.page import summaries
 from sandbox.page.access import HEADERS, denied
-from sandbox.page.controls import ControlError, Controls, Tools, WorkerProcess
+from sandbox.page.control.commands import ControlError
+from sandbox.page.control.controls import Controls, Tools, WorkerProcess
 from sandbox.page.journal import Journal
 from sandbox.page.reader import Reader
 from sandbox.page.redaction import shown
@@ -81,7 +82,7 @@ class Page(LoopbackService):
             self._journal,
             clock=clock,
             about=self._controls.about,
-            faults_of_sets=self._controls.faults_of_sets,
+            faults_of_sets=self._controls.faults.of_sets,
         )
         self._stream: Stream | None = None
         self._documents = documents or {}

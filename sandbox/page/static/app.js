@@ -14,6 +14,7 @@ const STATES = { live: "live", lost: "connection lost, trying again", connecting
 const live = document.querySelector("#live");
 const clock = document.querySelector("#clock");
 const worker = document.querySelector("#worker");
+const clearAll = document.querySelector("#clear-all");
 const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
 
 function tick() {
@@ -26,6 +27,7 @@ function tick() {
 function drawFaults() {
   const root = document.querySelector("#faults");
   root.hidden = !store.faults.size;
+  clearAll.hidden = store.faults.size < 2;
   root.querySelector("ul").replaceChildren(
     ...[...store.faults].map(([key, fault]) =>
       element(
@@ -57,8 +59,9 @@ worker.addEventListener("click", () => {
   const command = store.about.get("worker") === "ended" ? "start-worker" : "kill-worker";
   perform({ do: command }).then((done) => panel.say(done), panel.problem);
 });
+clearAll.addEventListener("click", () => perform({ do: "clear-all" }).then((done) => panel.say(done), panel.problem));
 if (!mayAct()) {
-  for (const button of document.querySelectorAll("#actions button")) button.disabled = true;
+  for (const button of document.querySelectorAll("#actions button, #clear-all")) button.disabled = true;
   panel.say("You can look. To change anything, open the address that the sandbox printed: it holds a token.", false, true);
 }
 follow((state) => {

@@ -187,7 +187,7 @@ function fault() {
   failing.addEventListener("input", list);
   list();
   const outcome = selection([["Failed", "Failed"], ["RetryLater", "RetryLater"], ["Aborted", "Aborted"], ["Succeeded", "Succeeded"]], "outcome");
-  const entity = selection([...store.entities.keys()].map((name) => [name, name]), "entity");
+  const entity = selection([["*", "all of them"], ...[...store.entities.keys()].map((name) => [name, name])], "entity");
   const away = number("away", 30, 86400);
   const group = (words, ...fields) => element("fieldset", { class: "fields" }, element("legend", {}, words), ...fields);
   open("Add a fault", [

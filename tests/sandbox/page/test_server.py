@@ -90,7 +90,7 @@ def test_fault_added_on_the_page_strikes_the_next_call_and_both_show(sandbox: Se
 
 def test_call_is_opened_without_its_token(sandbox: Services) -> None:
     secret = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.x"
-    sandbox.call_arm("/performMaintenance", "POST", bearer=secret, body=f'{{"note": "{secret}"}}')
+    sandbox.call_arm("/unknown", "POST", bearer=secret, body=f'{{"note": "{secret}"}}')
     seen = watch(sandbox.url, lambda seen: seen.calls)
     whole = sandbox.get(f"/calls/{seen.calls[-1]['n']}").json()
     assert (whole["tokenSeen"], whole["query"]) == (True, ["api-version"])
@@ -207,6 +207,23 @@ def test_lag_and_failing_instance_are_added_shown_and_cleared(sandbox: Services)
         assert sandbox.perform(do="clear", fault=fault).status_code == 200
     assert shown() == "Updating"
     assert sandbox.perform(do="clear", fault=next(iter(found))).status_code == 400
+
+
+def test_outage_of_all_of_service_bus_and_every_other_fault_is_cleared_at_once(sandbox: Services) -> None:
+    for command in (
+        {"do": "outage", "entity": "*", "seconds": 60},
+        {"do": "fault", "kind": "cut-before", "times": None},
+        {"do": "lag", "scaleSet": WEB, "seconds": 30},
+        {"do": "failing", "scaleSet": WEB, "instanceId": "3"},
+    ):
+        assert sandbox.perform(**command).status_code == 200
+    found = faults_of(watch(sandbox.url, lambda seen: len(faults_of(seen)) == 7))
+    away = [fault.removeprefix("bus:outage:") for fault in found if fault.startswith("bus:outage:")]
+    assert away == [COORDINATION, TOPIC, OPERATIONS, REQUESTS]
+    assert sandbox.call_arm() is None
+    assert sandbox.perform(do="clear-all").status_code == 200
+    watch(sandbox.url, lambda seen: not faults_of(seen))
+    assert sandbox.call_arm() == 200
 
 
 @pytest.mark.parametrize(
