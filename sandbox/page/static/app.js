@@ -55,6 +55,13 @@ store.view(["clock"], tick);
 for (const button of document.querySelectorAll("[data-open]")) {
   button.addEventListener("click", () => Promise.resolve(forms[button.dataset.open]()).catch(panel.problem));
 }
+// The address holds the token where a link would put its section.
+for (const link of document.querySelectorAll("nav a")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    document.querySelector(link.hash).scrollIntoView();
+  });
+}
 worker.addEventListener("click", () => {
   const command = store.about.get("worker") === "ended" ? "start-worker" : "kill-worker";
   perform({ do: command }).then((done) => panel.say(done), panel.problem);

@@ -4,6 +4,8 @@ import { store } from "./store.js";
 
 const LONGEST_WAIT = 5000;
 export const token = location.hash.slice(1);
+// The address of a restarted sandbox differs in its token alone, which loads nothing by itself.
+addEventListener("hashchange", () => location.reload());
 let source = null;
 let seen = "";
 let waits = 0;

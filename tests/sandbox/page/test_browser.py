@@ -162,6 +162,14 @@ async def test_page_without_its_token_only_looks(chrome: Any, sandbox: Services)
         await expect(page.locator("#notice")).to_contain_text("You can look")
         await expect(page.locator(".card")).not_to_have_count(0)
         assert await page.locator("#actions button:enabled").count() == 0
+        # The address that the sandbox prints, entered into the same window; a link to a section does not lose it.
+        await page.goto(sandbox.page.address)
+        await expect(page.get_by_role("button", name="Add a fault")).to_be_enabled()
+        await page.set_viewport_size({"width": 390, "height": 500})
+        await page.get_by_role("link", name="Events").click()
+        await expect(page.locator("#events")).to_be_in_viewport()
+        await page.reload()
+        await expect(page.get_by_role("button", name="Add a fault")).to_be_enabled()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
