@@ -6,7 +6,7 @@ SANDBOX_READY := $(VENV)/.ready-sandbox
 PAGE_READY := $(VENV)/.ready-page
 TOOLS := $(VENV)/tools
 
-.PHONY: help demo test test-long test-page screenshots simulate soak emulator-topology bench lint format contracts lock sbom version clean
+.PHONY: help demo test test-long test-page screenshots simulate soak emulator-topology bench lint format contracts workbook lock sbom version clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -62,6 +62,9 @@ format: $(READY)  ## format the code, and mend what ruff can
 
 contracts: $(READY)  ## write schemas, AsyncAPI and reference pages
 	$(BIN)/python -m contracts
+
+workbook: $(READY)  ## write infra/workbook.json from infra/queries
+	@$(BIN)/python -m tools.workbook
 
 LOCK_OPTIONS ?=
 

@@ -15,6 +15,11 @@ def _setting(name: str, default: str) -> str:
     return f"%{name}%" if os.environ.get(name) else default
 
 
+def _trace_parent(context: func.Context) -> str | None:
+    """The host's span, to which this invocation belongs."""
+    return context.trace_context.trace_parent if context.trace_context is not None else None
+
+
 # A connected app with invalid settings must not receive messages: each would fail ten times and be dead-lettered.
 if any(name.startswith(CONNECTION) for name in os.environ):
     read_settings(os.environ)
@@ -28,11 +33,11 @@ if any(name.startswith(CONNECTION) for name in os.environ):
     # As text, the host would replace invalid UTF-8, and the worker would read a request that nobody sent.
     data_type=func.DataType.BINARY,
 )
-async def receive_request(message: func.ServiceBusMessage) -> None:
+async def receive_request(message: func.ServiceBusMessage, context: func.Context) -> None:
     """Handle a message of the requests queue."""
     from maintenance.worker import worker  # noqa: PLC0415 - indexing must not import the clients
 
-    await worker().receive(message)
+    await worker().receive(message, _trace_parent(context))
 
 
 @app.function_name("receive_alert")
@@ -53,11 +58,11 @@ async def receive_alert(req: func.HttpRequest) -> func.HttpResponse:
 @app.timer_trigger(
     arg_name="timer", schedule=_setting("POLL_SCHEDULE", POLL_SCHEDULE), run_on_startup=False, use_monitor=False
 )
-async def poll_operations(timer: func.TimerRequest) -> None:
+async def poll_operations(timer: func.TimerRequest, context: func.Context) -> None:
     """Run the operations that are due."""
     from maintenance.worker import worker  # noqa: PLC0415 - as above
 
-    await worker().poll()
+    await worker().poll(_trace_parent(context))
 
 
 @app.function_name("read_dead_letters")

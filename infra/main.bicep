@@ -430,6 +430,18 @@ module operatorsAlerts 'modules/operators-alerts.bicep' = if (!empty(operatorsAc
   }
 }
 
+module workbook 'modules/workbook.bicep' = {
+  name: 'workbook'
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    displayName: 'VM scale set maintenance (${environmentName})'
+    workspaceId: empty(workspaceId) ? workspace!.outputs.id : workspaceId
+    componentId: applicationInsights.outputs.id
+  }
+}
+
 @description('Region of the resources.')
 output AZURE_LOCATION string = location
 

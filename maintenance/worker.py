@@ -12,8 +12,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
 import azure.functions as func
 import httpx
@@ -21,7 +23,8 @@ from azure.core.credentials_async import AsyncTokenCredential
 
 from maintenance.alerts.discovery import Discoverer
 from maintenance.alerts.messages import DISCOVERY, REQUEST
-from maintenance.alerts.receiver import AlertReceiver, AlertResponse, problem_response
+from maintenance.alerts.receiver import AlertReceiver
+from maintenance.alerts.responder import AlertResponder, Gate
 from maintenance.arm.client import CALL_TIMEOUT as ARM_TIMEOUT
 from maintenance.arm.client import ArmClient
 from maintenance.arm.guard import GuardedGateway
@@ -34,9 +37,11 @@ from maintenance.domain.redaction import make_logs_printable
 from maintenance.lifecycle.actions import Rules
 from maintenance.operations.bus_clock import BusClock
 from maintenance.operations.dead_letters import DeadLetterReader
-from maintenance.operations.poller import Poller, Tick
+from maintenance.operations.poller import Poller
+from maintenance.operations.ports import UNWATCHED, RunWatch
 from maintenance.operations.runner import Runner
-from maintenance.requests.handler import RequestHandler
+from maintenance.operations.units import Tick
+from maintenance.requests.handler import RequestHandler, unwatched
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import CALL_TIMEOUT as BUS_TIMEOUT
 from maintenance.servicebus.connection import close_quietly, connect
@@ -46,10 +51,7 @@ from maintenance.servicebus.namespace_check import NamespaceCheck
 from maintenance.servicebus.received_problems import LOCK
 from maintenance.servicebus.sender import PATIENCE
 from maintenance.settings import Settings, read_settings
-
-if TYPE_CHECKING:
-    from maintenance.alerts.signing_keys import TokenGate
-
+from maintenance.telemetry.start import find_watch, start_telemetry, stop_telemetry, turn_sdk_tracing_off
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,9 @@ class Worker:
         bus_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._clock = clock = BusClock(now, monotonic)
+        server = urlsplit(settings.arm_endpoint).hostname or ""
+        self._watch = watch = find_watch(queue=settings.requests_queue, server=server, now=clock)
+        runs: RunWatch = watch or UNWATCHED
         self._credential = managed_identity(settings.identity_client_id)
         self._bus_credential = _bus_credential(settings)
         self._client = ArmClient(
@@ -89,6 +94,7 @@ class Worker:
             ManagedIdentityAuth(self._credential, settings.token_scope),
             endpoint=settings.arm_endpoint,
             call_timeout=arm_timeout,
+            watch=watch.called if watch is not None else None,
         )
         self._bus_client = connect(
             connection_string=settings.service_bus.connection_string,
@@ -131,20 +137,19 @@ class Worker:
             views=settings.read_instance_views,
             wait_for_lease=settings.wait_for_lease,
         )
-        runner = Runner(arm, self._bus, self._coordination, rules, now=clock, monotonic=monotonic)
-        self._alerts = AlertReceiver(self._bus, settings.alerts)
-        self._alert_limit = alert_limit
-        self._responding: set[asyncio.Task[AlertResponse]] = set()
-        self._gate: TokenGate | None = None
+        runner = Runner(arm, self._bus, self._coordination, rules, now=clock, monotonic=monotonic, watch=runs)
+        alerts = AlertReceiver(self._bus, settings.alerts)
+        gate: Gate | None = None
         self._keys_transport: AiohttpTransport | None = None
         if settings.alert_tokens is not None:
             from maintenance.alerts import signing_keys  # noqa: PLC0415 - few apps need it
 
             self._keys_transport = AiohttpTransport(limit=2)
             keys = signing_keys.SigningKeys(settings.alert_tokens.keys_url, self._keys_transport, monotonic=monotonic)
-            self._gate = signing_keys.TokenGate(settings.alert_tokens, keys, now=clock)
+            gate = signing_keys.TokenGate(settings.alert_tokens, keys, now=clock).rejection
+        self._responder = AlertResponder(alerts, limit=alert_limit, gate=gate)
         # What the requests queue brings beside requests and cancellations.
-        others = (self._alerts,)
+        others = (alerts,)
         self._handler = RequestHandler(
             self._bus,
             self._coordination,
@@ -153,6 +158,7 @@ class Worker:
             now=clock,
             others=others,
             namespace_problems=self._namespace.problems,
+            watch=watch.request if watch is not None else unwatched,
         )
         # What the operations queue brings beside records, by its subject.
         intake = {
@@ -160,9 +166,9 @@ class Worker:
             DISCOVERY: Discoverer(arm, self._bus, settings, now=clock).handle,
             CHECK: _nothing,
         }
-        self._poller = Poller(runner, self._bus, settings, intake=intake, now=clock, monotonic=monotonic)
+        self._poller = Poller(runner, self._bus, settings, intake=intake, now=clock, monotonic=monotonic, watch=runs)
         self._dead_letters = DeadLetterReader(
-            self._bus, self._handler.give_up, self._handler.deadline, intake=tuple(intake), now=clock
+            self._bus, self._handler.give_up, self._handler.deadline, intake=tuple(intake), now=clock, watch=runs
         )
 
     @property
@@ -170,41 +176,26 @@ class Worker:
         """The process's one client for ARM, for those who talk to it beside this class."""
         return self._client
 
-    async def receive(self, message: func.ServiceBusMessage) -> None:
-        """Handle a message of the requests queue."""
+    async def receive(self, message: func.ServiceBusMessage, invocation: str | None = None) -> None:
+        """Handle a message of the requests queue. `invocation`: the `traceparent` that the host hands over, here and
+        below."""
         envelope = read_message(message)
         self._clock.saw(envelope.enqueued_at)
         # Beside the check of the namespace, for which the first message waits.
         self._bus.open_links()
-        await self._handler.handle(envelope)
+        with self._watch.receiving(envelope, invocation) if self._watch is not None else nullcontext():
+            await self._handler.handle(envelope)
 
     async def receive_alert(self, request: func.HttpRequest) -> func.HttpResponse:
-        """Take an alert of Azure Monitor's. Responds in time whatever Service Bus does: where it does not respond, with
-        503, and what it takes later has the ids that it has when the alert is sent again."""
-        responding = asyncio.create_task(self._respond_to_alert(request))
-        await asyncio.wait([responding], timeout=self._alert_limit)
-        if responding.done():
-            response = responding.result()
-        else:
-            # Not cut off: what is on its way to Service Bus may be others', too.
-            self._responding.add(responding)
-            responding.add_done_callback(self._responding.discard)
-            logger.error("An alert got 503: it was not on the queue after %.0f s", self._alert_limit)
-            advice = "Service Bus does not respond; send the alert again."
-            response = problem_response(503, "Service Unavailable", advice, retry=True)
+        """Take an alert of Azure Monitor's; see `AlertResponder`."""
+        response = await self._responder.respond(request.get_body(), request.headers)
         headers = {"Content-Type": response.content_type, **response.headers}
         return func.HttpResponse(response.body, status_code=response.status, headers=headers)
 
-    async def _respond_to_alert(self, request: func.HttpRequest) -> AlertResponse:
-        if self._gate is not None:
-            rejection = await self._gate.rejection(request.headers.get("Authorization", ""))
-            if rejection is not None:
-                return rejection
-        return await self._alerts.respond(request.get_body(), request.headers)
-
-    async def poll(self) -> Tick:
+    async def poll(self, invocation: str | None = None) -> Tick:
         """Handle what is due in the operations queue."""
-        tick = await self._poller.tick()
+        with self._watch.invoked(invocation) if self._watch is not None else nullcontext():
+            tick = await self._poller.tick()
         if tick.queue_missing:
             await self._dead_letters.end_overdue()
         return tick
@@ -217,10 +208,7 @@ class Worker:
         await self._poller.work_off()
 
     async def close(self) -> None:
-        if responding := list(self._responding):
-            for each in responding:
-                each.cancel()
-            await asyncio.wait(responding)
+        await self._responder.close()
         await self._namespace.close()
         await self._coordination.close()
         await self._bus.close()
@@ -237,6 +225,8 @@ class Worker:
 def worker() -> Worker:
     """This process's worker. Raises SettingsError where a setting is missing or invalid."""
     quieten_sdks()
+    turn_sdk_tracing_off(os.environ)
+    start_telemetry(os.environ)
     make_logs_printable()
     relax_garbage_collection()
     return Worker(read_settings(os.environ))
@@ -247,6 +237,7 @@ async def close_worker() -> None:
     if worker.cache_info().currsize:
         await worker().close()
         worker.cache_clear()
+        await asyncio.to_thread(stop_telemetry)
 
 
 def read_message(message: func.ServiceBusMessage) -> Envelope:

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-NAMES = ("requirements", "requirements-sandbox", "requirements-dev", "requirements-page", "requirements-tools")
+NAMES = (
+    *("requirements", "requirements-telemetry", "requirements-sandbox", "requirements-dev", "requirements-page"),
+    "requirements-tools",
+)
 """Without suffix: `.in` holds the direct needs, `.txt` the lock. One that includes another comes after it."""
 
 OLDEST_PYTHON = "3.11"

@@ -79,6 +79,11 @@ var alwaysReady = [
   }
 ]
 
+// The default of Azure Monitor keeps a few traces a second, and decides anew below a parent that is kept.
+var samplerSettings = {
+  OTEL_TRACES_SAMPLER: 'parentbased_always_on'
+}
+
 resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   name: planName
   location: location
@@ -147,7 +152,7 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
 resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
   parent: site
   name: 'appsettings'
-  properties: union(workerSettings, {
+  properties: union(samplerSettings, workerSettings, {
     APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${hostClientId};Authorization=AAD'
     AzureWebJobsStorage__credential: 'managedidentity'

@@ -138,7 +138,7 @@ resource noTick 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
     criteria: {
       allOf: [
         {
-          query: 'union isfuzzy=true AppRequests, AppTraces | where _ResourceId =~ "${componentId}" | where Name has "poll_operations" or OperationName has "poll_operations" or Message has "poll_operations"'
+          query: replace(loadTextContent('../queries/no-tick.kql'), '{componentId}', componentId)
           timeAggregation: 'Count'
           operator: 'LessThan'
           threshold: 1
@@ -157,7 +157,7 @@ resource noTick 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
   }
 }
 
-// The words are those of the worker's log line: Request … ended as Failed on …
+// The words are those of the worker's log line: Request … ended as Failed on …, Request … ended as TimedOut on …
 resource failedRequests 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
   name: '${namePrefix}failed-requests'
   location: location
@@ -178,7 +178,7 @@ resource failedRequests 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
     criteria: {
       allOf: [
         {
-          query: 'AppTraces | where _ResourceId =~ "${componentId}" | where Message contains "ended as Failed on" or Message contains "ended as TimedOut on"'
+          query: replace(loadTextContent('../queries/failed-requests.kql'), '{componentId}', componentId)
           timeAggregation: 'Count'
           operator: 'GreaterThan'
           threshold: 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -28,12 +28,16 @@ class Auth(Protocol):
     def invalidate(self, token: str) -> None: ...
 
 
+# The method, and the response's status and headers; None and none where no response came.
+CallWatch = Callable[[str, int | None, Mapping[str, str]], None]
+
+
 class ArmClient:
     """Client that sends authorised calls to ARM; one per process.
 
     It follows no redirect, since the token would be sent along, and reads no proxy settings from the environment.
     `endpoint` has no trailing slash. It accepts any httpx transport; with `AiohttpTransport` it calls `exchange`, which
-    creates no httpx objects. `call_timeout` is in seconds.
+    creates no httpx objects. `call_timeout` is in seconds. `watch` is told of every call, in the task that made it.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class ArmClient:
         *,
         endpoint: str,
         call_timeout: float = CALL_TIMEOUT,
+        watch: CallWatch | None = None,
     ) -> None:
+        self._watch = watch
         self._transport = transport
         self._auth = auth
         self._endpoint = endpoint
@@ -63,7 +69,14 @@ class ArmClient:
         with self._time_limit:
             token = await self._auth.token()
             plain, json = self._headers(token)
-            response = await self._exchange(method, url, plain if body is None else json, body)
+            try:
+                response = await self._exchange(method, url, plain if body is None else json, body)
+            except BaseException:
+                if self._watch is not None:
+                    self._watch(method, None, {})
+                raise
+        if self._watch is not None:
+            self._watch(method, response.status, response.headers)
         if response.status == 401:
             self._auth.invalidate(token)
         return response

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from maintenance.domain import message_ids
 from maintenance.domain.instances import Baseline
 from maintenance.domain.observations import ErrorDetail, UrlKind
+from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet
 
 # `unknown`: it is not known whether ARM took it. `unreported`: ARM took it and does not say how it goes. `gone`: ARM
@@ -121,11 +122,14 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Owed:
     """An event that a delivery of the record publishes first: `accepted`, or `progressed` with its wave. Rebuilt from
-    the record by `lifecycle.events`; `at` is the event's time."""
+    the record by `lifecycle.events`; `at` is the event's time. `began_at`, `confirmed_at`: `wave_began_at` and
+    `wave_confirmed_at` of that wave, for its span alone."""
 
     kind: Literal["accepted", "progressed"]
     at: datetime
     wave: int = 0
+    began_at: datetime | None = field(default=None, compare=False)
+    confirmed_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +188,11 @@ class Operation:
     ended_at: datetime | None = None
     at_work: bool = False
     duplicate_of: str | None = None
+    # For the span of the current wave alone: before its first POST that ARM took (`wave_taken`; until then before the
+    # last that was tried), and when the views confirmed its last batch.
+    wave_began_at: datetime | None = field(default=None, compare=False)
+    wave_taken: bool = field(default=False, compare=False)
+    wave_confirmed_at: datetime | None = field(default=None, compare=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -211,6 +220,17 @@ class Operation:
 
     def count(self, *results: Result) -> int:
         return sum(outcome.result in results for outcome in self.outcomes.values())
+
+    def attributes(self) -> dict[str, str | int]:
+        """What log records and spans of the run are found by. The names have a prefix of their own, since Azure Monitor
+        drops those of OpenTelemetry's conventions from what queries see."""
+        return {
+            "vmss.maintenance.request_id": redact(self.request_id),
+            "vmss.maintenance.run_id": self.run_id,
+            "vmss.name": self.scale_set.name,
+            "vmss.resource_id": self.scale_set.resource_id,
+            **({"vmss.maintenance.status": self.status.value} if self.status is not None else {}),
+        }
 
     def describe(self) -> str:
         """The operation in a few words, for the log."""

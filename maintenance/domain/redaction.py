@@ -235,6 +235,10 @@ class _Gate(logging.Handler):
         pass
 
 
+# Of a traceback in a log record.
+MOST_CAUSES, MOST_FRAMES = 10, 30
+
+
 def place_of(error: BaseException) -> str:
     """What failed unexpectedly and where, without the values it failed on: they may hold anything."""
     while isinstance(error, BaseExceptionGroup):
@@ -242,3 +246,20 @@ def place_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
     return f"{type(error).__name__} at {places}" if places else type(error).__name__
+
+
+def traceback_of(error: BaseException) -> dict[str, str]:
+    """An attribute for the log record of what failed unexpectedly: where it came from and what led to it, by type and
+    place, the last first. Without texts and values, as above."""
+    lines: list[str] = []
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen and len(seen) < MOST_CAUSES:
+        seen.add(id(cause))
+        lines.append(type(cause).__name__)
+        for frame in reversed(traceback.extract_tb(cause.__traceback__)[-MOST_FRAMES:]):
+            place = "/".join(Path(frame.filename).parts[-3:])
+            lines.append(f"  {place}:{frame.lineno} {frame.name}")
+        led_to_it = cause.__cause__ or cause.__context__
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else led_to_it
+    return {"vmss.maintenance.traceback": "\n".join(lines)}

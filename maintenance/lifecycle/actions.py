@@ -155,10 +155,12 @@ Posted = tuple[tuple[str, ...] | None, Submission | None]
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """performMaintenance was called once for each of these, or was not: see `Submit`. `began_at`: before the first."""
+    """performMaintenance was called once for each of these, or was not: see `Submit`. `began_at`: before JUDGE was
+    sent; `sent_at`: after it, before the first call."""
 
     posted: Sequence[Posted]
     began_at: datetime
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

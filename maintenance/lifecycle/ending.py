@@ -136,6 +136,7 @@ def still_unauthorized(operation: Operation, error: ErrorDetail) -> bool:
 
 def took(operation: Operation, now: datetime) -> Operation:
     """ARM took something of this run; `accepted` is owed once."""
+    operation = replace(operation, wave_taken=True, wave_began_at=operation.wave_began_at or now)
     if operation.started_at is not None:
         return operation
     return replace(operation, started_at=now, owed=(*operation.owed, Owed("accepted", now)))

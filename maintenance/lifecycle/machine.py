@@ -67,8 +67,8 @@ def _transition(  # noqa: PLR0912 - one table, to be read from top to bottom
             return posting.deliver(rules, operation, now, redelivered=redelivered)
         case Phase.POST, StateRead():
             return posting.post(rules, operation, observation, now)
-        case Phase.POST, Submitted(posted=posted, began_at=began_at):
-            return posting.after_submission(rules, operation, posted, began_at, now)
+        case Phase.POST, Submitted(posted=posted, began_at=began_at, sent_at=sent_at):
+            return posting.after_submission(rules, operation, posted, began_at, now, sent_at=sent_at)
         case Phase.POST, NotTheOne():
             return LeaveToJudge(operation)
         case Phase.POST, Unavailable(error=error, retry_after=retry_after):

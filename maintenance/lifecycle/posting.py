@@ -90,7 +90,7 @@ def _submit(
     state_read_at: datetime,
     instead: Continue | None = None,
 ) -> Submit:
-    judge = replace(operation, phase=Phase.JUDGE, posted_at=now).with_next_number()
+    judge = replace(_began(operation, now), phase=Phase.JUDGE, posted_at=now).with_next_number()
     return Submit(operation, judge, now + rules.timing.settle, groups, state_read_at, instead)
 
 
@@ -110,11 +110,17 @@ def _as_planned(operation: Operation, state_read: StateRead) -> bool:
 
 
 def after_submission(
-    rules: Rules, operation: Operation, posted: Sequence[Posted], began_at: datetime, now: datetime
+    rules: Rules,
+    operation: Operation,
+    posted: Sequence[Posted],
+    began_at: datetime,
+    now: datetime,
+    *,
+    sent_at: datetime | None = None,
 ) -> Action:
     """performMaintenance got a response, or none, for each group of the batch. `operation` is the POST record; JUDGE
     has its next number."""
-    submitted = replace(operation, number=operation.number + 1, posted_at=began_at)
+    submitted = replace(_began(operation, sent_at or began_at), number=operation.number + 1, posted_at=began_at)
     taken = [call for ids, submission in posted if (call := _taken(ids or (), submission)) is not None]
     doubtful = [ids or () for ids, submission in posted if isinstance(submission, Ambiguous)]
     if not taken and doubtful:
@@ -149,6 +155,11 @@ def after_submission(
         # Published at once; polled when ARM asks for it.
         return proceed(replace(tracked, resume_at=min(dues)), now)
     return wait(rules, tracked, now, min(dues))
+
+
+def _began(operation: Operation, at: datetime) -> Operation:
+    """The wave begins with its first POST that ARM takes; until it took one, with the last that was tried."""
+    return operation if operation.wave_taken else replace(operation, wave_began_at=at)
 
 
 def after_untrusted(operation: Operation, observation: Untrusted, now: datetime) -> Action:

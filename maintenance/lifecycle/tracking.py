@@ -195,9 +195,10 @@ def _recover(
         and (instance := instances.get(instance_id)) is not None
         and not has_recovered(instance, operation.baseline.get(instance_id))
     ]
+    since = operation.recovering_since or now
+    operation = replace(operation, wave_confirmed_at=since)
     if not unhealthy:
         return close_batch(rules, replace(operation, recovering_since=None), now)
-    since = operation.recovering_since or now
     if last:
         # The end need not wait for it, but the lease does.
         return close_batch(rules, replace(operation, recovering_since=since), now)
@@ -262,13 +263,17 @@ def close_wave(
     if failures > operation.rollout.max_failed_instances or operation.wave + 1 >= len(operation.waves):
         return end(operation, now)
     resume_at = max(now + operation.rollout.pause_between_waves, not_before or now)
+    closed = Owed("progressed", now, operation.wave, operation.wave_began_at, operation.wave_confirmed_at)
     onward = replace(
         cleared,
         wave=operation.wave + 1,
+        wave_began_at=None,
+        wave_taken=False,
+        wave_confirmed_at=None,
         one_by_one=False,
         refused=(),
         blocked_since=None,
         resume_at=resume_at,
-        owed=(*operation.owed, Owed("progressed", now, operation.wave)),
+        owed=(*operation.owed, closed),
     )
     return wait(rules, onward, now, resume_at)

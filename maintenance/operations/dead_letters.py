@@ -11,10 +11,10 @@ from typing import Protocol
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing, UnreadableRecord
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
-from maintenance.domain.redaction import place_of, redact
+from maintenance.domain.redaction import place_of, redact, traceback_of
 from maintenance.lifecycle.ending import strike
 from maintenance.lifecycle.events import replied
-from maintenance.operations.ports import Deliveries
+from maintenance.operations.ports import UNWATCHED, Deliveries, RunWatch
 from maintenance.operations.records import REPLY, read_record, read_reply, to_reply_record, to_successor
 from maintenance.operations.unreadable import pass_on
 
@@ -53,7 +53,9 @@ class DeadLetterReader:
         *,
         intake: Sequence[str],
         now: Callable[[], datetime],
+        watch: RunWatch = UNWATCHED,
     ) -> None:
+        self._watch = watch
         self._bus = bus
         self._give_up = give_up
         self._deadline = deadline
@@ -116,10 +118,16 @@ class DeadLetterReader:
         except BusUnavailable:
             raise
         except Exception as error:
-            logger.error("Dead letter %s failed unexpectedly: %s", delivery.message_id, place_of(error))
+            logger.error(
+                "Dead letter %s failed unexpectedly: %s",
+                delivery.message_id,
+                place_of(error),
+                extra=traceback_of(error),
+            )
             return
         followed = record.message_id if record else "nothing: no run owns it"
         logger.warning("Dead letter %s (%s) is followed by %s", delivery.message_id, reason, followed)
+        self._watch.dead_lettered("requests" if delivery.from_requests else "operations", delivery.dead_letter_reason)
         await deliveries.complete(delivery)
 
     def _struck(self, delivery: Delivery, reason: str) -> Record | None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing, MessageTooLarge
 from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.operation import Operation, Phase, Reply
-from maintenance.domain.redaction import place_of
+from maintenance.domain.redaction import place_of, traceback_of
 from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
-from maintenance.operations.instance_views import InstanceViews
-from maintenance.operations.ports import Deliveries, Intake, OperationsBus, TickLimits
+from maintenance.operations.ports import UNWATCHED, Deliveries, Intake, OperationsBus, RunWatch, TickLimits
+from maintenance.operations.progress_log import log_end
 from maintenance.operations.records import to_record, to_reply_record, to_successor
 from maintenance.operations.runner import Runner
-from maintenance.operations.units import Unit, publish, read_unit
+from maintenance.operations.units import Tick, Unit, publish, read_unit
 
 logger = logging.getLogger(__name__)
 
@@ -35,32 +35,6 @@ CANCEL_TIMEOUT = 10.0  # seconds
 RETRY_AFTER = timedelta(minutes=1)
 
 
-@dataclass(slots=True)
-class Tick:
-    """One run of the timer, and what it did: messages taken, records sent on, runs that have ended, messages passed on
-    unread, and those left to their lock. Of the `receivers` that it had, so many are `active`, and
-    so many of these hold a batch that is `slow`. `queue_missing`: there is no operations queue."""
-
-    views: InstanceViews
-    stop_at: float
-    batch: int
-    receivers: int = 0
-    active: int = 0
-    slow: int = 0
-    queue_missing: bool = False
-    taken: int = 0
-    persisted: int = 0
-    ended: int = 0
-    unreadable: int = 0
-    failed: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.taken} taken, {self.persisted} persisted for later, {self.ended} ended, "
-            f"{self.unreadable} unreadable, {self.failed} left to their lock"
-        )
-
-
 class Poller:
     """The use case behind the timer trigger. `intake` has the subjects of messages that are no records. `slow` and
     `held_for` (seconds): see the constants."""
@@ -76,7 +50,9 @@ class Poller:
         monotonic: Callable[[], float],
         slow: float = SLOW,
         held_for: float = HELD_FOR,
+        watch: RunWatch = UNWATCHED,
     ) -> None:
+        self._watch = watch
         self._slow = slow
         self._held_for = held_for
         self._runner = runner
@@ -96,6 +72,7 @@ class Poller:
         """
         tick = Tick(
             views=self._runner.views(),
+            watch=self._watch.tick(),
             stop_at=self._monotonic() + self._limits.tick_budget.total_seconds(),
             # All that is held is begun at once, so that nothing waits for its turn while its lock runs: of the lock's
             # 5 minutes a poll and a listing take 45 s each at most, and a send is patient for 2 minutes.
@@ -107,8 +84,10 @@ class Poller:
         except ExceptionGroup as failed:
             # No text of theirs: what is unexpected may hold anything.
             causes = "; ".join(place_of(error) for error in failed.exceptions)
-            logger.error("Tick failed unexpectedly: %s", causes)
+            logger.error("Tick failed unexpectedly: %s", causes, extra=traceback_of(failed))
             raise RuntimeError(f"the tick failed unexpectedly: {causes}") from None
+        finally:
+            tick.watch.ended(tick.counts)
         if tick.taken:
             logger.info("Tick ended: %s", tick)
         return tick
@@ -163,9 +142,10 @@ class Poller:
         """Deal with a batch; whether anything that follows is due at once."""
         units = [read_unit(delivery, self._intake, self._now()) for delivery in batch]
         tick.unreadable += sum(unit.unreadable for unit in units)
+        tick.watch.received(units, self._now())
         owing = [unit for unit in units if unit.events]
         # What owes nothing does not wait for the topic.
-        publishing = asyncio.create_task(publish(self._bus, owing)) if owing else None
+        publishing = asyncio.create_task(self._publish(owing)) if owing else None
         running = {asyncio.create_task(self._run(unit, deliveries, tick, publishing)): unit for unit in units}
         try:
             async with asyncio.timeout(self._held_for):
@@ -187,6 +167,11 @@ class Poller:
             raise failure
         now = self._now()
         return any(unit.successor is not None and (unit.successor.due or now) <= now for unit in units)
+
+    async def _publish(self, owing: Sequence[Unit]) -> None:
+        # Once they are published, their records may be gone: what is not exported by then is lost with the process.
+        await self._watch.ending(owing)
+        await publish(self._bus, owing)
 
     async def _settle_as_done(
         self, group: asyncio.TaskGroup, deliveries: Deliveries, running: dict[asyncio.Task[None], Unit], tick: Tick
@@ -247,7 +232,12 @@ class Poller:
             logger.warning("Message %s is left to its lock: %s", unit.delivery.message_id, error)
         except Exception as error:
             # No text: what is unexpected may hold anything.
-            logger.error("Message %s failed unexpectedly: %s", unit.delivery.message_id, place_of(error))
+            logger.error(
+                "Message %s failed unexpectedly: %s",
+                unit.delivery.message_id,
+                place_of(error),
+                extra=traceback_of(error),
+            )
 
     async def _run_operation(self, unit: Unit, operation: Operation, deliveries: Deliveries, tick: Tick) -> None:
         now = self._now()
@@ -256,11 +246,13 @@ class Poller:
             unit.successor = to_record(operation.with_next_number(), now + RETRY_AFTER)
             unit.completes = True
             return
+        if unit.events and unit.published:
+            self._watch.published(operation)
         if operation.owed and unit.published:
             operation = replace(operation, owed=())
         if ends:
             tick.ended += 1
-            logger.info("Request %s (run %s) %s", operation.request_id, operation.run_id, operation.describe())
+            log_end(operation, self._watch)
 
         async def settle() -> bool:
             return await deliveries.complete(unit.delivery)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from maintenance.domain.coordination import Entry
+from maintenance.domain.errors import UntrustedUrl
 from maintenance.domain.instances import Instance
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
 from maintenance.domain.observations import Reading, Submission
-from maintenance.domain.operation import Call
+from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet
+from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
 
 
 class Arm(Protocol):
@@ -73,6 +75,112 @@ class OperationsBus(Protocol):
     def operations(self) -> AbstractAsyncContextManager[Deliveries]: ...
 
     async def publish(self, events: Sequence[MaintenanceEvent]) -> None: ...
+
+
+class Watched(Protocol):
+    """A delivery as telemetry sees it: `units.Unit`."""
+
+    @property
+    def delivery(self) -> Delivery: ...
+
+    @property
+    def content(self) -> object: ...
+
+
+class TickWatch(Protocol):
+    """Is told what one tick does."""
+
+    def received(self, units: Sequence[Watched], now: datetime) -> None: ...
+
+    def ended(self, counts: Mapping[str, int]) -> None: ...
+
+
+class RunWatch(Protocol):
+    """Is told what becomes of runs: what telemetry is made of. It raises nothing, and holds nothing up for longer than
+    a second."""
+
+    def tick(self) -> TickWatch:
+        """A tick begins."""
+        ...
+
+    async def ending(self, units: Sequence[Watched]) -> None:
+        """Events of these records are published next, and then they are gone."""
+        ...
+
+    def published(self, operation: Operation) -> None:
+        """The events that a record owed were published."""
+        ...
+
+    def posted(
+        self,
+        operation: Operation,
+        ids: Sequence[str] | None,
+        submission: Submission | UntrustedUrl,
+        began_at: datetime,
+        ended_at: datetime,
+    ) -> None:
+        """performMaintenance was called; in the task that called it."""
+        ...
+
+    async def flush(self) -> None:
+        """What was told is worth waiting for."""
+        ...
+
+    def decided(self, before: Operation, decision: Continue | Done | LeaveToJudge) -> None:
+        """What a delivery of a record ended with."""
+        ...
+
+    def dead_lettered(self, queue: str, reason: str | None) -> None: ...
+
+    def within(self, operation: Operation) -> AbstractContextManager[None]:
+        """Log records of the block belong to the run's trace."""
+        ...
+
+
+class Unwatched:
+    """No telemetry: a `RunWatch` and `TickWatch` that does nothing, and makes no objects."""
+
+    _NOTHING = nullcontext()
+
+    def tick(self) -> Unwatched:
+        return self
+
+    def received(self, units: Sequence[Watched], now: datetime) -> None:
+        pass
+
+    def ended(self, counts: Mapping[str, int]) -> None:
+        pass
+
+    async def ending(self, units: Sequence[Watched]) -> None:
+        pass
+
+    def published(self, operation: Operation) -> None:
+        pass
+
+    def posted(
+        self,
+        operation: Operation,
+        ids: Sequence[str] | None,
+        submission: Submission | UntrustedUrl,
+        began_at: datetime,
+        ended_at: datetime,
+    ) -> None:
+        pass
+
+    async def flush(self) -> None:
+        pass
+
+    def decided(self, before: Operation, decision: Continue | Done | LeaveToJudge) -> None:
+        pass
+
+    def dead_lettered(self, queue: str, reason: str | None) -> None:
+        pass
+
+    def within(self, operation: Operation) -> AbstractContextManager[None]:
+        return self._NOTHING
+
+
+UNWATCHED = Unwatched()
 
 
 class TickLimits(Protocol):

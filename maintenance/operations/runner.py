@@ -43,8 +43,8 @@ from maintenance.lifecycle.actions import (
 )
 from maintenance.lifecycle.machine import next_action
 from maintenance.operations.instance_views import InstanceViews
-from maintenance.operations.ports import Arm, Coordination, RecordSender, Settle
-from maintenance.operations.progress_log import log_retry, log_submission
+from maintenance.operations.ports import UNWATCHED, Arm, Coordination, RecordSender, RunWatch, Settle
+from maintenance.operations.progress_log import report_decision, report_submission
 from maintenance.operations.records import to_record, to_successor
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,9 @@ class Runner:
         *,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
+        watch: RunWatch = UNWATCHED,
     ) -> None:
+        self._watch = watch
         self._arm = arm
         self._bus = bus
         self._coordination = coordination
@@ -107,7 +109,7 @@ class Runner:
             action = next_action(self._rules, current, observation, now)
             match action:
                 case Continue() | Done() | LeaveToJudge():
-                    log_retry(operation, action)
+                    report_decision(operation, action, self._watch)
                     return action
                 case Submit():
                     return await self._submit(action, settle, views)
@@ -226,12 +228,14 @@ class Runner:
             logger.warning("Record %s was not confirmed as completed: nothing is posted", operation.message_id)
             return self._conclude(operation, NotTheOne())
         views.forget(operation.scale_set)
+        sent_at = self._now()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._post(operation, ids, began + left)) for ids in action.groups]
         responses = [(ids, task.result()) for ids, task in zip(action.groups, tasks, strict=True)]
-        concluded = action.instead or self._conclude(operation, _submitted(responses, began_at))
-        log_submission(operation, concluded)
-        log_retry(operation, concluded)
+        concluded = action.instead or self._conclude(operation, _submitted(responses, began_at, sent_at))
+        report_submission(operation, concluded, self._watch)
+        # Until something follows, JUDGE would find out about the POST, and report it.
+        await self._watch.flush()
         if isinstance(concluded, Continue):
             try:
                 await self._bus.send([to_successor(concluded, self._now())])
@@ -255,21 +259,26 @@ class Runner:
         async with self._posts:
             if self._monotonic() >= until:
                 return None
-            try:
-                if operation.flexible and ids is not None:
-                    return await self._arm.perform_vm_maintenance(operation.scale_set, ids[0])
-                return await self._arm.perform_maintenance(operation.scale_set, ids)
-            except UntrustedUrl as error:
-                return error
+            began_at, result = self._now(), await self._call(operation, ids)
+            self._watch.posted(operation, ids, result, began_at, self._now())
+            return result
+
+    async def _call(self, operation: Operation, ids: tuple[str, ...] | None) -> Submission | UntrustedUrl:
+        try:
+            if operation.flexible and ids is not None:
+                return await self._arm.perform_vm_maintenance(operation.scale_set, ids[0])
+            return await self._arm.perform_maintenance(operation.scale_set, ids)
+        except UntrustedUrl as error:
+            return error
 
 
 def _submitted(
-    responses: Sequence[tuple[tuple[str, ...] | None, Submission | UntrustedUrl | None]], began_at: datetime
+    responses: Sequence[tuple[tuple[str, ...] | None, Submission | UntrustedUrl | None]], *times: datetime
 ) -> Observation:
     posted: list[Posted] = [(ids, each) for ids, each in responses if not isinstance(each, UntrustedUrl)]
     wrong = next((each for _, each in responses if isinstance(each, UntrustedUrl)), None)
     if wrong is None:
-        return Submitted(posted, began_at)
+        return Submitted(posted, *times)
     return Untrusted(untrusted(wrong), in_flight=any(isinstance(each, Ambiguous) for _, each in posted))
 
 

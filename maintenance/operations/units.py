@@ -1,4 +1,4 @@
-"""The deliveries of a batch: what each holds, which events it owes, and what follows from it."""
+"""A tick, and the deliveries of a batch: what each holds, which events it owes, and what follows from it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from datetime import datetime
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge, UnreadableRecord
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
 from maintenance.domain.operation import Operation, Phase, Reply
-from maintenance.domain.redaction import place_of, redact
+from maintenance.domain.redaction import place_of, redact, traceback_of
 from maintenance.lifecycle.events import owed_events, replied
-from maintenance.operations.ports import OperationsBus
+from maintenance.operations.instance_views import InstanceViews
+from maintenance.operations.ports import UNWATCHED, OperationsBus, TickWatch
 from maintenance.operations.records import REPLY, read_record, read_reply
 from maintenance.operations.unreadable import pass_on
 
@@ -42,6 +43,39 @@ class Unit:
         return self.completes or self.left_to_judge
 
 
+@dataclass(slots=True)
+class Tick:
+    """One run of the timer, and what it did: messages taken, records sent on, runs that have ended, messages passed on
+    unread, and those left to their lock. Of the `receivers` that it had, so many are `active`, and
+    so many of these hold a batch that is `slow`. `queue_missing`: there is no operations queue."""
+
+    views: InstanceViews
+    stop_at: float
+    batch: int
+    watch: TickWatch = UNWATCHED
+    receivers: int = 0
+    active: int = 0
+    slow: int = 0
+    queue_missing: bool = False
+    taken: int = 0
+    persisted: int = 0
+    ended: int = 0
+    unreadable: int = 0
+    failed: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What it did, by name."""
+        names = ("taken", "persisted", "ended", "unreadable", "failed")
+        return {name: getattr(self, name) for name in names}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.taken} taken, {self.persisted} persisted for later, {self.ended} ended, "
+            f"{self.unreadable} unreadable, {self.failed} left to their lock"
+        )
+
+
 def read_unit(delivery: Delivery, intake: Container[str], now: datetime) -> Unit:
     """One message as it was written. `intake`: the subjects of messages that are no records. What fails unexpectedly
     here is that message's alone."""
@@ -62,7 +96,9 @@ def read_unit(delivery: Delivery, intake: Container[str], now: datetime) -> Unit
         events = _owed(content)
     except Exception as error:
         # No text: what is unexpected may hold anything.
-        logger.error("Message %s failed unexpectedly: %s", delivery.message_id, place_of(error))
+        logger.error(
+            "Message %s failed unexpectedly: %s", delivery.message_id, place_of(error), extra=traceback_of(error)
+        )
         return Unit(delivery, failed=True)
     return Unit(delivery, content, events=events, published=not events)
 
@@ -98,7 +134,12 @@ async def publish(bus: OperationsBus, units: Sequence[Unit]) -> None:
     except BusUnavailable as error:
         logger.error("Publishing the events of %d messages failed, they are owed still: %s", len(units), error)
     except Exception as error:
-        logger.error("Publishing the events of %d messages failed unexpectedly: %s", len(units), place_of(error))
+        logger.error(
+            "Publishing the events of %d messages failed unexpectedly: %s",
+            len(units),
+            place_of(error),
+            extra=traceback_of(error),
+        )
     else:
         for unit in units:
             unit.published = True

@@ -16,7 +16,7 @@ from maintenance.domain.coordination import MARKER_LASTS, CancellationMarker, En
 from maintenance.domain.errors import PolicyViolation, Problem, ProblemsError
 from maintenance.domain.messages import Delivery, Envelope, Record, read_document, trace_of
 from maintenance.domain.operation import Reply
-from maintenance.domain.redaction import place_of, redact
+from maintenance.domain.redaction import place_of, redact, traceback_of
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record, to_reply_record
 from maintenance.requests.envelopes import document_of, open_envelope
@@ -59,8 +59,14 @@ class OtherMessages(Protocol):
         ...
 
 
+# Is told what became of a message, for telemetry: `taken`, `rejected` or `cancellation`, and its request id.
+RequestWatch = Callable[[str, str], None]
 # Of the requests queue (infra/topology.json, docs/namespace.md).
 MAX_DELIVERIES = 10
+
+
+def unwatched(result: str, request_id: str) -> None:
+    """No telemetry."""
 
 
 class RequestHandler:
@@ -78,7 +84,9 @@ class RequestHandler:
         now: Callable[[], datetime],
         others: Sequence[OtherMessages] = (),
         namespace_problems: Callable[[], Awaitable[Sequence[str]]] | None = None,
+        watch: RequestWatch = unwatched,
     ) -> None:
+        self._watch = watch
         self._namespace_problems = namespace_problems
         self._bus = bus
         self._coordination = coordination
@@ -104,7 +112,9 @@ class RequestHandler:
                 await self._work_off()
             except Exception as error:
                 # The record is there, and the timer works it off: the message must not be delivered again for this.
-                logger.error("Working off what is due failed unexpectedly: %s", place_of(error))
+                logger.error(
+                    "Working off what is due failed unexpectedly: %s", place_of(error), extra=traceback_of(error)
+                )
 
     async def handle_delivery(self, delivery: Delivery) -> None:
         """A request that an alert led to, from the operations queue; it is worked off where it was received."""
@@ -128,7 +138,10 @@ class RequestHandler:
             return self._start(envelope, document)
         except ProblemsError as error:
             message = "; ".join(str(problem) for problem in error.problems)
-            logger.warning("Request %s rejected: %s", _request_id(envelope, document), redact(message)[:1000])
+            request_id = _request_id(envelope, document)
+            extra = {"vmss.maintenance.request_id": redact(request_id), "vmss.maintenance.line": "rejected"}
+            logger.warning("Request %s rejected: %s", request_id, redact(message)[:1000], extra=extra)
+            self._watch("rejected", request_id)
             known = error if isinstance(error, PolicyViolation) else PolicyViolation(())
             return self.rejection(
                 envelope, error.problems, document=document, scale_set=known.scale_set, reason=known.reason
@@ -145,7 +158,14 @@ class RequestHandler:
             dry_run=self._policy.dry_run,
             envelope=envelope,
         )
-        logger.info("Request %s (run %s) taken for %s", operation.request_id, operation.run_id, operation.scale_set)
+        self._watch("taken", operation.request_id)
+        logger.info(
+            "Request %s (run %s) taken for %s",
+            operation.request_id,
+            operation.run_id,
+            operation.scale_set,
+            extra={**operation.attributes(), "vmss.maintenance.line": "start"},
+        )
         return to_record(operation, None)
 
     async def _cancel(self, envelope: Envelope, document: dict[str, Any]) -> Record:
@@ -162,7 +182,17 @@ class RequestHandler:
             reason=cancellation.reason,
         )
         await self._coordination.put(marker)
-        logger.info("Cancellation of request %s taken for %s", cancellation.request_id, cancellation.scale_set)
+        self._watch("cancellation", cancellation.request_id)
+        logger.info(
+            "Cancellation of request %s taken for %s",
+            cancellation.request_id,
+            cancellation.scale_set,
+            extra={
+                "vmss.maintenance.request_id": redact(cancellation.request_id),
+                "vmss.resource_id": cancellation.scale_set.resource_id,
+                "vmss.maintenance.line": "cancellation",
+            },
+        )
         reply = Reply(
             run_id=envelope.run_id,
             request_id=message_ids.request(None, envelope.message_id, envelope.sequence_number),

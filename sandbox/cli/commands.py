@@ -92,6 +92,15 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     up.add_argument("--servicebus-port", type=_port, default=5672, metavar="N", help="default 5672; 0 for any free one")
     up.add_argument("--arm-port", type=_port, default=8070, metavar="N", help="default 8070; 0 for any free one")
     up.add_argument(
+        "--otlp",
+        type=_port,
+        nargs="?",
+        const=4318,
+        metavar="N",
+        help="take OpenTelemetry over HTTP as well, have the worker send it, and draw the trace of each run that ends "
+        "(default port: 4318; 0 for any free one)",
+    )
+    up.add_argument(
         "--topology",
         type=Path,
         default=PROJECT / "infra" / "topology.json",

@@ -9,11 +9,14 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+
+from rich.console import Console
 
 from sandbox.cli.demo.scale_sets import seed_alerted
 from sandbox.cli.environment import FUNCTION_KEY, worker_environment
@@ -31,6 +34,7 @@ class _Services:
 
     servicebus: str
     arm: str
+    otlp: str | None
     environment: dict[str, str]
     scale_sets: list[ScaleSetSeed]
     page: str | None
@@ -95,12 +99,15 @@ def _start(arguments: argparse.Namespace, stack: ExitStack, worker: WorkerProces
         stack.enter_context(arm)
     except OSError as error:
         raise _StartError(_taken(arguments.arm_port, "--arm-port", error)) from error
+    otlp = _start_otlp(arguments.otlp, stack) if arguments.otlp is not None else None
     environment = worker_environment(
         servicebus=bus.connection_string,
         arm_endpoint=arm.endpoint,
         identity=identity.environment,
         function_key=secrets.token_urlsafe(32),
     )
+    if otlp is not None:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp
     page = None
     # Programs that start many sandboxes ask for it; people always have it.
     if not arguments.no_page and not (arguments.json and arguments.page_port is None):
@@ -121,7 +128,27 @@ def _start(arguments: argparse.Namespace, stack: ExitStack, worker: WorkerProces
             raise _StartError(_taken(arguments.page_port, "--page-port", error)) from error
         stack.callback(opened.close)
         page = opened.address
-    return _Services(bus.connection_string, arm.endpoint, environment, arm.scale_sets, page)
+    return _Services(bus.connection_string, arm.endpoint, otlp, environment, arm.scale_sets, page)
+
+
+def _start_otlp(port: int, stack: ExitStack) -> str:
+    """The endpoint of a receiver that draws each trace of a run once that has ended."""
+    # Imported where it is asked for: protobuf takes as long as all else.
+    from sandbox.otlp import OtlpReceiver, Span  # noqa: PLC0415
+    from sandbox.otlp.waterfall import draw  # noqa: PLC0415
+
+    receiver, console = OtlpReceiver(port=port), Console(stderr=True)
+
+    def draw_ended(spans: Sequence[Span]) -> None:
+        for trace_id in dict.fromkeys(span.trace_id for span in spans if span.name.startswith("maintenance ")):
+            draw(console, receiver.telemetry.trace(trace_id))
+
+    receiver.observers.append(draw_ended)
+    try:
+        stack.enter_context(receiver)
+    except OSError as error:
+        raise _StartError(_taken(port, "--otlp", error)) from error
+    return receiver.endpoint
 
 
 def _taken(port: int, option: str, error: OSError) -> str:
@@ -130,7 +157,8 @@ def _taken(port: int, option: str, error: OSError) -> str:
 
 def _as_json(services: _Services) -> str:
     document = {"serviceBus": services.servicebus, "arm": services.arm, "environment": services.environment}
-    return json.dumps(document if services.page is None else document | {"page": services.page})
+    more = {"page": services.page, "otlp": services.otlp}
+    return json.dumps({**document, **{name: address for name, address in more.items() if address is not None}})
 
 
 def _as_text(services: _Services, arguments: argparse.Namespace) -> str:
@@ -139,6 +167,7 @@ def _as_text(services: _Services, arguments: argparse.Namespace) -> str:
     lines = [
         f"Service Bus       {services.servicebus}",
         f"Resource Manager  {services.arm}",
+        *([f"OTLP over HTTP    {services.otlp}, traces at /v1/traces"] if services.otlp is not None else []),
         *([] if services.page is None else [f"Page              {services.page}"]),
         "",
         f"Scale sets of subscription {services.scale_sets[0].subscription_id}:",

@@ -18,13 +18,13 @@ DUE = 10_000
 SCALE_SETS = 100
 
 
-async def tick_cost(at: Services, worker: Worker, urls: list[str], count: int) -> Cost:
+async def tick_cost(at: Services, worker: Worker, urls: list[str], count: int, invocation: str | None = None) -> Cost:
     at.clear()
     await fill(at, OPERATIONS, under_way(urls, count))
     with Cost(count) as cost:
         persisted = 0
         while persisted < count:
-            persisted += (await worker.poll()).persisted
+            persisted += (await worker.poll(invocation)).persisted
     if persisted != count:
         raise RuntimeError(f"{count} operations were due, and {persisted} were persisted")
     return cost

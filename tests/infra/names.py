@@ -22,6 +22,7 @@ FUNCTIONS = frozenset(
         "last",
         "listKeys",
         "loadJsonContent",
+        "loadTextContent",
         "map",
         "replace",
         "resourceGroup",

@@ -72,6 +72,8 @@ TABLE: dict[str, str] = {
         properties!{displayName description severity enabled autoMitigate skipQueryValidation scopes
         evaluationFrequency windowSize criteria{allOf{query timeAggregation operator threshold
         failingPeriods{numberOfEvaluationPeriods minFailingPeriodsToAlert}}} actions{actionGroups}}""",
+    "Microsoft.Insights/workbooks@2023-06-01": """name! location! kind tags{*}
+        properties{displayName! category! version sourceId serializedData!}""",
 }
 # Bicep's own, of every resource.
 BICEP = frozenset({"parent", "scope", "dependsOn"})

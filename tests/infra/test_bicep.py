@@ -172,7 +172,8 @@ def test_nothing_is_started_until_someone_says_so() -> None:
 
 
 def test_alert_on_failed_requests_looks_for_words_that_the_log_has() -> None:
-    query = FILES["modules/operators-alerts.bicep"]
+    assert "loadTextContent('../queries/failed-requests.kql')" in FILES["modules/operators-alerts.bicep"]
+    query = (bicep.INFRA / "queries" / "failed-requests.kql").read_text()
     assert f"ended as {Status.FAILED.value} on" in query
     assert f"ended as {Status.TIMED_OUT.value} on" in query
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
+from opentelemetry import metrics, trace
 
+from maintenance.domain.messages import Envelope
 from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
 from tests.support.environment import Environment, environment, request
 from tests.support.secret_scanner import DEAD, SECRET_SCANNER, SecretScanner
+from tests.support.telemetry import Recorded, global_telemetry, scan_metrics
 
 SIGNED = "https://management.azure.com/x?api-version=1&s=c2lnbmF0dXJlLW9mLWFybQ&h=abcdefghij"
 
@@ -113,3 +117,14 @@ def test_suites_scanner_reads_worker_log_at_debug_level() -> None:
     assert SECRET_SCANNER.scanned == scanned + 1
     logging.getLogger("maintenance.anything").warning("a URL: %s", SIGNED)
     assert [leak.partition(":")[0] for leak in SECRET_SCANNER.leaks()] == ["log"]
+
+
+async def test_secret_in_span_or_metric_of_a_worker_is_found() -> None:
+    recorded = Recorded(lambda: datetime.now(UTC))
+    with recorded.watch.receiving(Envelope(body=b"", sequence_number=1), None):
+        trace.get_current_span().set_attribute("planted", SIGNED)
+    assert [leak.partition(":")[0] for leak in SECRET_SCANNER.leaks()] == ["span"]
+    with global_telemetry() as reader:
+        metrics.get_meter("planted").create_counter("planted").add(1, {"url": SIGNED})
+    scan_metrics(reader)
+    assert [leak.partition(":")[0] for leak in SECRET_SCANNER.leaks()] == ["metrics"]

@@ -111,3 +111,13 @@ def test_needs_are_pinned_to_one_version_each() -> None:
         lines = (lock.PROJECT / f"{name}.in").read_text().splitlines()
         pins = [line for line in lines if line and not line.startswith(("#", "-r "))]
         assert all("==" in line.partition(";")[0] for line in pins), name
+
+
+def test_telemetry_is_tested_in_the_versions_that_are_deployed() -> None:
+    """But for Azure's part of it, which brings two dozen packages."""
+    deployed, tested = (
+        {pin.name: pin.version for pin in lock.locked(name)} for name in ("requirements-telemetry", "requirements-dev")
+    )
+    shared = deployed.keys() & tested.keys()
+    assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= shared
+    assert {name: deployed[name] for name in shared} == {name: tested[name] for name in shared}

@@ -63,7 +63,7 @@ class Environment:
         self._send(self.story.bodies(self.sent_at))
 
     def _send(self, bodies: Mapping[str, bytes]) -> None:
-        arguments = (self.bus.connection_string, REQUESTS, bodies)
+        arguments = (self.bus.connection_string, REQUESTS, bodies, self.story.properties)
         process = PROCESSES.Process(target=send, args=arguments, daemon=True)
         process.start()
         process.join(LIMIT)

@@ -202,12 +202,20 @@ async def _fire(host: FunctionsHost) -> None:
         await host.fire(TIMER)
 
 
-def send(connection_string: str, queue: str, messages: Mapping[str, bytes]) -> None:
+def send(
+    connection_string: str, queue: str, messages: Mapping[str, bytes], properties: Mapping[str | bytes, str]
+) -> None:
     """Send messages by id and exit at once, since the SDK takes a second to close its links."""
-    asyncio.run(_send(connection_string, queue, messages))
+    asyncio.run(_send(connection_string, queue, messages, properties))
 
 
-async def _send(connection_string: str, queue: str, messages: Mapping[str, bytes]) -> None:
+async def _send(
+    connection_string: str, queue: str, messages: Mapping[str, bytes], properties: Mapping[str | bytes, str]
+) -> None:
     sender = ServiceBusClient.from_connection_string(connection_string).get_queue_sender(queue)
-    await sender.send_messages([ServiceBusMessage(body, message_id=name) for name, body in messages.items()])
+    sent = [
+        ServiceBusMessage(body, message_id=name, application_properties={**properties})
+        for name, body in messages.items()
+    ]
+    await sender.send_messages(sent)
     os._exit(0)

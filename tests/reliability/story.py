@@ -23,7 +23,7 @@ class Story:
     the final status of each request. `publishes`: the kinds of all events, in any order. `may_publish`: kinds that
     depend on how far a wave had come when the worker was killed. `maintained`: the instances that are maintained, once
     each. `view_lag`: how old what ARM shows of instances is. `keeps_lease`: its end leaves a wave at work.
-    `after_first_post`: messages that are sent once ARM has accepted a POST.
+    `after_first_post`: messages that are sent once ARM has accepted a POST. `properties`: of the messages.
     """
 
     instances: tuple[InstanceSeed, ...]
@@ -40,6 +40,7 @@ class Story:
     keeps_lease: bool = False
     after_first_post: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str | bytes, str] = field(default_factory=dict)
 
     def bodies(self, now: datetime) -> dict[str, bytes]:
         times = {"notBefore": self.not_before, "deadline": self.deadline}

@@ -28,6 +28,7 @@ from tests.support.entities import COORDINATION, OPERATIONS, REQUESTS, SUBSCRIPT
 from tests.support.environment import Environment
 from tests.support.received import Event
 from tests.support.secret_scanner import SECRET_SCANNER
+from tests.support.telemetry import global_telemetry, scan_metrics
 
 # Seconds. Tests wait for events; the limit only ends a test that would wait for ever.
 LIMIT = 100.0
@@ -137,7 +138,9 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
 
     The managed identity's variables must be set in this process, as they are in Azure.
     """
-    worker = Worker(read_settings(environment.app_settings(**settings)), **environment.worker_options)
+    # With telemetry, since that must hold no secret either, whatever happens in the tests.
+    with global_telemetry() as metrics:
+        worker = Worker(read_settings(environment.app_settings(**settings)), **environment.worker_options)
     client = ServiceBusClient.from_connection_string(environment.bus.connection_string, retry_backoff_factor=0.05)
     job = Running(environment, worker, client)
     app = func.FunctionApp()
@@ -159,6 +162,7 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
                 yield job
             finally:
                 await job.close()
+                scan_metrics(metrics)
 
 
 @contextmanager

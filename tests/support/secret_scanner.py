@@ -17,6 +17,7 @@ from sandbox.servicebus import BusEvent, MessageDeadLettered
 
 if TYPE_CHECKING:
     from sandbox.managed_identity import ManagedIdentity
+    from sandbox.otlp import Telemetry
     from tests.support.environment import Environment
 
 DEAD = "/$DeadLetterQueue"
@@ -61,6 +62,11 @@ class SecretScanner(logging.Handler):
                     self.scan(place, message.message_id, message.subject, message.application_properties)
                     if entity != REQUESTS:
                         self.scan(place, message.body, signed=entity == OPERATIONS)
+
+    def scan_telemetry(self, telemetry: Telemetry) -> None:
+        """Scan every span, log record and metric that a collector received."""
+        for each in (*telemetry.spans, *telemetry.logs, *telemetry.points):
+            self.scan(type(each).__name__.lower(), repr(each))
 
     def scan(self, place: str, *things: object, signed: bool = False) -> None:
         """Search things found at a place; `signed`: signed URLs are allowed there."""

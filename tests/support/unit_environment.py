@@ -13,8 +13,10 @@ from maintenance.domain.instances import Instance
 from maintenance.domain.resources import Scope
 from maintenance.lifecycle.actions import Rules
 from maintenance.operations.dead_letters import DeadLetterReader
-from maintenance.operations.poller import Poller, Tick
+from maintenance.operations.poller import Poller
+from maintenance.operations.ports import UNWATCHED, RunWatch
 from maintenance.operations.runner import Runner
+from maintenance.operations.units import Tick
 from maintenance.requests.handler import RequestHandler
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.crash_point import CrashPoint, HandClock, Killed
@@ -27,8 +29,14 @@ class UnitEnvironment:
     """One app, one scale set, one Service Bus namespace."""
 
     def __init__(
-        self, instances: Sequence[Instance] | None = None, *, die_at: int | None = None, **settings: Any
+        self,
+        instances: Sequence[Instance] | None = None,
+        *,
+        die_at: int | None = None,
+        watch: RunWatch = UNWATCHED,
+        **settings: Any,
     ) -> None:
+        self.watch = watch
         self.clock = HandClock()
         self.crash_point = CrashPoint(die_at)
         self.bus = FakeBus(self.clock, self.crash_point)
@@ -53,17 +61,21 @@ class UnitEnvironment:
         arm = ThrottlingGateway(
             cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, monotonic=self.clock.seconds
         )
-        self.runner = Runner(arm, self.bus, self.coordination, rules, now=self.clock, monotonic=self.clock.seconds)
+        clocks: dict[str, Any] = {"now": self.clock, "monotonic": self.clock.seconds}
+        self.runner = Runner(arm, self.bus, self.coordination, rules, **clocks, watch=self.watch)
         self.views = self.runner.views
         self.handler = RequestHandler(
             self.bus, self.coordination, self.settings, work_off=self._work_off, now=self.clock
         )
         intake = {"request": self.handler.handle_delivery}
-        self.poller = Poller(
-            self.runner, self.bus, self.settings, intake=intake, now=self.clock, monotonic=self.clock.seconds
-        )
+        self.poller = Poller(self.runner, self.bus, self.settings, intake=intake, **clocks, watch=self.watch)
         self.dead_letters = DeadLetterReader(
-            self.bus, self.handler.give_up, self.handler.deadline, intake=tuple(intake), now=self.clock
+            self.bus,
+            self.handler.give_up,
+            self.handler.deadline,
+            intake=tuple(intake),
+            now=self.clock,
+            watch=self.watch,
         )
 
     async def _work_off(self) -> None:

@@ -30,6 +30,8 @@ from sandbox.cli.shutdown import close_app
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.message_schemas import MessageSchemas
+from sandbox.otlp import OtlpReceiver
+from sandbox.otlp.waterfall import draw
 from sandbox.resource_manager import (
     EXAMPLE_RESOURCE_GROUP,
     EXAMPLE_SUBSCRIPTION_ID,
@@ -39,6 +41,10 @@ from sandbox.resource_manager import (
 from sandbox.servicebus import BusEvent, MessageSent, ServiceBus, Topology
 
 PATIENCE = 60.0
+# The request whose trace is drawn at the end, and the trace that its sender began.
+TRACED = "rolling"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 SHOWN = ("web", "api", "fleet", "fragile", "inbound", "outbound", "archive")
 NEXT = """\
 Next: docs/getting-started.md  send a request of your own
@@ -110,6 +116,7 @@ async def _run(terminal: Console, arguments: argparse.Namespace) -> int:
         seed_example(arm, duration=duration)
         seed_rollouts(arm)
         seed_alerted(arm, duration=timedelta(seconds=0.8))
+        otlp = stack.enter_context(OtlpReceiver())
         bus = stack.enter_context(ServiceBus(Topology.read(PROJECT / "infra" / "topology.json")))
         environment = worker_environment(
             servicebus=bus.connection_string,
@@ -133,7 +140,7 @@ async def _run(terminal: Console, arguments: argparse.Namespace) -> int:
             return 2
         stack.callback(page.close)
         # The functions read their settings as in Azure: from the environment of their process.
-        os.environ.update(environment | PACE)
+        os.environ.update(environment | PACE | {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.endpoint})
         console = DemoConsole(terminal, [each for each in arm.scale_sets if each.name in SHOWN])
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _interrupt, console)
         arm.observers.append(console.on_event)
@@ -154,12 +161,19 @@ async def _run(terminal: Console, arguments: argparse.Namespace) -> int:
             rows = [*_rows_of_acts(results), *rows, *_rows_of_schemas(published, results)]
             if arguments.stay:
                 console.summary(rows)
+                _draw_trace(terminal, otlp)
                 await _stay(terminal, page.address)
         await close_app()
     if not arguments.stay:
         console.summary(rows)
+        _draw_trace(terminal, otlp)
         terminal.print(NEXT, highlight=False)
     return 0 if all(right for *_, right in rows) else 1
+
+
+def _draw_trace(terminal: Console, otlp: OtlpReceiver) -> None:
+    terminal.print(f"\nThe request {TRACED}, as the worker's telemetry shows it:")
+    draw(terminal, otlp.telemetry.trace(TRACE_ID))
 
 
 async def _stay(terminal: Console, address: str) -> None:
@@ -180,7 +194,10 @@ def _interrupt(console: DemoConsole) -> None:
 async def _send(client: ServiceBusClient, act: Act, console: DemoConsole) -> None:
     async with client.get_queue_sender("maintenance-requests") as sender:
         for request_id, body in act.requests.items():
-            await sender.send_messages(ServiceBusMessage(body, message_id=request_id))
+            message = ServiceBusMessage(body, message_id=request_id)
+            if request_id == TRACED:
+                message.application_properties = {"traceparent": TRACEPARENT}
+            await sender.send_messages(message)
             console.sent(request_id, body)
 
 

@@ -93,6 +93,23 @@ async def test_plain_mode_leaves_a_file_that_shells_read(tmp_path: Path) -> None
     assert not file.exists()
 
 
+async def test_traces_are_taken_where_they_are_asked_for_and_drawn_when_their_run_ends() -> None:
+    span = {"traceId": "a" * 32, "spanId": "b" * 16, "name": "maintenance web", "endTimeUnixNano": "2000000000"}
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+    async with asyncio.timeout(60):
+        process = await up("--json", "--otlp", "0", *ANY_PORTS)
+        assert process.stdout is not None
+        printed = json.loads(await process.stdout.readline())
+        endpoint = printed["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        assert endpoint == printed["otlp"]
+        async with httpx.AsyncClient(timeout=20) as http:
+            assert (await http.post(f"{endpoint}/v1/traces", json=body)).status_code == 200
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    assert process.returncode == 0
+    assert f"Trace {'a' * 32}, 2.0 s" in err.decode()
+
+
 async def test_worker_in_the_same_terminal_is_killed_and_started_on_the_page_and_ends_with_it(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.env"
     async with asyncio.timeout(60):

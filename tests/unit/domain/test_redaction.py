@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from maintenance.domain.redaction import (
     printable,
     redact,
     redact_by_all_rules,
+    traceback_of,
 )
 from tests.support.samples import OPERATION_URL
 
@@ -350,3 +352,26 @@ def test_text_without_secrets_is_unchanged(text: str) -> None:
 @pytest.mark.parametrize(("text", "secrets"), SECRET_TEXTS)
 def test_redaction_is_idempotent(text: str, secrets: list[str]) -> None:
     assert redact(redact(text)) == redact(text), secrets
+
+
+def test_traceback_has_types_and_places_of_all_causes_and_no_texts() -> None:
+    def fail() -> None:
+        raise ValueError("sig=c2VjcmV0")
+
+    try:
+        try:
+            fail()
+        except ValueError as error:
+            raise RuntimeError("eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.") from error
+    except RuntimeError as error:
+        text = traceback_of(ExceptionGroup("key", [error]))["vmss.maintenance.traceback"]
+    lines = [re.sub(r":\d+ ", " ", line) for line in text.splitlines()]
+    here = "  unit/domain/test_redaction.py"
+    name = "test_traceback_has_types_and_places_of_all_causes_and_no_texts"
+    assert lines == ["ExceptionGroup", "RuntimeError", f"{here} {name}", "ValueError", f"{here} fail", f"{here} {name}"]
+
+
+def test_traceback_of_an_error_that_is_its_own_cause_ends() -> None:
+    error, other = ValueError(), KeyError()
+    error.__context__, other.__context__ = other, error
+    assert traceback_of(error) == {"vmss.maintenance.traceback": "ValueError\nKeyError"}

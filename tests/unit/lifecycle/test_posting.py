@@ -21,7 +21,7 @@ from maintenance.domain.observations import (
     Throttled,
 )
 from maintenance.domain.operation import Call, Operation, Owed, Phase, Rollout
-from maintenance.lifecycle.actions import LeaveToJudge, NotTheOne, Read, StateRead, Submit, Untrusted
+from maintenance.lifecycle.actions import LeaveToJudge, NotTheOne, Read, StateRead, Submit, Submitted, Untrusted
 from maintenance.lifecycle.machine import next_action
 from tests.support.machine import (
     ALL,
@@ -402,3 +402,16 @@ def test_run_of_another_is_never_posted_for() -> None:
     stranger = lease(OTHER_RUN, 1)
     assert ended(read_state(POST, entries=[stranger])) == ("Failed", "LeaseLost")
     assert new_operation().run_id != OTHER_RUN
+
+
+def test_wave_begins_with_its_first_post_that_arm_took() -> None:
+    record, later = posting("0", "1"), NOW + seconds(60)
+    refused = following(next_action(RULES, record, Submitted([(("0", "1"), Throttled(BUSY))], NOW, NOW), NOW))
+    assert (refused.wave_began_at, refused.wave_taken) == (NOW, False)
+    again = replace(record, wave_began_at=refused.wave_began_at)
+    taken = following(next_action(RULES, again, Submitted([(("0", "1"), TAKEN)], NOW, later), later))
+    assert (taken.wave_began_at, taken.wave_taken) == (later, True)
+    # The rest of the wave belongs to it.
+    rest = replace(record, wave_began_at=later, wave_taken=True)
+    posted = next_action(RULES, rest, Submitted([(("0",), TAKEN)], NOW, later + seconds(60)), later + seconds(60))
+    assert following(posted).wave_began_at == later

@@ -24,7 +24,7 @@ from tests.unit.operations.test_poller import ended, put, queued, run_id, runnin
 BOTH = (Scope(SUBSCRIPTION), Scope(OTHER_SUBSCRIPTION))
 
 
-def poller(environment: UnitEnvironment, bus: Any = None, **options: float) -> Poller:
+def poller(environment: UnitEnvironment, bus: Any = None, **options: Any) -> Poller:
     """The environment's, with other limits."""
     return Poller(
         environment.runner,
