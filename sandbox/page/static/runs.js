@@ -114,7 +114,7 @@ function place(row, run) {
   });
   const wave = run.waves.length > 1 ? `wave ${Math.min(run.wave + 1, run.waves.length)} of ${run.waves.length} · ` : "";
   const due = run.due && !run.status ? (Date.parse(run.due) - now) / 1000 : null;
-  const goes = run.status ? length((end - begun) / 1000) : due === null ? "at work" : due > 0 ? `next look in ${length(due)}` : "due";
+  const goes = run.status ? length((end - begun) / 1000) : due === null ? "at work" : due > 0 ? `next poll in ${length(due)}` : "due";
   set(row.goes, `${wave}${goes}`);
 }
 
