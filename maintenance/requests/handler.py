@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from maintenance.domain import message_ids
 from maintenance.domain.coordination import MARKER_LASTS, CancellationMarker, Entry
-from maintenance.domain.errors import PolicyViolation, Problem, ProblemsError
+from maintenance.domain.errors import EntityMissing, PolicyViolation, Problem, ProblemsError
 from maintenance.domain.messages import Delivery, Envelope, Record, read_document, trace_of
 from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import place_of, redact, traceback_of
@@ -133,8 +133,7 @@ class RequestHandler:
             document = open_envelope(envelope, document)
             if "cancel" in document:
                 return await self._cancel(envelope, document)
-            if self._namespace_problems is not None and (found := await self._namespace_problems()):
-                raise PolicyViolation(tuple(Problem("namespace", text) for text in found))
+            await self._check_namespace(last_delivery=envelope.delivery_count >= MAX_DELIVERIES)
             return self._start(envelope, document)
         except ProblemsError as error:
             message = "; ".join(str(problem) for problem in error.problems)
@@ -146,6 +145,21 @@ class RequestHandler:
             return self.rejection(
                 envelope, error.problems, document=document, scale_set=known.scale_set, reason=known.reason
             )
+
+    async def _check_namespace(self, *, last_delivery: bool) -> None:
+        """Raises PolicyViolation where nothing may be started, and BusUnavailable where that cannot be found out."""
+        if self._namespace_problems is None:
+            return
+        try:
+            found = await self._namespace_problems()
+        except EntityMissing as error:
+            if not last_delivery:
+                raise
+            # Better than a dead letter, whose end does not name the queue. Without the operations queue it becomes one
+            # all the same: there is nowhere to send the rejection to.
+            found = (str(error),)
+        if found:
+            raise PolicyViolation(tuple(Problem("namespace", text) for text in found))
 
     def _start(self, envelope: Envelope, document: dict[str, Any]) -> Record:
         now = self._now()
@@ -234,7 +248,8 @@ class RequestHandler:
 
     def give_up(self, delivery: Delivery, reason: str) -> Record:
         """The end of a message that was dead-lettered; dropped as a duplicate where its run had begun."""
-        problem = Problem("body", f"could not be handled: Service Bus gave up delivering it: {reason}")
+        text = f"could not be handled: Service Bus gave up delivering it: {reason}; nothing was started, send it again"
+        problem = Problem("body", text)
         if delivery.section != "data":
             problem = Problem("body", OTHER_SECTION.format(delivery.section))
         return self.rejection(delivery.envelope, [problem], document=document_of(delivery.envelope))

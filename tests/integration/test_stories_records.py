@@ -111,7 +111,9 @@ async def test_dead_lettered_request_ends_as_rejected(story: Story) -> None:
     assert await job.worker.read_dead_letters() == 1
     ended = await story.finish("given-up")
     assert ended["given-up"].kind == "rejected"
-    assert "gave up" in ended["given-up"].data["problems"][0]["message"]
+    message = ended["given-up"].data["problems"][0]["message"]
+    assert "Service Bus gave up delivering it: MaxDeliveryCountExceeded" in message
+    assert message.endswith("; nothing was started, send it again")
     assert story.azure.environment.bus.counts(REQUESTS).dead_lettered == 0
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from maintenance.domain.coordination import CancellationMarker
-from maintenance.domain.errors import BusUnavailable
+from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import Envelope
 from maintenance.domain.observations import ErrorDetail, Failed, Refused, Succeeded
 from maintenance.domain.resources import parse_scope
 from maintenance.operations.records import read_record, read_reply
+from maintenance.requests.handler import MAX_DELIVERIES, RequestHandler
 from tests.support.fake_bus import Message
 from tests.support.samples import NOW, OTHER_SUBSCRIPTION, SUBSCRIPTION, completed, request_body, seconds
 from tests.support.unit_environment import UnitEnvironment
@@ -283,3 +284,28 @@ async def test_same_request_again_while_it_runs_ends_as_duplicate_that_names_the
     assert (first.data["status"], second.data["status"]) == ("Succeeded", "Duplicate")
     assert second.data["duplicateOf"] == first.data["runId"]
     assert len(environment.arm.posted) == 1
+
+
+async def test_missing_coordination_queue_is_named_by_the_rejection_on_the_last_delivery() -> None:
+    """As a dead letter its end would not say what was wrong; until then the queue may be there again."""
+
+    async def problems_of_namespace() -> tuple[str, ...]:
+        raise EntityMissing("checking the namespace failed: there is no queue maintenance-coordination")
+
+    environment = UnitEnvironment()
+    environment.handler = RequestHandler(
+        environment.bus,
+        environment.coordination,
+        environment.settings,
+        work_off=environment.poller.work_off,
+        now=environment.clock,
+        namespace_problems=problems_of_namespace,
+    )
+    environment.send()
+    for _ in range(MAX_DELIVERIES - 1):
+        await environment.deliver()
+    assert [type(each) for each in environment.failures] == [EntityMissing] * (MAX_DELIVERIES - 1)
+    assert environment.bus.operations_queue.messages == []
+    await environment.run()
+    assert problems(environment)["namespace"].endswith("there is no queue maintenance-coordination")
+    assert environment.arm.looks == 0
