@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from azure.mgmt.compute.models import VirtualMachineScaleSetVMInstanceIDs
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import EXAMPLE_RESOURCE_GROUP as GROUP
 from sandbox.resource_manager import EXAMPLE_SUBSCRIPTION_ID as SUBSCRIPTION
-from sandbox.resource_manager import Fault, Limits, Rate, ResourceManager, seed_example
+from sandbox.resource_manager import Fault, InstanceSeed, Limits, Rate, ResourceManager, ScaleSetSeed, seed_example
 from tests.conformance.conftest import POLLING_SECONDS, PlainHttp
 
 
@@ -139,14 +140,15 @@ def test_arm_errors_raise_with_their_code(  # noqa: PLR0917 - one parameter for 
 def test_a_second_maintenance_while_one_runs_is_a_conflict(
     arm: ResourceManager, client: ComputeManagementClient
 ) -> None:
+    instances = tuple(InstanceSeed(each, duration=timedelta(hours=1)) for each in "01")
+    arm.seed(ScaleSetSeed(SUBSCRIPTION, GROUP, "slow", instances=instances))
     ids = VirtualMachineScaleSetVMInstanceIDs(instance_ids=["0"])
-    first = client.virtual_machine_scale_sets.begin_perform_maintenance(GROUP, "web", ids, polling=False)
+    client.virtual_machine_scale_sets.begin_perform_maintenance(GROUP, "slow", ids, polling=False)
     with pytest.raises(ResourceExistsError) as raised:
-        client.virtual_machine_scale_sets.begin_perform_maintenance(GROUP, "web")
+        client.virtual_machine_scale_sets.begin_perform_maintenance(GROUP, "slow")
     assert raised.value.error is not None
     assert raised.value.error.code == "Conflict"
-    first.result()
-    assert sum(each.maintenance_count for each in arm.instances(SUBSCRIPTION, GROUP, "web")) == 1
+    assert states(arm, "slow") == {"0": "in-progress", "1": "eligible"}
 
 
 def test_lists_instances_with_views_over_pages(arm: ResourceManager, client: ComputeManagementClient) -> None:

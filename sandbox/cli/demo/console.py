@@ -37,15 +37,19 @@ class DemoConsole:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._live.stop()
-        if not self._console.is_terminal or self._console.is_dumb_terminal:
-            self._console.line()
+        self._stop()
 
     def interrupted(self) -> None:
         """The process is about to end without another word: leave the terminal as it was."""
-        self._live.stop()
+        self._stop()
         self._console.print("Interrupted.")
         self._console.file.flush()
+
+    def _stop(self) -> None:
+        self._live.stop()
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
+            # The board is not on a line of its own there.
+            self._console.line()
 
     def act(self, title: str) -> None:
         self._console.rule(f"[bold]{escape(title)}")
