@@ -2,7 +2,8 @@
 
     python send_and_wait.py SUBSCRIPTION RESOURCE_GROUP SCALE_SET [INSTANCE ...]
 
-Needs SERVICEBUS_CONNECTION_STRING; with a managed identity use MaintenanceClient.from_namespace.
+Needs `pip install ./maintenance_client` and SERVICEBUS_CONNECTION_STRING; with a managed identity use
+MaintenanceClient.from_namespace.
 """
 
 import os
