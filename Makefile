@@ -6,7 +6,7 @@ SANDBOX_READY := $(VENV)/.ready-sandbox
 PAGE_READY := $(VENV)/.ready-page
 TOOLS := $(VENV)/tools
 
-.PHONY: help demo test test-long test-page screenshots simulate soak emulator-topology bench lint format contracts workbook lock sbom version clean
+.PHONY: help demo test test-long test-page screenshots simulate mutations soak emulator-topology bench lint format contracts workbook lock sbom version clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,6 +38,9 @@ FIRST ?= 1
 
 simulate: $(READY)  ## check the promises in simulated runs of the app: SEEDS=N
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs 2
+
+mutations: $(READY)  ## break each rule of the protocol once: does the simulation find it?
+	@$(BIN)/python -m tests.simulation.mutations
 
 soak: $(READY)  ## ten minutes of failing calls and killed workers
 	$(BIN)/python -m tests.reliability.soak

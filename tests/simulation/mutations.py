@@ -60,11 +60,13 @@ from tests.simulation.story import play_seed, silence
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A rule that is broken. `harmless`: nothing may break, as a control."""
+    """A rule that is broken. `harmless`: nothing may break, as a control. `hidden`: why the simulation hardly finds it,
+    or never: another rule keeps the promise."""
 
     name: str
     patches: tuple[Patch, ...]
     harmless: bool = False
+    hidden: str = ""
 
 
 @contextlib.contextmanager
@@ -93,12 +95,18 @@ MUTATIONS = (
     Mutation("ids of records depend on the decision", ((Operation, "message_id", by_phase),)),
     Mutation("a record is completed before its successor is sent", ((Poller, "_settle", complete_then_send),)),
     Mutation("the run id follows from the requestId", ((Envelope, "run_id", run_of_request),)),
-    Mutation("the POST does not read the leases", NO_READ),
+    Mutation(
+        "the POST does not read the leases", NO_READ, hidden="PLAN has just read them, and what is down is counted too"
+    ),
     Mutation("nobody looks at the leases of others", (*NO_READ, (planning, "_lease", always(None)))),
     Mutation("the first in line does not wait", (timing(lease_wait=timedelta(0)),)),
     Mutation("the last in line is first", ((planning, "leases_of", lambda o: lambda *a: o(*a)[::-1]),)),
     Mutation("a short page ends the peek", ((CoordinationClient, "peek_messages", only_one_page),)),
-    Mutation("the marker lasts a day", ((handler, "MARKER_LASTS", lambda _: timedelta(days=1)),)),
+    Mutation(
+        "the marker lasts a day",
+        ((handler, "MARKER_LASTS", lambda _: timedelta(days=1)),),
+        hidden="runs of the simulation meet their markers within a day",
+    ),
     Mutation("the marker lasts five minutes", ((handler, "MARKER_LASTS", lambda _: timedelta(minutes=5)),)),
     Mutation("the answer comes before the marker", ((handler.RequestHandler, "handle", answer_before_marker),)),
     Mutation("the POST does not read markers", ((posting, "cancellation", always(None)),)),
@@ -115,6 +123,12 @@ MUTATIONS = (
     Mutation(
         "what is down is not counted by the POST",
         ((posting, "startable", lambda _: lambda operation, instances, leases, wanted: tuple(wanted)),),
+        hidden="PLAN has just counted them, and a lease keeps other runs away",
+    ),
+    Mutation(
+        "what another run has just done is forgotten",
+        ((planning, "stale_views", always(None)), (posting, "stale_views", always(None))),
+        hidden="takes a lagging view and a POST record whose lock is lost at once, moments after a run",
     ),
     Mutation("limits of other leases do not count", ((waves, "most_down", with_argument(2, ())),)),
     Mutation("waves are split anew", ((planning, "plan", no_longer_planned),)),
@@ -178,10 +192,12 @@ def main() -> int:
     wrong = 0
     with multiprocessing.get_context("fork").Pool(options.jobs, maxtasksperchild=1) as pool:
         for finding in pool.imap_unordered(partial(find, most=options.most), chosen, chunksize=1):
-            harmless = next(each.harmless for each in MUTATIONS if each.name == finding.name)
-            wrong += harmless and finding.how is not None
+            mutation = next(each for each in MUTATIONS if each.name == finding.name)
+            harmless, hidden = mutation.harmless, mutation.hidden
+            wrong += harmless == (finding.how is not None) and not hidden
             found = f"seed {finding.seeds:5}" if finding.how else f"not in {finding.seeds:5}"
-            print(f"{finding.name:55} {found:14} {(finding.how or '')[:110]}", flush=True)
+            why = finding.how or (f"hidden: {hidden}" if hidden else "harmless" if harmless else "NOT FOUND")
+            print(f"{finding.name:55} {found:14} {why[:110]}", flush=True)
     return 1 if wrong else 0
 
 
