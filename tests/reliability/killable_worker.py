@@ -11,10 +11,12 @@ import asyncio
 import functools
 import inspect
 import logging
+import multiprocessing
 import os
 import re
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -181,11 +183,19 @@ def run_worker(run: WorkerRun) -> None:
     os.environ.update(run.environment)
     if run.twice:
         abandon_once()
+    # Where the tests themselves are killed, it would call services that are gone for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     steps = Steps(run.steps, run.crash)
     steps.watch(ServiceBusSender)
     steps.watch(ServiceBusReceiver)
     steps.watch_requests()
     asyncio.run(_run(run))
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 async def _run(run: WorkerRun) -> None:
