@@ -39,7 +39,7 @@ FIRST ?= 1
 simulate: $(READY)  ## check the promises in simulated runs of the app: SEEDS=N
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs 2
 
-mutations: $(READY)  ## break each rule of the protocol once: does the simulation find it?
+mutations: $(READY)  ## break each rule once: does the simulation find it?
 	@$(BIN)/python -m tests.simulation.mutations
 
 soak: $(READY)  ## ten minutes of failing calls and killed workers
