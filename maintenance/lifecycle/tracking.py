@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import CancellationMarker, cancellation
+from maintenance.domain.coordination import CancellationMarker, cancellation, leases_of, stale_views
 from maintenance.domain.instances import Instance, select
 from maintenance.domain.observations import (
     ErrorDetail,
@@ -124,7 +124,7 @@ def confirm(rules: Rules, operation: Operation, now: datetime) -> Action:
         return Read(
             operation,
             views=True,
-            coordination=_waits(rules, operation, now),
+            coordination=_waits(rules, operation, now) or _is_doubtful(operation),
             newer_than=operation.views_read_at or operation.final_at,
         )
     settled: dict[str, Outcome] = {}
@@ -148,6 +148,24 @@ def _waits(rules: Rules, operation: Operation, now: datetime) -> bool:
     return operation.recovering_since is not None or (final_at is not None and now >= final_at + rules.timing.slice)
 
 
+def _is_doubtful(operation: Operation) -> bool:
+    """Whether it is not known that ARM took a POST: the views changed, and that alone speaks for it."""
+    return any(call.ended == "unknown" for call in operation.calls)
+
+
+def _others_may_have_acted(operation: Operation, state_read: StateRead) -> bool:
+    """Whether another run holds the scale set, or has just maintained some of these: what changed may be its doing."""
+    leases = leases_of(state_read.entries, operation.scale_set.key)
+    behind = bool(leases) and leases[0].run_id != operation.run_id
+    return behind or stale_views(state_read.entries, operation.scale_set.key, operation.batch) is not None
+
+
+def _whose(outcome: Outcome) -> Outcome:
+    if outcome.result is not Result.COMPLETED:
+        return outcome
+    return replace(outcome, result=Result.UNKNOWN, message="it was maintained, perhaps for another request")
+
+
 def _cancellation(operation: Operation, state_read: StateRead) -> CancellationMarker | None:
     return cancellation(state_read.entries, operation.scale_set.key, operation.request_id, operation.requested_at)
 
@@ -157,6 +175,8 @@ def judge_batch(rules: Rules, operation: Operation, state_read: StateRead, now: 
     read_at = state_read.views_asked_at or now
     found, _ = select(state_read.instances or (), operation.batch)
     verdict = judge(operation, found, read_at, rules.timing)
+    if _is_doubtful(operation) and _others_may_have_acted(operation, state_read):
+        verdict = replace(verdict, settled={i: _whose(outcome) for i, outcome in verdict.settled.items()})
     operation = replace(operation.with_outcomes(verdict.settled), views_read_at=read_at, updating=verdict.updating)
     if any(call.ended is None for call in operation.calls):
         settled = _after_unread(rules, operation, verdict, now)

@@ -66,6 +66,13 @@ class Arm:
         return await self._post(self._simulation.simulated(scale_set), [vm_name])
 
     async def _post(self, simulated: SimulatedScaleSet, names: Sequence[str] | None) -> Submission:
+        self._process.posting += 1
+        try:
+            return await self._call(simulated, names)
+        finally:
+            self._process.posting -= 1
+
+    async def _call(self, simulated: SimulatedScaleSet, names: Sequence[str] | None) -> Submission:
         simulation, process = self._simulation, self._process
         operation = RUN.get()
         assert operation is not None

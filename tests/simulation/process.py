@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.simulation.clock import EPOCH
-from tests.simulation.faults import Fault
+from tests.simulation.faults import LONGEST_FREEZE_OF_A_POST, Fault
 from tests.simulation.loop import Life, belonging_to
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Process:
         self._started = simulation.loop.time()
         # How long it stands still when it is about to send JUDGE.
         self.stands_still = 0.0
+        # How many POSTs it has looked at its stopwatch for, and has no response to yet.
+        self.posting = 0
         # When the last readings that were answered whole had been asked for.
         self.entries_asked_at = -1e9
         self.views_asked_at: dict[str, float] = {}
@@ -132,5 +134,6 @@ class Process:
 
     async def freeze(self, fault: Fault) -> None:
         self.simulation.met(fault, self)
-        self.life.frozen_until = self.simulation.loop.time() + fault.seconds
+        seconds = min(fault.seconds, LONGEST_FREEZE_OF_A_POST) if self.posting else fault.seconds
+        self.life.frozen_until = self.simulation.loop.time() + seconds
         await asyncio.sleep(0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from maintenance.domain.coordination import Entry
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import (
     ErrorDetail,
@@ -34,9 +35,11 @@ from tests.support.machine import (
     following,
     lease,
     marker,
+    others_lease,
     outcomes,
     polled,
     read_state,
+    stale,
     tracking,
     unavailable,
 )
@@ -239,6 +242,17 @@ def test_views_that_confirm_end_the_last_wave() -> None:
     assert outcomes(action) == {"0": "Completed", "1": "Completed", "2": "Completed"}
     assert [outcome.wave for outcome in following(action).outcomes.values()] == [0, 0, 0]
     assert not following(action).at_work
+
+
+@pytest.mark.parametrize("entries", [[others_lease(1), lease(number=2)], [lease(), stale("0")]])
+def test_maintenance_while_another_run_holds_the_scale_set_is_not_claimed_by_a_post_in_doubt(
+    entries: list[Entry],
+) -> None:
+    doubtful = final("0", status="unknown")
+    assert deliver(doubtful, NOW) == Read(doubtful, views=True, coordination=True, newer_than=NOW)
+    assert outcomes(read_state(doubtful, done("0"), NOW + seconds(1), entries=entries)) == {"0": "Unknown"}
+    assert outcomes(read_state(doubtful, done("0"), NOW + seconds(1), entries=[lease()])) == {"0": "Completed"}
+    assert outcomes(read_state(final("0"), done("0"), NOW + seconds(1), entries=entries)) == {"0": "Completed"}
 
 
 def test_views_that_do_not_confirm_yet_are_read_again_and_what_is_settled_stays() -> None:
