@@ -6,7 +6,7 @@ SANDBOX_READY := $(VENV)/.ready-sandbox
 PAGE_READY := $(VENV)/.ready-page
 TOOLS := $(VENV)/tools
 
-.PHONY: help demo test test-long test-page screenshots simulate mutations soak emulator-topology bench lint format contracts workbook lock sbom version clean
+.PHONY: help demo test test-long test-page screenshots simulate mutations soak emulator-topology bench lint format contracts workbook completion session lock sbom version clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -68,6 +68,12 @@ contracts: $(READY)  ## write schemas, AsyncAPI and reference pages
 
 workbook: $(READY)  ## write infra/workbook.json from infra/queries
 	@$(BIN)/python -m tools.workbook
+
+completion: $(READY)  ## write the completion scripts of the command line
+	$(BIN)/python -m tests.cli.completion
+
+session: $(READY)  ## record the session of docs/operating.md anew
+	$(BIN)/python -m tests.cli.session
 
 LOCK_OPTIONS ?=
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import venv
 from collections.abc import Iterable
 from pathlib import Path
 
+PROJECT = Path(__file__).resolve().parents[1]
 _COLLECTED = re.compile(r"(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)")
 # How pip says that it reached no index at all.
 _UNREACHABLE = ("from versions: none", "NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError")
@@ -31,6 +33,7 @@ def main(arguments: list[str]) -> int:
         print("\nInterrupted. The next make goes on from here.", file=sys.stderr)
         return 130
     if output is None:
+        write_launcher(folder)
         return 0
     print(explanation(output), file=sys.stderr)
     return 1
@@ -54,6 +57,21 @@ def make_environment(folder: Path) -> Path:
             f"apt-get install python{sys.version_info.major}.{sys.version_info.minor}-venv"
         ) from error
     return python
+
+
+def write_launcher(folder: Path) -> None:
+    """Put the command line beside the interpreter, for this clone: `.venv/bin/vmss-maintenance`. Not on Windows, where
+    it is `python -m maintenance_cli`."""
+    if os.name == "nt":
+        return
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from maintenance_cli.main import main; main()"
+    # Through a shell: no path with a space may begin a script. -P: nothing is imported from the folder one is in.
+    text = f"""#!/bin/sh
+exec "$(dirname "$0")/python" -P -c '{code}' {shlex.quote(str(PROJECT))} "$@"
+"""
+    launcher = folder / "bin" / "vmss-maintenance"
+    launcher.write_text(text, "utf-8")
+    launcher.chmod(0o755)
 
 
 def run(command: list[str], total: int) -> list[str] | None:

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Folders of the project, by which a text in backticks is known to be a file of it.
-FOLDERS = ("docs", "infra", "tests", "sandbox", "examples", "contracts", "tools", "maintenance", "maintenance_client")
+FOLDERS = (
+    *("docs", "infra", "tests", "sandbox", "examples", "contracts", "tools"),
+    *("maintenance", "maintenance_cli", "maintenance_client"),
+)
 PYTHON = shlex.quote(sys.executable)
 MADE = ("build/sandbox.env", "build/sbom.json")
 

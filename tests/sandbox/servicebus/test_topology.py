@@ -35,9 +35,10 @@ def test_the_projects_own_topology_is_read() -> None:
         assert queues[name].time_to_live is None
     assert requests.dead_letter_expired
     (topic,) = topology.topics
-    (subscription,) = topic.subscriptions
-    assert (topic.name, subscription.name) == ("maintenance-events", "all-events")
-    assert [rule.filter for rule in subscription.rules] == [TrueFilter()]  # no rules: everything
+    assert topic.name == "maintenance-events"
+    assert [subscription.name for subscription in topic.subscriptions] == ["all-events", "maintenance-audit"]
+    for subscription in topic.subscriptions:
+        assert [rule.filter for rule in subscription.rules] == [TrueFilter()]  # no rules: everything
 
 
 def test_what_is_left_out_has_azures_defaults() -> None:
@@ -59,8 +60,8 @@ def test_any_iso_8601_duration_is_taken(duration: str, milliseconds: int) -> Non
 
 def test_the_projects_own_topology_works_with_values_as_azure_writes_them() -> None:
     text = Path("infra/topology.json").read_text(encoding="utf-8")
-    assert '"P14D"' in text
-    document = json.loads(text.replace('"P14D"', '"P10675199DT2H48M5.4775807S"'))
+    assert '"P30D"' in text
+    document = json.loads(text.replace('"P30D"', '"P10675199DT2H48M5.4775807S"'))
     for entry in document["UserConfig"]["Namespaces"][0]["Queues"]:
         del entry["Properties"]["RequiresDuplicateDetection"]
     topology = Topology.parse(document)

@@ -1,0 +1,1 @@
+"""The operator's command line, `vmss-maintenance`: plan, send, follow, cancel, dead letters, doctor. Never deployed."""

@@ -1,0 +1,44 @@
+"""`schema`, `completion` and `version`: what this installation holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from maintenance.version import VERSION
+from maintenance_cli.drawing.output import Output
+from maintenance_cli.exits import Code, Ended
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+def main(parsed: argparse.Namespace, output: Output) -> Code:
+    """Print what was asked for."""
+    match parsed.command:
+        case "version":
+            if output.form == "table":
+                output.text(f"vmss-maintenance {VERSION}")
+            else:
+                output.document({"version": VERSION, "python": platform.python_version()})
+        case "schema":
+            document = json.loads(resource("schemas", f"maintenance-{parsed.name}/1/schema.json").read_text("utf-8"))
+            output.document(document)
+        case _:
+            script = files("maintenance_cli") / "completion" / f"vmss-maintenance.{parsed.shell}"
+            output.text(script.read_text("utf-8").rstrip())
+    return Code.AS_WISHED
+
+
+def resource(folder: str, name: str) -> Traversable:
+    """A file that the project has elsewhere (`contracts/schemas`, `infra`), as it is installed or in a clone."""
+    installed = files("maintenance_cli").joinpath(folder, *name.split("/"))
+    if installed.is_file():
+        return installed
+    in_clone = _PROJECT.joinpath("contracts" if folder == "schemas" else "", folder, *name.split("/"))
+    if in_clone.is_file():
+        return in_clone
+    raise Ended(Code.ERROR, f"This installation lacks {folder}/{name}; install vmss-maintenance again.")

@@ -1,0 +1,1 @@
+"""Completion scripts, written by `make completion` with shtab; `vmss-maintenance completion SHELL` prints them."""

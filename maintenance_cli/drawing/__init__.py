@@ -1,0 +1,1 @@
+"""How values are shown: tables, trees, JSON. Data goes to stdout, all else to stderr."""

@@ -1,0 +1,116 @@
+"""Lines and tables of styled text, for a terminal of any width and for none. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+# SGR parameters (ECMA-48).
+STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "green": "32",
+    "yellow": "33",
+    "red": "31",
+    "blue": "34",
+    "cyan": "36",
+    "magenta": "35",
+}
+_ASCII = str.maketrans(
+    {"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "✓": "+", "✗": "x", "▶": ">", "□": ".", "–": "-", "·": "-"}
+)
+GAP = 2
+LEAST = 16  # columns of a column that is folded
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Text of one style."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line: spans one after the other."""
+
+    spans: tuple[Span, ...] = ()
+
+    @classmethod
+    def of(cls, *parts: str | Span) -> Line:
+        return cls(tuple(part if isinstance(part, Span) else Span(part) for part in parts))
+
+    @property
+    def plain(self) -> str:
+        return "".join(span.text for span in self.spans).rstrip()
+
+    def painted(self) -> str:
+        """With the escape sequences of a terminal."""
+        return "".join(
+            f"\x1b[{STYLES[span.style]}m{span.text}\x1b[0m" if span.style and span.text else span.text
+            for span in self.spans
+        ).rstrip()
+
+    def cut(self, width: int) -> Line:
+        """No wider than so many columns."""
+        if len(self.plain) <= width:
+            return self
+        left, kept = width - 1, []
+        for span in self.spans:
+            kept.append(Span(span.text[:left], span.style))
+            left -= len(kept[-1].text)
+        return Line((*kept, Span("…")))
+
+
+Cell = str | Span
+Row = Sequence[Cell]
+
+
+def as_table(head: Sequence[str], rows: Sequence[Row], width: int | None, *, folded: int | None = None) -> list[Line]:
+    """A table without frame. `width`: columns of the terminal, None for no limit. `folded`: the column that gives way
+    first; where that does not suffice, the widest does."""
+    cells = [[_span(name, "dim") for name in head], *([_span(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[at].text) for row in cells) for at in range(len(head))]
+    if width is not None:
+        _narrow(widths, width - GAP * (len(widths) - 1), folded)
+    return [line for row in cells for line in _lines(row, widths)]
+
+
+def _narrow(widths: list[int], room: int, folded: int | None) -> None:
+    """Take from the folded column, then from the widest, until all fit."""
+    while sum(widths) > room:
+        at = folded if folded is not None and widths[folded] > LEAST else widths.index(max(widths))
+        if widths[at] <= LEAST // 2:
+            return
+        widths[at] = max(widths[at] - (sum(widths) - room), LEAST if at == folded else LEAST // 2, 1)
+        if at != folded:
+            folded = None
+
+
+def _lines(row: Sequence[Span], widths: Sequence[int]) -> Iterator[Line]:
+    wrapped = [_wrapped(span.text, width) for span, width in zip(row, widths, strict=True)]
+    for number in range(max(len(parts) for parts in wrapped)):
+        spans = []
+        for at, (span, width) in enumerate(zip(row, widths, strict=True)):
+            part = wrapped[at][number] if number < len(wrapped[at]) else ""
+            padding = " " * (width - len(part) + (GAP if at < len(widths) - 1 else 0))
+            spans += [Span(part, span.style), Span(padding)]
+        yield Line(tuple(spans))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    if len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, max(width, 1), break_on_hyphens=True) or [""]
+
+
+def _span(cell: Cell, style: str = "") -> Span:
+    span = cell if isinstance(cell, Span) else Span(cell, style)
+    return Span(" ".join(span.text.split()), span.style)
+
+
+def in_ascii(text: str) -> str:
+    """The same with signs that every encoding has."""
+    return text.translate(_ASCII)

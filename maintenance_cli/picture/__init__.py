@@ -1,0 +1,1 @@
+"""What the messages and views that were read show, as values. Pure."""
