@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     _list_and_history(verbs, reached)
     _status_and_watch(verbs, reached)
     _cancel(verbs, reached)
+    _dead_letters(verbs, reached)
     schema = verbs.add_parser("schema", parents=[shown], help="print the JSON Schema of a message")
     schema.add_argument("name", choices=SCHEMAS, metavar="NAME", help=", ".join(SCHEMAS))
     completion = verbs.add_parser("completion", help="print the completion script of a shell")
@@ -156,6 +157,31 @@ def _cancel(verbs: Verbs, parents: list[argparse.ArgumentParser]) -> None:
     cancel.add_argument("--reason", metavar="TEXT", help="carried into the events (default: who cancels)")
     cancel.add_argument("--wait", action="store_true", help="until the request has ended")
     _yes(cancel, "without a question")
+
+
+def _dead_letters(verbs: Verbs, parents: list[argparse.ArgumentParser]) -> None:
+    dlq = verbs.add_parser("dlq", help="dead letters: list, show, replay, purge")
+    actions = dlq.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = actions.add_parser("list", parents=parents, help="what Service Bus gave up delivering, and why")
+    listed.add_argument("queue", nargs="?", metavar="QUEUE", help="queue, or TOPIC/SUBSCRIPTION (default: all)")
+    for name, text in (
+        ("show", "print dead letters whole"),
+        ("replay", "deliver dead letters once more, as new messages"),
+        ("purge", "delete dead letters for good"),
+    ):
+        action = actions.add_parser(name, parents=parents, help=text)
+        action.add_argument("queue", metavar="QUEUE", help="queue, or TOPIC/SUBSCRIPTION")
+        action.add_argument(
+            "--id", action="append", metavar="ID", help="message id, request id or sequence number; may be given again"
+        )
+        action.add_argument("--reason", metavar="TEXT", help="those whose dead-letter reason contains this")
+        if name == "show":
+            continue
+        action.add_argument("--all", action="store_true", help="every dead letter of the queue")
+        action.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        _yes(action, "do it without a question")
+        if name == "replay":
+            action.add_argument("--to", metavar="QUEUE", help="the reader's queue, for dead letters of a subscription")
 
 
 def _yes(verb: argparse.ArgumentParser, text: str) -> None:

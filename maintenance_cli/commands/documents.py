@@ -34,11 +34,11 @@ def main(parsed: argparse.Namespace, output: Output) -> Code:
 
 
 def resource(folder: str, name: str) -> Traversable:
-    """A file that the project has elsewhere (`contracts/schemas`, `infra`), as it is installed or in a clone."""
+    """A file that the project has elsewhere (`contracts/schemas`, `infra`), as it is installed, or where it is kept."""
     installed = files("maintenance_cli").joinpath(folder, *name.split("/"))
     if installed.is_file():
         return installed
-    in_clone = _PROJECT.joinpath("contracts" if folder == "schemas" else "", folder, *name.split("/"))
-    if in_clone.is_file():
-        return in_clone
+    kept = _PROJECT.joinpath("contracts" if folder == "schemas" else "", folder, *name.split("/"))
+    if kept.is_file():
+        return kept
     raise Ended(Code.ERROR, f"This installation lacks {folder}/{name}; install vmss-maintenance again.")

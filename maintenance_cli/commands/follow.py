@@ -251,7 +251,7 @@ class _View:
                 self._output.note(_changed(run))
 
     def end(self, follower: _Follower) -> None:
-        """Print what was seen last."""
+        """Print the last picture."""
         if self._output.form == "table":
             self._output.lines(follower.lines())
         elif self._output.form == "json":

@@ -12,6 +12,7 @@ _shtab_vmss_maintenance_commands() {
   local _commands=(
     cancel:'Sends a cancellation. No wave starts after it; what Azure has begun, it finishes.'
     completion:'print the completion script of a shell'
+    dlq:'dead letters: list, show, replay, purge'
     history:'what ended, who asked, and who canceled'
     list:'what waits and what is under way'
     plan:'Reads the instance views from Resource Manager and prints each instance with its state and window, and the waves that a request would make. Sends nothing, and does not ask Service Bus.'
@@ -22,6 +23,16 @@ _shtab_vmss_maintenance_commands() {
     watch:'follow a request, or all of a scale set, to the end'
   )
   _describe 'vmss-maintenance commands' _commands
+}
+
+_shtab_vmss_maintenance_dlq_commands() {
+  local _commands=(
+    list:'what Service Bus gave up delivering, and why'
+    purge:'delete dead letters for good'
+    replay:'deliver dead letters once more, as new messages'
+    show:'print dead letters whole'
+  )
+  _describe 'vmss-maintenance dlq commands' _commands
 }
 
 _shtab_vmss_maintenance_options=(
@@ -57,6 +68,86 @@ _shtab_vmss_maintenance_completion_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_vmss_maintenance_completion_defaults_added=0
+
+_shtab_vmss_maintenance_dlq_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vmss_maintenance_dlq_defaults_added=0
+
+_shtab_vmss_maintenance_dlq_list_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--namespace[host name of the Service Bus namespace, or its first part]:HOST:"
+  "--sandbox[the sandbox that is up on this machine]"
+  "--subscription[of scale sets that are named GROUP\/NAME]:ID:"
+  "--timeout[give up after this time, such as 90, 90s, 5m or 2h (default\: 60s, and no end for watch and --wait)]:TIME:"
+  {-o,--output}"[table (default), json, or jsonl\: one document a line]:output:(table json jsonl)"
+  {-q,--quiet}"[nothing on stderr but errors]"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  ":queue, or TOPIC\/SUBSCRIPTION (default\: all):"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vmss_maintenance_dlq_list_defaults_added=0
+
+_shtab_vmss_maintenance_dlq_purge_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--namespace[host name of the Service Bus namespace, or its first part]:HOST:"
+  "--sandbox[the sandbox that is up on this machine]"
+  "--subscription[of scale sets that are named GROUP\/NAME]:ID:"
+  "--timeout[give up after this time, such as 90, 90s, 5m or 2h (default\: 60s, and no end for watch and --wait)]:TIME:"
+  {-o,--output}"[table (default), json, or jsonl\: one document a line]:output:(table json jsonl)"
+  {-q,--quiet}"[nothing on stderr but errors]"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "*--id[message id, request id or sequence number\; may be given again]:ID:"
+  "--reason[those whose dead-letter reason contains this]:TEXT:"
+  "--all[every dead letter of the queue]"
+  "--dry-run[only say what would be done]"
+  {-y,--yes}"[do it without a question]"
+  ":queue, or TOPIC\/SUBSCRIPTION:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vmss_maintenance_dlq_purge_defaults_added=0
+
+_shtab_vmss_maintenance_dlq_replay_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--namespace[host name of the Service Bus namespace, or its first part]:HOST:"
+  "--sandbox[the sandbox that is up on this machine]"
+  "--subscription[of scale sets that are named GROUP\/NAME]:ID:"
+  "--timeout[give up after this time, such as 90, 90s, 5m or 2h (default\: 60s, and no end for watch and --wait)]:TIME:"
+  {-o,--output}"[table (default), json, or jsonl\: one document a line]:output:(table json jsonl)"
+  {-q,--quiet}"[nothing on stderr but errors]"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "*--id[message id, request id or sequence number\; may be given again]:ID:"
+  "--reason[those whose dead-letter reason contains this]:TEXT:"
+  "--all[every dead letter of the queue]"
+  "--dry-run[only say what would be done]"
+  {-y,--yes}"[do it without a question]"
+  "--to[the reader\'s queue, for dead letters of a subscription]:QUEUE:"
+  ":queue, or TOPIC\/SUBSCRIPTION:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vmss_maintenance_dlq_replay_defaults_added=0
+
+_shtab_vmss_maintenance_dlq_show_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--namespace[host name of the Service Bus namespace, or its first part]:HOST:"
+  "--sandbox[the sandbox that is up on this machine]"
+  "--subscription[of scale sets that are named GROUP\/NAME]:ID:"
+  "--timeout[give up after this time, such as 90, 90s, 5m or 2h (default\: 60s, and no end for watch and --wait)]:TIME:"
+  {-o,--output}"[table (default), json, or jsonl\: one document a line]:output:(table json jsonl)"
+  {-q,--quiet}"[nothing on stderr but errors]"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "*--id[message id, request id or sequence number\; may be given again]:ID:"
+  "--reason[those whose dead-letter reason contains this]:TEXT:"
+  ":queue, or TOPIC\/SUBSCRIPTION:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vmss_maintenance_dlq_show_defaults_added=0
 
 _shtab_vmss_maintenance_history_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -217,6 +308,7 @@ _shtab_vmss_maintenance() {
       case $line[1] in
         cancel) _arguments -C -s $_shtab_vmss_maintenance_cancel_options ;;
         completion) _arguments -C -s $_shtab_vmss_maintenance_completion_options ;;
+        dlq) _shtab_vmss_maintenance_dlq ;;
         history) _arguments -C -s $_shtab_vmss_maintenance_history_options ;;
         list) _arguments -C -s $_shtab_vmss_maintenance_list_options ;;
         plan) _arguments -C -s $_shtab_vmss_maintenance_plan_options ;;
@@ -225,6 +317,32 @@ _shtab_vmss_maintenance() {
         status) _arguments -C -s $_shtab_vmss_maintenance_status_options ;;
         version) _arguments -C -s $_shtab_vmss_maintenance_version_options ;;
         watch) _arguments -C -s $_shtab_vmss_maintenance_watch_options ;;
+      esac
+  esac
+}
+
+_shtab_vmss_maintenance_dlq() {
+  local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->dlq'
+
+  # Add default positional/remainder specs only if none exist, and only once per session
+  if (( ! _shtab_vmss_maintenance_dlq_defaults_added )); then
+    if (( ${_shtab_vmss_maintenance_dlq_options[(I)${(q)one_or_more}*]} +          ${_shtab_vmss_maintenance_dlq_options[(I)${(q)remainder}*]} +          ${_shtab_vmss_maintenance_dlq_options[(I)${(q)default}]} == 0 )); then
+      _shtab_vmss_maintenance_dlq_options+=(': :_shtab_vmss_maintenance_dlq_commands' '*::: :->dlq')
+    fi
+    _shtab_vmss_maintenance_dlq_defaults_added=1
+  fi
+  _arguments -C -s $_shtab_vmss_maintenance_dlq_options
+
+  case $state in
+    dlq)
+      words=($line[1] "${words[@]}")
+      (( CURRENT += 1 ))
+      curcontext="${curcontext%:*:*}:_shtab_vmss_maintenance_dlq-$line[1]:"
+      case $line[1] in
+        list) _arguments -C -s $_shtab_vmss_maintenance_dlq_list_options ;;
+        purge) _arguments -C -s $_shtab_vmss_maintenance_dlq_purge_options ;;
+        replay) _arguments -C -s $_shtab_vmss_maintenance_dlq_replay_options ;;
+        show) _arguments -C -s $_shtab_vmss_maintenance_dlq_show_options ;;
       esac
   esac
 }

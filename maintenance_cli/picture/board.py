@@ -10,6 +10,7 @@ from maintenance.domain import message_ids
 from maintenance.domain.coordination import Entry, Lease, read_entry
 from maintenance.domain.errors import ProblemsError
 from maintenance.domain.messages import Envelope
+from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet, fold, parse_scale_set_id
 from maintenance.requests.envelopes import document_of
 from maintenance_cli.picture.events import Event, concerns, ended_run, read_events, with_times
@@ -112,7 +113,7 @@ def waiting_run(message: Peeked) -> Run | None:
         scale_set=_scale_set(document),
         state=State.WAITING,
         dry_run=document.get("dryRun") is True,
-        reason=str(document["reason"]) if document.get("reason") else None,
+        reason=redact(str(document["reason"])) if document.get("reason") else None,
         correlation_id=message.correlation_id,
         requested_at=message.enqueued_at,
         next_at=message.due,

@@ -83,7 +83,7 @@ def run_of(record: Record, entries: Sequence[Entry] | None, now: datetime) -> Ru
         state=state,
         status=operation.status.value if operation.status else None,
         dry_run=operation.dry_run,
-        reason=operation.reason,
+        reason=redact(operation.reason) if operation.reason else None,
         correlation_id=operation.correlation_id,
         requested_at=operation.requested_at,
         started_at=operation.started_at,

@@ -37,6 +37,7 @@ LIMIT = 60.0
 ARM_TIMEOUT = 30.0
 SEND_TIMEOUT = 30.0
 WITHOUT_BUS = ("plan",)
+READERS = ("plan", "list", "status", "history", "doctor")
 
 
 def utc_now() -> datetime:
@@ -61,6 +62,8 @@ class Azure:
     ) -> None:
         self._parsed = parsed
         self._bus_options = dict(bus_options or {})
+        # Links that are being closed.
+        self.closing: list[asyncio.Task[None]] = []
         self._senders: dict[str, ServiceBusSender] = {}
         self.now = now
         self.environment = environment_of(parsed, environment)
@@ -128,6 +131,8 @@ class Azure:
                 group.create_task(close_quietly(sender))
             if "peeker" in made:
                 group.create_task(self.peeker.close())
+            if self.closing:
+                await asyncio.wait(self.closing)
         if "bus" in made:
             await close_quietly(self.bus)
         if "arm" in made:
@@ -177,8 +182,11 @@ async def _run(
 
 async def bounded(command: Command, parsed: argparse.Namespace, output: Output, azure: Azure) -> int:
     """Run a command within its time; what waits for an end bounds itself. Raises Ended."""
-    waits = parsed.command == "watch" or getattr(parsed, "wait", False)
-    limit = None if waits else parsed.timeout or LIMIT
+    if parsed.command == "watch" or getattr(parsed, "wait", False):
+        limit = None
+    else:
+        # Those that ask a person, or act on many messages, take their time; each of their calls has a limit.
+        limit = parsed.timeout or (LIMIT if parsed.command in READERS else None)
     try:
         async with asyncio.timeout(limit):
             return int(await command(parsed, output, azure))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +56,17 @@ class Peeker:
             raise
         self.pages += 1
         return tuple(map(peeked, messages))
+
+    async def open(self, entities: Iterable[Entity]) -> None:
+        """Open the links of entities, all at once. What is wrong with one shows when it is read."""
+
+        async def once(entity: Entity) -> None:
+            with suppress(*SDK_ERRORS):
+                await self.page(entity, 1, 1)
+
+        async with asyncio.TaskGroup() as group:
+            for entity in entities:
+                group.create_task(once(entity))
 
     async def _all_pages(self, entity: Entity, start: int) -> AsyncIterator[tuple[Peeked, ...]]:
         for _ in range(MAX_PAGES):
