@@ -35,6 +35,10 @@ def parser() -> argparse.ArgumentParser:
     _status_and_watch(verbs, reached)
     _cancel(verbs, reached)
     _dead_letters(verbs, reached)
+    doctor = verbs.add_parser("doctor", parents=reached, help="what is wrong, and what to do about it")
+    doctor.add_argument(
+        "--read-only", action="store_true", help="leave out the check that schedules two messages and cancels them"
+    )
     schema = verbs.add_parser("schema", parents=[shown], help="print the JSON Schema of a message")
     schema.add_argument("name", choices=SCHEMAS, metavar="NAME", help=", ".join(SCHEMAS))
     completion = verbs.add_parser("completion", help="print the completion script of a shell")

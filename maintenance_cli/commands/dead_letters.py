@@ -49,7 +49,10 @@ async def _list(parsed: argparse.Namespace, output: Output, azure: Azure) -> Cod
         tasks = [group.create_task(azure.peeker.all(entity)) for entity in entities]
     read = [task.result() for task in tasks]
     unknown = [part for part in read if isinstance(part, Unknown)]
-    if len(unknown) == len(read):
+    if not parsed.queue:
+        # Readers have subscriptions of their own; this one need not be there.
+        unknown = [part for part in unknown if not (part.entity.topic and part.code is Code.NOT_FOUND)]
+    if unknown and len(unknown) == len(read):
         known(unknown[0])
     found = [
         (entity, message)

@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_vmss_maintenance_dlq_subparsers=(list show replay purge)
-_shtab_vmss_maintenance_subparsers=(plan send list history status watch cancel dlq schema completion version)
+_shtab_vmss_maintenance_subparsers=(plan send list history status watch cancel dlq doctor schema completion version)
 
 _shtab_vmss_maintenance_plan_option_strings=(-h --help --namespace --sandbox --subscription --timeout -o --output -q --quiet --no-color --instance --max-per-wave --by-update-domain --pause --max-failed --health-timeout --ineligible)
 _shtab_vmss_maintenance_send_option_strings=(-h --help --namespace --sandbox --subscription --timeout -o --output -q --quiet --no-color -f --file --instance --max-per-wave --by-update-domain --pause --max-failed --health-timeout --ineligible --request-id --not-before --deadline --reason --dry-run --wait -y --yes)
@@ -20,6 +20,7 @@ _shtab_vmss_maintenance_dlq_show_option_strings=(-h --help --namespace --sandbox
 _shtab_vmss_maintenance_dlq_replay_option_strings=(-h --help --namespace --sandbox --subscription --timeout -o --output -q --quiet --no-color --id --reason --all --dry-run -y --yes --to)
 _shtab_vmss_maintenance_dlq_purge_option_strings=(-h --help --namespace --sandbox --subscription --timeout -o --output -q --quiet --no-color --id --reason --all --dry-run -y --yes)
 _shtab_vmss_maintenance_dlq_option_strings=(-h --help)
+_shtab_vmss_maintenance_doctor_option_strings=(-h --help --namespace --sandbox --subscription --timeout -o --output -q --quiet --no-color --read-only)
 _shtab_vmss_maintenance_schema_option_strings=(-h --help -o --output -q --quiet --no-color)
 _shtab_vmss_maintenance_completion_option_strings=(-h --help)
 _shtab_vmss_maintenance_version_option_strings=(-h --help -o --output -q --quiet --no-color)
@@ -52,13 +53,15 @@ _shtab_vmss_maintenance_dlq_replay___output_choices=(table json jsonl)
 _shtab_vmss_maintenance_dlq_purge__o_choices=(table json jsonl)
 _shtab_vmss_maintenance_dlq_purge___output_choices=(table json jsonl)
 _shtab_vmss_maintenance_dlq_pos_0_choices=(list show replay purge)
+_shtab_vmss_maintenance_doctor__o_choices=(table json jsonl)
+_shtab_vmss_maintenance_doctor___output_choices=(table json jsonl)
 _shtab_vmss_maintenance_schema_pos_0_choices=(request cancellation event accepted progressed completed rejected duplicate)
 _shtab_vmss_maintenance_schema__o_choices=(table json jsonl)
 _shtab_vmss_maintenance_schema___output_choices=(table json jsonl)
 _shtab_vmss_maintenance_completion_pos_0_choices=(bash zsh fish tcsh powershell)
 _shtab_vmss_maintenance_version__o_choices=(table json jsonl)
 _shtab_vmss_maintenance_version___output_choices=(table json jsonl)
-_shtab_vmss_maintenance_pos_0_choices=(plan send list history status watch cancel dlq schema completion version)
+_shtab_vmss_maintenance_pos_0_choices=(plan send list history status watch cancel dlq doctor schema completion version)
 
 _shtab_vmss_maintenance_plan__h_nargs=0
 _shtab_vmss_maintenance_plan___help_nargs=0
@@ -147,6 +150,13 @@ _shtab_vmss_maintenance_dlq_purge___yes_nargs=0
 _shtab_vmss_maintenance_dlq_pos_0_nargs=A...
 _shtab_vmss_maintenance_dlq__h_nargs=0
 _shtab_vmss_maintenance_dlq___help_nargs=0
+_shtab_vmss_maintenance_doctor__h_nargs=0
+_shtab_vmss_maintenance_doctor___help_nargs=0
+_shtab_vmss_maintenance_doctor___sandbox_nargs=0
+_shtab_vmss_maintenance_doctor__q_nargs=0
+_shtab_vmss_maintenance_doctor___quiet_nargs=0
+_shtab_vmss_maintenance_doctor___no_color_nargs=0
+_shtab_vmss_maintenance_doctor___read_only_nargs=0
 _shtab_vmss_maintenance_schema__h_nargs=0
 _shtab_vmss_maintenance_schema___help_nargs=0
 _shtab_vmss_maintenance_schema__q_nargs=0

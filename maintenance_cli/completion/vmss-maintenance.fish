@@ -50,7 +50,7 @@ function _shtab_vmss_maintenance_using
   test "$_shtab_vmss_maintenance_cmdpath" = "$argv"
 end
 
-set -g _shtab_vmss_maintenance_commands plan send list history status watch cancel dlq 'dlq list' 'dlq show' 'dlq replay' 'dlq purge' schema completion version
+set -g _shtab_vmss_maintenance_commands plan send list history status watch cancel dlq 'dlq list' 'dlq show' 'dlq replay' 'dlq purge' doctor schema completion version
 set -g _shtab_vmss_maintenance_opts_with_value --deadline --every --file --health-timeout --id --ineligible --instance --limit --max-failed --max-per-wave --namespace --not-before --output --pause --reason --request-id --set --since --subscription --timeout --to -f -o
 
 complete -c vmss-maintenance -e
@@ -204,6 +204,16 @@ complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using dlq purge' -l rea
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using dlq purge' -l all -d 'every dead letter of the queue'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using dlq purge' -l dry-run -d 'only say what would be done'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using dlq purge' -s y -l yes -d 'do it without a question'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using; and test $_shtab_vmss_maintenance_npos -eq 0' -a doctor -d 'what is wrong, and what to do about it'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -l namespace -x -d 'host name of the Service Bus namespace, or its first part'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -l sandbox -d 'the sandbox that is up on this machine'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -l subscription -x -d 'of scale sets that are named GROUP/NAME'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -l timeout -x -d 'give up after this time, such as 90, 90s, 5m or 2h (default: 60s, and no end for watch and --wait)'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -s o -l output -xka "table json jsonl" -d 'table (default), json, or jsonl: one document a line'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -s q -l quiet -d 'nothing on stderr but errors'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using doctor' -l read-only -d 'leave out the check that schedules two messages and cancels them'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using; and test $_shtab_vmss_maintenance_npos -eq 0' -a schema -d 'print the JSON Schema of a message'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using schema' -s h -l help -d 'show this help message and exit'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using schema' -s o -l output -xka "table json jsonl" -d 'table (default), json, or jsonl: one document a line'

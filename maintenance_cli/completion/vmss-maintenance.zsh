@@ -13,6 +13,7 @@ _shtab_vmss_maintenance_commands() {
     cancel:'Sends a cancellation. No wave starts after it; what Azure has begun, it finishes.'
     completion:'print the completion script of a shell'
     dlq:'dead letters: list, show, replay, purge'
+    doctor:'what is wrong, and what to do about it'
     history:'what ended, who asked, and who canceled'
     list:'what waits and what is under way'
     plan:'Reads the instance views from Resource Manager and prints each instance with its state and window, and the waves that a request would make. Sends nothing, and does not ask Service Bus.'
@@ -148,6 +149,21 @@ _shtab_vmss_maintenance_dlq_show_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_vmss_maintenance_dlq_show_defaults_added=0
+
+_shtab_vmss_maintenance_doctor_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--namespace[host name of the Service Bus namespace, or its first part]:HOST:"
+  "--sandbox[the sandbox that is up on this machine]"
+  "--subscription[of scale sets that are named GROUP\/NAME]:ID:"
+  "--timeout[give up after this time, such as 90, 90s, 5m or 2h (default\: 60s, and no end for watch and --wait)]:TIME:"
+  {-o,--output}"[table (default), json, or jsonl\: one document a line]:output:(table json jsonl)"
+  {-q,--quiet}"[nothing on stderr but errors]"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "--read-only[leave out the check that schedules two messages and cancels them]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vmss_maintenance_doctor_defaults_added=0
 
 _shtab_vmss_maintenance_history_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -309,6 +325,7 @@ _shtab_vmss_maintenance() {
         cancel) _arguments -C -s $_shtab_vmss_maintenance_cancel_options ;;
         completion) _arguments -C -s $_shtab_vmss_maintenance_completion_options ;;
         dlq) _shtab_vmss_maintenance_dlq ;;
+        doctor) _arguments -C -s $_shtab_vmss_maintenance_doctor_options ;;
         history) _arguments -C -s $_shtab_vmss_maintenance_history_options ;;
         list) _arguments -C -s $_shtab_vmss_maintenance_list_options ;;
         plan) _arguments -C -s $_shtab_vmss_maintenance_plan_options ;;

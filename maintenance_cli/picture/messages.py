@@ -14,10 +14,11 @@ PARTITIONED = 1 << 48
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A queue, or `topic/subscription`; `dead`: its dead-letter queue."""
+    """A queue, or `topic/subscription`; `dead`: its dead-letter queue. `is_topic`: a topic itself."""
 
     path: str
     dead: bool = False
+    is_topic: bool = False
 
     @property
     def topic(self) -> str | None:

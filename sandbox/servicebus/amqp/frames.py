@@ -47,6 +47,10 @@ class FrameStream:
         """Add bytes."""
         self._pending += data
 
+    def http(self) -> bytes | None:
+        """All that came, where it is a request of HTTP rather than a protocol header of AMQP."""
+        return bytes(self._pending) if self._pending[:4] == b"GET " else None
+
     def header(self) -> bytes | None:
         """The protocol header, if all eight bytes are there. Raises :class:`FramingError` as soon as it is none."""
         start = bytes(self._pending[:4])

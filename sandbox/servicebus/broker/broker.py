@@ -58,6 +58,7 @@ class Broker:
     """A namespace. ``now`` returns milliseconds since the Unix epoch."""
 
     def __init__(self, topology: Topology, now: Callable[[], int]) -> None:
+        self.topology = topology
         self.now = now
         self.queues: dict[str, Queue] = {}  # with subscriptions and dead-letter queues, by casefolded path
         self.topics: dict[str, Topic] = {}

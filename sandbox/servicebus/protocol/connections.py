@@ -43,6 +43,9 @@ class ConnectionService(LinkFactory, Protocol):
     def unresponsive(self) -> bool:
         """Whether all connections neither read nor write, as a fault has it."""
 
+    def administer(self, received: bytes) -> bytes | None:
+        """The response to a request of HTTP; None while it is not complete."""
+
 
 class Connection(asyncio.Protocol):
     """One client's connection; a :class:`FrameSink` to its sessions. Everything runs on the server's loop."""
@@ -111,6 +114,11 @@ class Connection(asyncio.Protocol):
     def _read(self) -> None:
         while not self._closing:
             if self._expects_header:
+                if not self._opened and (request := self._stream.http()) is not None:
+                    if (response := self._service.administer(request)) is not None:
+                        self._write(response)
+                        self._end()
+                    return
                 header = self._stream.header()
                 if header is None:
                     return

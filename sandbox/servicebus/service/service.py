@@ -15,6 +15,7 @@ from sandbox.servicebus.broker.queues import Queue
 from sandbox.servicebus.protocol.connections import Connection
 from sandbox.servicebus.protocol.consumers import Consumers
 from sandbox.servicebus.protocol.links import DeliveryLink, IncomingLink, Link, LinkSession, LinkTarget, ReplyLink
+from sandbox.servicebus.service.administration import Administration
 from sandbox.servicebus.service.authorization import AuthorizationTarget, TokenCheck
 from sandbox.servicebus.service.fault_state import FaultState
 from sandbox.servicebus.service.management import Management
@@ -43,6 +44,7 @@ class Service:
     ) -> None:
         self.tokens = tokens
         self.broker = broker
+        self._administration = Administration(broker.topology)
         self.faults = faults
         self.peek_pages = peek_pages
         self.loop = loop
@@ -66,6 +68,10 @@ class Service:
     def unresponsive(self) -> bool:
         """Whether connections neither read nor write, as a fault has it."""
         return self.faults.unresponsive
+
+    def administer(self, received: bytes) -> bytes | None:
+        """Respond to a request of the administration API; None while its head is not complete."""
+        return self._administration.respond(received)
 
     def check(self, path: str) -> None:
         """Raises :class:`BrokerError` if the entity is to fail, or is away."""

@@ -151,8 +151,11 @@ def test_client_of_another_protocol_gets_the_supported_header(bus: ServiceBus) -
         client.send(b"AMQP\x00\x00\x09\x01")  # AMQP 0-9-1
         assert client.rest() == AMQP_HEADER
     with Stranger(bus) as client:
-        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        client.send(b"PUT / HTTP/1.1\r\n\r\n")
         assert client.rest() == b""
+    with Stranger(bus) as client:  # the administration API, which describes entities and does nothing else
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert client.rest().startswith(b"HTTP/1.1 404 ")
     assert alive(bus)
 
 
