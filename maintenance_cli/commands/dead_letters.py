@@ -66,7 +66,7 @@ async def _list(parsed: argparse.Namespace, output: Output, azure: Azure) -> Cod
         output.table(HEAD, [_row(entity, message, azure) for entity, message in found], folded=len(HEAD) - 1)
     for part in unknown:
         output.problem(f"Unknown: {part.why}")
-    output.note(f"{len(found):,} dead letters.")
+    output.note(f"{counted(len(found))}.")
     return Code.AS_WISHED
 
 
@@ -79,6 +79,10 @@ def _row(entity: Entity, message: Peeked, azure: Azure) -> Row:
         stamp(message.enqueued_at, azure.now()) if message.enqueued_at else "unknown",
         reason_of(message),
     )
+
+
+def counted(number: int) -> str:
+    return f"{number:,} dead {'letter' if number == 1 else 'letters'}"
 
 
 async def _show(parsed: argparse.Namespace, output: Output, azure: Azure) -> Code:
@@ -153,7 +157,7 @@ async def _replay(parsed: argparse.Namespace, output: Output, azure: Azure) -> C
     if parsed.dry_run:
         return _said(output, entity, found, [], "would be replayed")
     if not parsed.yes:
-        await confirm(output, f"Replay {len(found)} dead letters of {entity.path}?")
+        await confirm(output, f"Replay {counted(len(found))} of {entity.path}?")
     replay = _Replay(azure, output, entity, target, of_requests=of_requests)
     # Each takes half a second to open, and what is locked should not wait for that.
     await azure.peeker.open([*replay.places, *([audit_of(azure.settings)] if of_requests else [])])
@@ -168,7 +172,7 @@ async def _purge(parsed: argparse.Namespace, output: Output, azure: Azure) -> Co
     if parsed.dry_run:
         return _said(output, entity, found, [], "would be purged")
     if not parsed.yes:
-        await confirm(output, f"Delete {len(found)} dead letters of {entity.path} for good?")
+        await confirm(output, f"Delete {counted(len(found))} of {entity.path} for good?")
     return await _acted(output, azure, entity=entity, found=found, action=_Purge(), verb="purged")
 
 

@@ -11,7 +11,7 @@ from maintenance_cli.drawing.lines import Span
 from maintenance_cli.drawing.output import Output
 from maintenance_cli.drawing.tree import STYLES, stamp
 from maintenance_cli.exits import Code
-from maintenance_cli.picture.events import Event, concerns, read_events
+from maintenance_cli.picture.events import Event, account_of, concerns, read_events
 from maintenance_cli.reading.azure import Azure
 from maintenance_cli.reading.namespace import audit_of, events_since
 from maintenance_cli.reading.peeking import known
@@ -35,7 +35,7 @@ async def main(parsed: argparse.Namespace, output: Output, azure: Azure) -> Code
     # `progressed` is for who follows one request.
     shown = [event for event in events if parsed.id is not None or event.kind != "progressed"]
     left = len(shown) - parsed.limit
-    shown = shown[-parsed.limit :]
+    shown = sorted(shown, key=lambda event: event.time)[-parsed.limit :]
     if output.form != "table":
         output.documents([event_document(event) for event in shown])
     elif shown:
@@ -64,5 +64,5 @@ def row(event: Event, now: datetime) -> tuple[str | Span, ...]:
         str(event.scale_set) if event.scale_set else "–",
         Span(what, style),
         ", ".join(f"{number} {outcome}" for outcome, number in counts.items()),
-        event.reason or "",
+        " – ".join(part for part in (event.reason, account_of(event)) if part),
     )

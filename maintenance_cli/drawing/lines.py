@@ -21,7 +21,8 @@ _ASCII = str.maketrans(
     {"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "✓": "+", "✗": "x", "▶": ">", "□": ".", "–": "-", "·": "-"}
 )
 GAP = 2
-LEAST = 16  # columns of a column that is folded
+# Columns: of the one that is folded, while others are wider; and of any.
+LEAST, NARROWEST = 24, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,11 @@ def as_table(head: Sequence[str], rows: Sequence[Row], width: int | None, *, fol
 
 
 def _narrow(widths: list[int], room: int, folded: int | None) -> None:
-    """Take from the folded column, then from the widest, until all fit."""
-    while sum(widths) > room:
-        at = folded if folded is not None and widths[folded] > LEAST else widths.index(max(widths))
-        if widths[at] <= LEAST // 2:
-            return
-        widths[at] = max(widths[at] - (sum(widths) - room), LEAST if at == folded else LEAST // 2, 1)
-        if at != folded:
-            folded = None
+    """Take from the folded column, then from whichever is the widest, until all fit."""
+    if folded is not None and (over := sum(widths) - room) > 0:
+        widths[folded] = max(widths[folded] - over, min(widths[folded], LEAST))
+    while sum(widths) > room and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
 
 
 def _lines(row: Sequence[Span], widths: Sequence[int]) -> Iterator[Line]:

@@ -164,7 +164,7 @@ def span(distance: timedelta) -> str:
     size = abs(seconds)
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if size >= 2 * length:
-            text = f"{size // length} {unit}"
+            text = f"{round(size / length)} {unit}"
             break
     else:
         text = f"{size} s"

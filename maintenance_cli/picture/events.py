@@ -152,6 +152,11 @@ def _instances(data: Mapping[str, Any]) -> list[tuple[int | None, InstanceShown]
     ]
 
 
+def account_of(event: Event) -> str | None:
+    """Why an end is not as wished; None where its status says all."""
+    return _account(event) if event.ends and event.status not in ("Canceled", "Duplicate") else None
+
+
 def _account(end: Event) -> str | None:
     if end.kind == "rejected":
         problems = end.data.get("problems") or ()

@@ -159,9 +159,10 @@ def _why(
 def _why_planning(operation: Operation, holder: Lease | None, now: datetime) -> Iterable[str]:
     if operation.resume_at is not None and now < operation.resume_at:
         what = "Pauses between waves" if operation.started_at else "Does not start before the time asked for"
-        yield f"{what}, until {operation.resume_at.isoformat()}."
+        yield f"{what}, until {_time(operation.resume_at)}."
     elif holder is not None:
-        yield f"Request {holder.request_id} holds the scale set, until {holder.until.isoformat()} at the latest."
+        yield f"Request {holder.request_id} holds the scale set, until {_time(holder.until)} at the latest."
+        return
     if operation.transient_error is not None and operation.failures:
         yield _text(operation.transient_error.code, operation.transient_error.message)
     if not operation.planned and not operation.failures and holder is None and operation.resume_at is None:
@@ -179,7 +180,7 @@ def _why_later(operation: Operation) -> Iterable[str]:
             if operation.transient_error is not None and operation.failures:
                 yield _text(operation.transient_error.code, operation.transient_error.message)
             if operation.recovering_since is not None:
-                yield f"Waits for the wave to recover, since {operation.recovering_since.isoformat()}."
+                yield f"Waits for the wave to recover, since {_time(operation.recovering_since)}."
         case Phase.END:
             yield "Its end is about to be published."
 
@@ -230,6 +231,10 @@ def _others(operation: Operation) -> tuple[InstanceShown, ...]:
         for instance_id, outcome in operation.outcomes.items()
         if instance_id not in in_waves
     )
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
 
 
 def _text(code: str, message: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,6 +15,7 @@ import pytest
 from maintenance.version import VERSION
 from maintenance_cli.arguments import SCHEMAS, SHELLS, parser, seconds
 from maintenance_cli.commands.documents import resource
+from maintenance_cli.exits import Code
 from maintenance_cli.main import MODULES, run
 from tests.cli.completion import scripts
 from tools.install import write_launcher
@@ -108,3 +111,19 @@ def test_every_verb_has_its_module() -> None:
 
 def test_times_have_units() -> None:
     assert [seconds(text) for text in ("90", "1.5s", "5m", "2h", "7d")] == [90, 1.5, 300, 7200, 604_800]
+
+
+def test_commands_of_the_page_are_understood() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text()
+    named = re.findall(r"^\$ (vmss-maintenance [^\n|>]+?)(?: 2>&1.*)?$", page, re.MULTILINE)
+    assert len(named) > 8
+    named += re.findall(r"`(vmss-maintenance [^`\n]+)`", page)
+    for command in named:
+        words = shlex.split(command)[1:]
+        if words != ["cancel"]:  # in prose
+            parser().parse_args(words)
+
+
+def test_page_names_every_exit_code() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text()
+    assert {int(each) for each in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == {code.value for code in Code}
