@@ -33,15 +33,15 @@ def main() -> NoReturn:
 def run(arguments: list[str], *, leave_at_once: bool = False) -> int:
     """Run one verb; returns the exit code. `leave_at_once`: the process ends with it, without closing links."""
     parsed = parser().parse_args(arguments)
-    from maintenance_cli.drawing.output import Output  # noqa: PLC0415 - `--help` needs nothing of it
+    from maintenance_cli.drawing.output import Output, ReaderGone  # noqa: PLC0415 - `--help` needs nothing of it
 
     output = Output.of(parsed)
     try:
         module = importlib.import_module(f"maintenance_cli.commands.{MODULES.get(parsed.command, parsed.command)}")
         code = _run(module.main, parsed, output, leave_at_once=leave_at_once)
         output.flush()
-    except BrokenPipeError:
-        # Whoever read this has enough: `vmss-maintenance list | head`. 141 is what a shell makes of it.
+    except ReaderGone:
+        # 141 is what a shell makes of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:

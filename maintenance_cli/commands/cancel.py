@@ -66,7 +66,9 @@ def _only_set(runs: list[Run]) -> ScaleSet:
 
 
 def _question(request_id: str, scale_set: ScaleSet, active: list[Run]) -> str:
-    at = f", {active[0].state.value}, {active[0].done} of {len(active[0].instances)} instances done" if active else ""
+    at = f", {active[0].state.value}" if active else ""
+    if active and active[0].instances:
+        at += f", {active[0].done} of {len(active[0].instances)} instances done"
     return f"Cancel request {request_id} on {scale_set}{at}?"
 
 

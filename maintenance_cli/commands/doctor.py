@@ -11,6 +11,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import httpx
 from azure.core.exceptions import AzureError
 
 from maintenance.arm.error_details import MAY_PERFORM, MAY_READ_SCALE_SETS
@@ -223,7 +224,7 @@ class _Arm:
         endpoint = self._azure.settings.arm_endpoint
         try:
             response = await self._azure.arm.send("GET", f"{endpoint}{scope}{_PERMISSIONS}")
-        except (*FAILURES, IdentityUnavailable):
+        except (*FAILURES, httpx.HTTPError, IdentityUnavailable):
             return None, None
         date: datetime | None = None
         with suppress(ValueError, TypeError):

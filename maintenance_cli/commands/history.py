@@ -41,7 +41,7 @@ async def main(parsed: argparse.Namespace, output: Output, azure: Azure) -> Code
     elif shown:
         output.table(HEAD, [row(event, now) for event in shown], folded=len(HEAD) - 1)
     if left > 0:
-        output.note(f"{left:,} older events are left out: --limit shows more.")
+        output.note(f"Older events that are left out: {left:,}. --limit shows more.")
     if parsed.id is not None and not shown:
         output.problem(f"No event of {parsed.id} since {since:%Y-%m-%d %H:%M}Z.")
         return Code.NOT_FOUND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -49,10 +50,14 @@ def where_looked(board: Board) -> str:
 
 async def board_of_request(azure: Azure, output: Output, wanted: str) -> tuple[Board, datetime]:
     """All that can be known of one request or run."""
-    taken = await snapshot(azure)
+    audit = audit_of(azure.settings)
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(snapshot(azure))
+        # It is read afterwards, and takes half a second to open.
+        group.create_task(azure.peeker.open([audit]))
+    taken = reading.result()
     known(taken.operations)
     board = board_of(taken, wanted)
-    audit = audit_of(azure.settings)
     found = board.of(wanted)
     begun = min((run.requested_at for run in found if run.requested_at and run.started_at), default=None)
     if found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _ASCII = str.maketrans(
     {"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "✓": "+", "✗": "x", "▶": ">", "□": ".", "–": "-", "·": "-"}
 )
 GAP = 2
+_BRANCHES = re.compile(r"[├└│─ ]*")
+_WORDS = re.compile(r"\s*\S+\s*|\s+")
 # Columns: of the one that is folded, while others are wider; and of any.
 LEAST, NARROWEST = 24, 6
 
@@ -63,6 +66,26 @@ class Line:
             kept.append(Span(span.text[:left], span.style))
             left -= len(kept[-1].text)
         return Line((*kept, Span("…")))
+
+    def folded(self, width: int) -> list[Line]:
+        """The same in lines no wider than so many columns, broken between words. The branches of a tree go on."""
+        if len(self.plain) <= width:
+            return [self]
+        prefix = _BRANCHES.match(self.plain)
+        lead = prefix[0] if prefix else ""
+        hang = lead.replace("├─", "│ ").replace("└─", "  ") + "  "
+        words = [Span(word, span.style) for span in self.spans for word in _WORDS.findall(span.text)]
+        lines: list[list[Span]] = [[]]
+        used = 0
+        for word in words:
+            if used + len(word.text.rstrip()) > width and used > len(hang):
+                lines.append([Span(hang, "dim")])
+                used = len(hang)
+                lines[-1].append(Span(word.text.lstrip(), word.style))
+            else:
+                lines[-1].append(word)
+            used += len(lines[-1][-1].text)
+        return [Line(tuple(spans)) for spans in lines]
 
 
 Cell = str | Span

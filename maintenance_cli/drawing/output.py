@@ -18,6 +18,10 @@ from maintenance_cli.drawing.lines import Line, Row, as_table, in_ascii
 WIDE = 200
 
 
+class ReaderGone(Exception):
+    """Whoever reads stdout has enough, as with `vmss-maintenance list | head`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """`form` is table, json or jsonl. `terminal`: whether stdout is one; `interactive`: whether a person can be asked
@@ -71,9 +75,10 @@ class Output:
         self._write(text)
 
     def lines(self, lines: Iterable[Line]) -> None:
-        """Styled lines. Cut to the terminal's width; whole where stdout is a file or a pipe."""
+        """Styled lines. Folded to the terminal's width; whole where stdout is a file or a pipe."""
         for line in lines:
-            self._write(self.painted(line))
+            for part in line.folded(self.width) if self.width else (line,):
+                self._write(self.painted(part))
 
     def table(self, head: Sequence[str], rows: Sequence[Row], *, folded: int | None = None) -> None:
         """A table. On a terminal the column `folded` takes the width that is left, and is continued below."""
@@ -91,7 +96,10 @@ class Output:
         return (getattr(self.out, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
 
     def _write(self, text: str) -> None:
-        self.out.write(f"{text}\n")
+        try:
+            self.out.write(f"{text}\n")
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     # ------------------------------------------------------------------------------------ all that is not data
 
@@ -125,5 +133,8 @@ class Output:
         return answer.strip().lower() in ("y", "yes")
 
     def flush(self) -> None:
-        self.out.flush()
+        try:
+            self.out.flush()
+        except BrokenPipeError:
+            raise ReaderGone from None
         self.err.flush()

@@ -37,8 +37,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The runs, those that wait first, then those under way by when they were requested, then those that ended, the
-    newest first. `leases`: None where they are not known. `audited`: whether ends could be read."""
+    """The runs: those under way by when they were requested, those that wait, those that ended, the newest first.
+
+    `leases`: None where they are not known. `audited`: whether ends could be read.
+    """
 
     runs: tuple[Run, ...]
     leases: tuple[Lease, ...] | None
@@ -77,7 +79,7 @@ def board_of(snapshot: Snapshot, wanted: str | None = None) -> Board:
     waiting = [run for run in _waiting(snapshot, wanted) if run.run_id not in runs]
     newest = sorted((*over, *ended), key=_ended_at, reverse=True)
     leases = None if entries is None else tuple(each for each in entries if isinstance(each, Lease))
-    return Board((*waiting, *active, *newest), leases, tuple(events), audited=isinstance(snapshot.audit, tuple))
+    return Board((*active, *waiting, *newest), leases, tuple(events), audited=isinstance(snapshot.audit, tuple))
 
 
 def entries_of(read: Read, now: datetime) -> list[Entry] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.servicebus.exceptions import (
     MessagingEntityDisabledError,
@@ -17,7 +16,7 @@ from maintenance.servicebus.connection import SDK_ERRORS
 from maintenance_cli.exits import Code, Ended
 from maintenance_cli.picture.messages import Entity, Unknown
 
-FAILURES = (*SDK_ERRORS, BusUnavailable, ArmError, httpx.HTTPError)
+FAILURES = (*SDK_ERRORS, BusUnavailable, ArmError)
 LOGIN = "Log in with `az login`, or check the identity of this process."
 _DENIED = (ClientAuthenticationError, ServiceBusAuthenticationError, ServiceBusAuthorizationError)
 

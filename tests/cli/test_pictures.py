@@ -197,6 +197,8 @@ def test_table_fits_every_terminal_and_loses_no_word() -> None:
 def test_line_is_cut_to_the_width_and_painted_only_where_wished() -> None:
     line = Line.of("wave 1  ", Span("under way", "blue"))
     assert line.cut(10).plain == "wave 1  u…"
+    branch = Line.of(Span("│  ├─ ", "dim"), "why: ", Span("Request other holds the scale set.", "red"))
+    assert [part.plain for part in branch.folded(30)] == ["│  ├─ why: Request other holds", "│  │    the scale set."]
     assert line.painted() == "wave 1  \x1b[34munder way\x1b[0m"
 
 
