@@ -20,6 +20,8 @@ FAILURES = (*SDK_ERRORS, BusUnavailable, ArmError)
 LOGIN = "Log in with `az login`, or check the identity of this process."
 _DENIED = (ClientAuthenticationError, ServiceBusAuthenticationError, ServiceBusAuthorizationError)
 
+_REFUSED_TOKEN = ("TokenAuthFailure", "AuthenticationException")
+
 
 def of_entity(error: BaseException, entity: Entity) -> Unknown:
     """Why an entity could not be read."""
@@ -29,7 +31,7 @@ def of_entity(error: BaseException, entity: Entity) -> Unknown:
         return Unknown(entity, f"{entity} is disabled", Code.ERROR)
     if isinstance(error, ClientAuthenticationError) and not isinstance(error, ServiceBusAuthenticationError):
         return Unknown(entity, f"no token for Service Bus: {_first_line(error)} {LOGIN}", Code.DENIED)
-    if isinstance(error, _DENIED):
+    if _is_denied(error):
         return Unknown(
             entity,
             f"Service Bus does not let you read {entity}; that takes the role Azure Service Bus Data Receiver. {LOGIN}",
@@ -44,13 +46,26 @@ def ended(error: BaseException) -> Ended:
     """A failure that ends the command."""
     if isinstance(error, ArmError):
         return Ended(code_of_arm(error), str(ArmText(error)))
-    if isinstance(error, _DENIED):
+    if _is_denied(error):
         return Ended(Code.DENIED, f"Service Bus refuses: {_first_line(error)} {LOGIN}")
     if isinstance(error, EntityMissing):
         return Ended(Code.NOT_FOUND, str(error))
     if isinstance(error, TimeoutError):
         return Ended(Code.UNREACHABLE, "Azure did not respond in time.")
     return Ended(Code.UNREACHABLE, f"Azure cannot be reached: {_first_line(error)}")
+
+
+def _is_denied(error: BaseException) -> bool:
+    """Whether the login is refused. The SDK says of a token that Service Bus does not take that the connection failed,
+    and only the cause says why."""
+    found: BaseException | None = error
+    for _ in range(10):
+        if found is None:
+            return False
+        if isinstance(found, _DENIED) or type(found).__name__ in _REFUSED_TOKEN:
+            return True
+        found = found.__cause__ or found.__context__
+    return False
 
 
 def code_of_arm(error: ArmError) -> Code:
