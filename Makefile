@@ -104,7 +104,7 @@ $(TOOLS)/.ready: requirements-tools.txt $(SANDBOX_READY)
 	@"$(PYTHON)" tools/install.py $(TOOLS) requirements-tools.txt
 	@touch $@
 
-$(SANDBOX_READY): requirements-sandbox.txt
+$(SANDBOX_READY): requirements-sandbox.txt tools/install.py
 	@command -v "$(PYTHON)" > /dev/null || \
 	  { echo "$(PYTHON) was not found. Install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3.12 …"; exit 1; } >&2
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; $(PYTHON) is %s. Name a newer one: make PYTHON=python3.12 …" % sys.version.split()[0])'

@@ -14,8 +14,8 @@ from maintenance_cli.drawing.lines import Row
 from maintenance_cli.drawing.output import Output
 from maintenance_cli.drawing.tree import stamp
 from maintenance_cli.exits import Code, Ended
-from maintenance_cli.picture.dead import Copy, chosen, copy_of, dead_document, reason_of, request_id_of, was_sent
-from maintenance_cli.picture.messages import Entity, Peeked, Unknown
+from maintenance_cli.picture.dead import Copy, chosen, copy_of, dead_document, request_id_of, was_sent
+from maintenance_cli.picture.messages import Entity, Peeked, Unknown, reason_of
 from maintenance_cli.reading.azure import Azure, NotSent
 from maintenance_cli.reading.dead_letters import Locked, locked, message_of
 from maintenance_cli.reading.failures import of_entity

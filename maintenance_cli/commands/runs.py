@@ -14,7 +14,7 @@ from maintenance_cli.drawing.tree import span, state_of, styled, tree
 from maintenance_cli.exits import Code, Ended
 from maintenance_cli.picture.board import Board, Snapshot, board_of
 from maintenance_cli.picture.messages import Unknown
-from maintenance_cli.picture.runs import Run
+from maintenance_cli.picture.runs import Run, State
 from maintenance_cli.reading.azure import Azure
 from maintenance_cli.reading.namespace import audit_of, events_of, events_since, snapshot
 from maintenance_cli.reading.peeking import known
@@ -52,7 +52,7 @@ async def board_of_request(azure: Azure, output: Output, wanted: str) -> tuple[B
     """All that can be known of one request or run."""
     audit = audit_of(azure.settings)
     async with asyncio.TaskGroup() as group:
-        reading = group.create_task(snapshot(azure))
+        reading = group.create_task(snapshot(azure, dead=True))
         # It is read afterwards, and takes half a second to open.
         group.create_task(azure.peeker.open([audit]))
     taken = reading.result()
@@ -69,7 +69,7 @@ async def board_of_request(azure: Azure, output: Output, wanted: str) -> tuple[B
     board = board_of(taken, wanted)
     if not board.of(wanted):
         # A request that went from one queue to the next while both were read shows in none: read them in its order.
-        again = await snapshot(azure)
+        again = await snapshot(azure, dead=True)
         board = board_of(replace(again, audit=events), wanted)
     say_unknown(output, taken)
     return board, taken.now
@@ -88,13 +88,15 @@ def _consequence(part: Unknown, taken: Snapshot) -> str:
         return "what holds the scale sets, and what is canceled"
     if part is taken.operations:
         return "what is under way"
+    if part in taken.dead:
+        return "what was given up"
     return "what ended, and when waves did"
 
 
 async def _list(parsed: argparse.Namespace, output: Output, azure: Azure) -> Code:
     scale_set = azure.scale_set(parsed.set) if parsed.set else None
     since = azure.now() - ENDED_WITHIN
-    taken = await snapshot(azure, audit=audit_of(azure.settings) if parsed.all else None, since=since)
+    taken = await snapshot(azure, audit=audit_of(azure.settings) if parsed.all else None, since=since, dead=True)
     known(taken.operations)
     board = board_of(taken)
     runs = [run for run in board.runs if parsed.all or not run.is_over]
@@ -132,9 +134,12 @@ def row(run: Run, now: datetime) -> tuple[str | Span, ...]:
 
 
 def _summary(board: Board, runs: list[Run]) -> str:
-    waiting = sum(run.state.value == "waiting" for run in runs)
+    waiting = sum(run.state is State.WAITING for run in runs)
+    dead = sum(run.state is State.DEAD for run in runs)
     over = sum(run.is_over for run in runs)
-    parts = [f"{len(runs) - waiting - over:,} under way", f"{waiting:,} waiting"]
+    parts = [f"{len(runs) - waiting - over - dead:,} under way", f"{waiting:,} waiting"]
+    if dead:
+        parts.append(f"{dead:,} given up")
     if over:
         parts.append(f"{over:,} ended")
     overdue = sum(run.overdue for run in runs)

@@ -38,6 +38,7 @@ STYLES = {
     "unclear": "yellow",
     "waiting": "yellow",
     "unreadable": "red",
+    "dead letter": "red",
 }
 _SIGNS = {
     "Completed": "✓",

@@ -14,24 +14,26 @@ from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet, fold, parse_scale_set_id
 from maintenance.requests.envelopes import document_of
 from maintenance_cli.picture.events import Event, concerns, ended_run, read_events, with_times
-from maintenance_cli.picture.messages import Peeked, Read, Unknown, messages_of
+from maintenance_cli.picture.messages import Peeked, Read, Unknown, messages_of, reason_of
 from maintenance_cli.picture.records import newest_records, run_of
 from maintenance_cli.picture.runs import Run, State
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was peeked. `audit` is None where it was not asked for."""
+    """What was peeked. `audit` is None where it was not asked for. `dead`: the dead letters of requests and of
+    operations, empty where they were not asked for."""
 
     requests: Read
     operations: Read
     coordination: Read
     audit: Read | None
     now: datetime
+    dead: tuple[Read, Read] | tuple[()] = ()
 
     @property
     def unknown(self) -> list[Unknown]:
-        parts = (self.requests, self.operations, self.coordination, self.audit)
+        parts = (self.requests, self.operations, self.coordination, self.audit, *self.dead)
         return [part for part in parts if isinstance(part, Unknown)]
 
 
@@ -76,7 +78,12 @@ def board_of(snapshot: Snapshot, wanted: str | None = None) -> Board:
     under_way = [replace(run, waves=with_times(run.waves, by_run.get(run.run_id or "", ()))) for run in runs.values()]
     over = [run for run in under_way if run.is_over]
     active = sorted((run for run in under_way if not run.is_over), key=_requested_at)
-    waiting = [run for run in _waiting(snapshot, wanted) if run.run_id not in runs]
+    over_by_now = {run.run_id for run in ended}
+    waiting = [
+        run
+        for run in (*_waiting(snapshot, wanted), *_dead(snapshot, wanted))
+        if run.run_id not in runs and run.run_id not in over_by_now
+    ]
     newest = sorted((*over, *ended), key=_ended_at, reverse=True)
     leases = None if entries is None else tuple(each for each in entries if isinstance(each, Lease))
     return Board((*active, *waiting, *newest), leases, tuple(events), audited=isinstance(snapshot.audit, tuple))
@@ -99,6 +106,21 @@ def _waiting(snapshot: Snapshot, wanted: str | None) -> list[Run]:
         run for message in (*messages_of(snapshot.requests), *from_alerts) if (run := waiting_run(message)) is not None
     ]
     return [run for run in found if wanted is None or wanted in (run.request_id, run.run_id)]
+
+
+def _dead(snapshot: Snapshot, wanted: str | None) -> list[Run]:
+    """What Service Bus gave up delivering: requests, requests of alerts, and records."""
+    requests, operations = (messages_of(read) for read in (snapshot.dead or ((), ())))
+    from_alerts = [message for message in operations if message.subject == "request"]
+    found = [(waiting_run(message), message) for message in (*requests, *from_alerts)]
+    found += [(run_of(record, None, snapshot.now), record.message) for record in newest_records(operations, wanted)]
+    runs = [_given_up(run, message) for run, message in found if run is not None]
+    return [run for run in runs if wanted is None or wanted in (run.request_id, run.run_id)]
+
+
+def _given_up(run: Run, message: Peeked) -> Run:
+    why = f"Service Bus gave up delivering it: {reason_of(message)}. The worker ends it by an event in five minutes."
+    return replace(run, state=State.DEAD, next_at=None, overdue=False, why=(why,))
 
 
 def waiting_run(message: Peeked) -> Run | None:

@@ -22,7 +22,7 @@ from maintenance.domain.redaction import redact
 from maintenance.requests.envelopes import open_envelope
 from maintenance.requests.schema import SCALE_SET_FIELDS
 from maintenance_cli.picture.board import envelope_of
-from maintenance_cli.picture.messages import Entity, Peeked
+from maintenance_cli.picture.messages import Entity, Peeked, reason_of
 
 # A member of W3C's tracestate: name=value.
 MEMBER = "vmss-replay"
@@ -56,12 +56,6 @@ def chosen(messages: Iterable[Peeked], ids: Sequence[str] | None, reason: str | 
         if (ids is None or not set(ids).isdisjoint((message.message_id, request_id_of(message), str(message.number))))
         and (reason is None or reason.lower() in reason_of(message).lower())
     ]
-
-
-def reason_of(message: Peeked) -> str:
-    """Why Service Bus gave it up."""
-    parts = (message.dead_letter_reason, message.dead_letter_description)
-    return redact(": ".join(part for part in parts if part)) or "no reason was given"
 
 
 def copy_of(message: Peeked, entity: Entity, now: datetime, *, of_requests: bool) -> Copy:

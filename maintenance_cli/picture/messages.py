@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from maintenance.domain.redaction import redact
 from maintenance_cli.exits import Code
 
 # Above this a sequence number holds a partition, and the numbers are in no order.
@@ -67,3 +68,9 @@ Read = tuple[Peeked, ...] | Unknown
 def messages_of(read: Read | None) -> tuple[Peeked, ...]:
     """The messages; none where they are not known."""
     return read if isinstance(read, tuple) else ()
+
+
+def reason_of(message: Peeked) -> str:
+    """Why Service Bus gave it up."""
+    parts = (message.dead_letter_reason, message.dead_letter_description)
+    return redact(": ".join(part for part in parts if part)) or "no reason was given"

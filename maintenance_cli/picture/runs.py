@@ -11,7 +11,8 @@ from maintenance.domain.resources import ScaleSet
 
 class State(StrEnum):
     """Where a run is. The names are those of the phases, but for what has no record: `waiting` is on the requests
-    queue, `unreadable` has a record of another version, `ended` has published its end."""
+    queue, `unreadable` has a record of another version, `ended` has published its end, `dead letter` was given up by
+    Service Bus, and the worker has not dealt with that yet."""
 
     WAITING = "waiting"
     PLANNING = "planning"
@@ -21,6 +22,7 @@ class State(StrEnum):
     ENDING = "ending"
     ENDED = "ended"
     UNREADABLE = "unreadable"
+    DEAD = "dead letter"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,14 +35,19 @@ def dead_letters_of(settings: Settings) -> list[Entity]:
     return [entity.dead_letters for entity in (*queues_of(settings), readers)]
 
 
-async def snapshot(azure: Azure, *, audit: Entity | None = None, since: datetime | None = None) -> Snapshot:
-    """Read the queues, all at once. `audit`: and the events of this subscription, from `since` on or all."""
+async def snapshot(
+    azure: Azure, *, audit: Entity | None = None, since: datetime | None = None, dead: bool = False
+) -> Snapshot:
+    """Read the queues, all at once. `audit`: and the events of this subscription, from `since` on or all. `dead`: and
+    the dead letters of requests and operations."""
     peeker = azure.peeker
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(peeker.all(entity)) for entity in queues_of(azure.settings)]
+        letters = [group.create_task(peeker.all(each.dead_letters)) for each in queues_of(azure.settings)[:2] if dead]
         events = None if audit is None else group.create_task(events_since(peeker, audit, since))
     requests, operations, coordination = (task.result() for task in tasks)
-    return Snapshot(requests, operations, coordination, events.result() if events else None, azure.now())
+    given_up = (letters[0].result(), letters[1].result()) if letters else ()
+    return Snapshot(requests, operations, coordination, events.result() if events else None, azure.now(), given_up)
 
 
 async def events_since(peeker: Peeker, audit: Entity, since: datetime | None) -> Read:

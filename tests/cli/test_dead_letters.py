@@ -130,6 +130,8 @@ async def test_dead_letters_are_listed_shown_tried_and_replayed(azure: Environme
     assert [(each["requestId"], each["reason"]) for each in listed.document] == [
         (name, "GivenUp: it failed") for name in ("dead-0", "own", "dead-2")
     ]
+    status = await desk.call("status", "own")
+    assert (status.code, "own  shop/web  dead letter" in status.out, "it failed" in status.out) == (0, True, True)
     shown = await desk.call("dlq", "show", "requests", "--id", "own")
     assert '"vmScaleSetName": "web"' in shown.out
     tried = await desk.call("dlq", "replay", "requests", "--all", "--dry-run", "-o", "json")
