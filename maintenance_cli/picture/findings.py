@@ -61,30 +61,32 @@ def settings_findings(environment: Mapping[str, str], *, by_option: bool) -> Ite
 
 
 def telemetry_findings(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Sampler and tracing of the SDKs, as the app's settings have them."""
-    on = environment.get("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY", "").lower() == "true"
-    exports = on or bool(environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
-    if not exports:
-        yield Finding("telemetry", Verdict.OK, "the worker exports none by itself; its log goes to the host")
-        return
-    sampler = environment.get("OTEL_TRACES_SAMPLER", "")
-    if sampler in KEEPING_SAMPLERS:
-        yield Finding("telemetry", Verdict.OK, f"the sampler {sampler} keeps every trace")
-    else:
+    """Sampler, log and tracing of the SDKs, as the app's settings have them (docs/observability.md)."""
+    disabled = _is_on(environment, "OTEL_SDK_DISABLED")
+    to_monitor = _is_on(environment, "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY") and not disabled
+    to_collector = bool(environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()) and not disabled
+    sampler = environment.get("OTEL_TRACES_SAMPLER", "").strip()
+    found = []
+    if _is_on(environment, "PYTHON_ENABLE_OPENTELEMETRY") and not to_monitor and not to_collector:
+        text = "the host drops the worker's log, since PYTHON_ENABLE_OPENTELEMETRY is on and nothing exports it"
+        found.append(Finding("telemetry", Verdict.PROBLEM, text, "Set an exporter too, or leave the setting out."))
+    # Without a sampler Azure Monitor keeps five traces a second; OpenTelemetry itself keeps all.
+    if (to_monitor or (to_collector and sampler)) and sampler not in KEEPING_SAMPLERS:
         named = f"the sampler {sampler}" if sampler else "the default sampler, five traces a second,"
-        yield Finding(
-            "telemetry",
-            Verdict.PROBLEM,
-            f"{named} drops most of what the worker does",
-            "Set OTEL_TRACES_SAMPLER to parentbased_always_on.",
-        )
-    if environment.get("AZURE_SDK_TRACING_IMPLEMENTATION", "").lower() == "opentelemetry":
-        yield Finding(
-            "telemetry",
-            Verdict.NOTE,
-            "tracing of the Azure SDKs doubles the cost of each message, by four spans",
-            "Leave AZURE_SDK_TRACING_IMPLEMENTATION out.",
-        )
+        advice = "Set OTEL_TRACES_SAMPLER to parentbased_always_on."
+        found.append(Finding("telemetry", Verdict.PROBLEM, f"{named} drops most of what the worker does", advice))
+    if environment.get("AZURE_SDK_TRACING_IMPLEMENTATION", "").strip().lower() == "opentelemetry":
+        text = "tracing of the Azure SDKs doubles the cost of each message, by four spans"
+        found.append(Finding("telemetry", Verdict.NOTE, text, "Leave AZURE_SDK_TRACING_IMPLEMENTATION out."))
+    if not found:
+        where = [name for name, on in (("Application Insights", to_monitor), ("a collector", to_collector)) if on]
+        text = f"goes to {' and '.join(where)}, every trace" if where else "none is exported; the log goes to the host"
+        found.append(Finding("telemetry", Verdict.OK, text))
+    yield from found
+
+
+def _is_on(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "").strip().lower() in ("true", "1")
 
 
 def clock_finding(theirs: datetime | None, ours: datetime) -> Finding:

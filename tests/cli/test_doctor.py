@@ -69,14 +69,18 @@ def test_settings_problems_are_all_named() -> None:
     assert [each.verdict for each in settings_findings({}, by_option=True)] == [Verdict.UNKNOWN]
 
 
-def test_default_sampler_is_a_problem_where_telemetry_is_on() -> None:
+def test_settings_by_which_traces_or_logs_are_lost_are_found() -> None:
     on = {"PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY": "true"}
     cases: list[tuple[dict[str, str], list[Verdict]]] = [
         ({}, [Verdict.OK]),
         (on, [Verdict.PROBLEM]),
+        ({**on, "OTEL_SDK_DISABLED": "true"}, [Verdict.OK]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, [Verdict.OK]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_SAMPLER": "always_off"}, [Verdict.PROBLEM]),
+        ({"PYTHON_ENABLE_OPENTELEMETRY": "true"}, [Verdict.PROBLEM]),
         ({**on, "OTEL_TRACES_SAMPLER": "parentbased_always_on"}, [Verdict.OK]),
         ({**on, "OTEL_TRACES_SAMPLER": "always_on", "AZURE_SDK_TRACING_IMPLEMENTATION": "opentelemetry"},
-         [Verdict.OK, Verdict.NOTE]),
+         [Verdict.NOTE]),
     ]  # fmt: skip
     for settings, verdicts in cases:
         assert [each.verdict for each in telemetry_findings(settings)] == verdicts
