@@ -23,7 +23,7 @@ from maintenance.servicebus.received_problems import LOCK
 from maintenance_cli.commands.documents import resource
 from maintenance_cli.drawing.lines import Span
 from maintenance_cli.drawing.output import Output
-from maintenance_cli.exits import Code
+from maintenance_cli.exits import Code, Ended
 from maintenance_cli.picture.findings import (
     Finding,
     Verdict,
@@ -54,20 +54,28 @@ async def main(parsed: argparse.Namespace, output: Output, azure: Azure) -> Code
     named = bool(parsed.namespace)
     findings = list(settings_findings(azure.environment, by_option=named))
     findings += telemetry_findings(azure.environment)
+    try:
+        _ = azure.settings
+    except Ended:
+        # What is wrong with them was found, and without them nothing can be reached.
+        return _shown(output, findings)
     bus = _Bus(azure, probe=not parsed.read_only)
     arm = _Arm(azure)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(bus.findings()), group.create_task(arm.findings())]
     for task in tasks:
         findings += task.result()
+    code = _shown(output, findings)
+    return Code.UNREACHABLE if bus.unreachable or arm.unreachable else code
+
+
+def _shown(output: Output, findings: list[Finding]) -> Code:
     if output.form == "table":
         output.table(HEAD, [row for finding in findings for row in _rows(finding)], folded=2)
     else:
         output.documents([finding.to_document() for finding in findings])
     problems = sum(finding.verdict is Verdict.PROBLEM for finding in findings)
     output.note(f"{problems} problems." if problems != 1 else "1 problem.")
-    if bus.unreachable or arm.unreachable:
-        return Code.UNREACHABLE
     return Code.ERROR if worst(findings) is Verdict.PROBLEM else Code.AS_WISHED
 
 

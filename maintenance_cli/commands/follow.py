@@ -7,6 +7,7 @@ import asyncio
 import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from maintenance.servicebus.connection import SDK_ERRORS
@@ -91,7 +92,7 @@ class Followed:
 
 async def _newest(azure: Azure, audit: Entity) -> int:
     """Where the next event will be."""
-    start = await number_at(azure.peeker, audit, azure.now().replace(year=azure.now().year + 1))
+    start = await number_at(azure.peeker, audit, azure.now() + timedelta(days=1))
     while page := await azure.peeker.page(audit, start):
         start = page[-1].number + 1
     return start
@@ -118,6 +119,8 @@ async def follow(
                     await asyncio.sleep(every)
                 view.show(follower.runs, follower.lines())
     except TimeoutError:
+        if timeout is None:
+            raise
         view.end(follower)
         output.note(f"Still running after {timeout:g} s. It goes on: {follower.hint()}")
         return Code.STILL_RUNNING

@@ -117,6 +117,12 @@ def test_permission_is_read_from_what_roles_allow_and_do_not() -> None:
         assert [each.verdict for each in permission_findings("/x", granted, needed=[action])] == [verdict]
 
 
+async def test_settings_that_reach_nothing_are_the_only_problem_that_is_shown() -> None:
+    examined = await call({"ServiceBusConnection": "sb://x"}, "doctor", "-o", "json")
+    problems = [each["text"].split(":")[0] for each in examined.document if each["verdict"] == "problem"]
+    assert (examined.code, problems) == (Code.ERROR, ["ServiceBusConnection", "MAINTENANCE_ALLOWED_SCOPES"])
+
+
 async def test_namespace_made_by_hand_is_found_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads(TOPOLOGY.read_text())
     namespace = document["UserConfig"]["Namespaces"][0]
