@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.servicebus.exceptions import (
     MessagingEntityDisabledError,
@@ -29,8 +31,10 @@ def of_entity(error: BaseException, entity: Entity) -> Unknown:
         return Unknown(entity, f"there is no {entity}", Code.NOT_FOUND)
     if isinstance(error, MessagingEntityDisabledError):
         return Unknown(entity, f"{entity} is disabled", Code.ERROR)
-    if isinstance(error, ClientAuthenticationError) and not isinstance(error, ServiceBusAuthenticationError):
-        return Unknown(entity, f"no token for Service Bus: {_first_line(error)} {LOGIN}", Code.DENIED)
+    if (
+        missing := next((each for each in _chain(error) if isinstance(each, ClientAuthenticationError)), None)
+    ) is not None:
+        return Unknown(entity, f"no token for Service Bus: {_first_line(missing)} {LOGIN}", Code.DENIED)
     if _is_denied(error):
         return Unknown(
             entity,
@@ -58,14 +62,17 @@ def ended(error: BaseException) -> Ended:
 def _is_denied(error: BaseException) -> bool:
     """Whether the login is refused. The SDK says of a token that Service Bus does not take that the connection failed,
     and only the cause says why."""
+    return any(isinstance(each, _DENIED) or type(each).__name__ in _REFUSED_TOKEN for each in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and its causes."""
     found: BaseException | None = error
     for _ in range(10):
         if found is None:
-            return False
-        if isinstance(found, _DENIED) or type(found).__name__ in _REFUSED_TOKEN:
-            return True
+            return
+        yield found
         found = found.__cause__ or found.__context__
-    return False
 
 
 def code_of_arm(error: ArmError) -> Code:
