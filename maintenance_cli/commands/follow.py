@@ -40,7 +40,12 @@ async def _followed(parsed: argparse.Namespace, output: Output, azure: Azure) ->
     if not parsed.id.startswith("/"):
         board, _ = await board_of_request(azure, output, parsed.id)
         if found := board.of(parsed.id):
-            return await _since(azure, replace(followed, runs={_key(run): run for run in found}))
+            followed = replace(followed, runs={_key(run): run for run in found})
+            if any(run.state is State.WAITING for run in found):
+                # A message that is scheduled gets another number when it falls due, and its run another id.
+                earlier = frozenset(run.run_id or "" for run in board.runs if run.is_over)
+                followed = replace(followed, wanted=found[0].request_id, earlier=earlier)
+            return await _since(azure, followed)
         if "/" not in parsed.id:
             raise Ended(Code.NOT_FOUND, f"There is no request or run {parsed.id}: {where_looked(board)}.")
     scale_set = azure.scale_set(parsed.id)
@@ -204,6 +209,10 @@ class _Follower:
             wanted = self._wanted is not None and run.request_id == self._wanted and key not in self._earlier
             if wanted and (key in self._runs or not run.is_over or self._is_new(board, key)):
                 self._runs[key] = run
+        for key, run in list(self._runs.items()):
+            others = (other for name, other in self._runs.items() if name != key)
+            if run.state is State.WAITING and key not in shown and any(o.request_id == run.request_id for o in others):
+                del self._runs[key]
         for key, run in list(self._runs.items()):
             if run.is_over and run.duplicate_of and run.duplicate_of in shown:
                 # Not carried out: the run that it names is.

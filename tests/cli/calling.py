@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from maintenance_cli.arguments import parser
 from maintenance_cli.drawing.output import Output
@@ -39,6 +39,12 @@ class Desk:
         self.environment = environment
         self._shared: Azure | None = None
 
+    @property
+    def azure(self) -> Azure:
+        """The links, once there was a call."""
+        assert self._shared is not None
+        return self._shared
+
     async def call(self, *arguments: str) -> Called:
         """Run a verb as in a pipe."""
         return await _run(self.environment.app_settings(), arguments, self)
@@ -65,7 +71,7 @@ async def call(azure: Environment | Mapping[str, str], *arguments: str, **option
 
 async def _run(environment: dict[str, str], arguments: tuple[str, ...], desk: Desk | None, **options: Any) -> Called:
     parsed = parser().parse_args(arguments)
-    output = Output(parsed.output, parsed.quiet, False, False, False, None, io.StringIO(), io.StringIO())
+    output = piped(parsed.output, quiet=parsed.quiet)
     module = importlib.import_module(f"maintenance_cli.commands.{MODULES.get(parsed.command, parsed.command)}")
     client = None
     pages = before = 0
@@ -81,8 +87,17 @@ async def _run(environment: dict[str, str], arguments: tuple[str, ...], desk: De
             pages = client.peeker.pages - before if "peeker" in vars(client) else 0
             if desk is None:
                 await client.close()
-    assert isinstance(output.out, io.StringIO)
-    assert isinstance(output.err, io.StringIO)
-    called = Called(code, output.out.getvalue(), output.err.getvalue(), pages)
+    called = Called(code, text_of(output.out), text_of(output.err), pages)
     SECRET_SCANNER.scan("command line", called.out, called.err)
     return called
+
+
+def piped(form: str, *, quiet: bool = False) -> Output:
+    """An output that is no terminal."""
+    return Output(form, quiet, False, False, False, None, io.StringIO(), io.StringIO())
+
+
+def text_of(stream: TextIO) -> str:
+    """What was written."""
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()

@@ -6,9 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -17,16 +18,19 @@ from azure.servicebus.aio import ServiceBusClient
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record
 from maintenance.servicebus.operations_queue import to_message
+from maintenance_cli.commands.follow import Followed, follow
 from maintenance_cli.exits import Code
+from maintenance_cli.picture.runs import Run, State
 from sandbox.resource_manager import EXAMPLE_RESOURCE_GROUP, EXAMPLE_SUBSCRIPTION_ID, InstanceSeed, ScaleSetSeed
 from sandbox.servicebus import BusEvent, MessageCompleted, ServiceBus
-from tests.cli.calling import Called, Desk, call
+from tests.cli.calling import Desk, call, piped, text_of
 from tests.support.entities import COORDINATION, OPERATIONS, REQUESTS, TOPIC
 from tests.support.environment import Environment, request
 from tests.support.running import LIMIT, Running
 from tests.support.samples import new_operation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+T = TypeVar("T")
 SET = "shop/web"
 UNAUTHORIZED = "amqp:unauthorized-access"
 AUDIT = f"{TOPIC}/Subscriptions/maintenance-audit"
@@ -76,7 +80,7 @@ async def taken(job: Running) -> AsyncIterator[None]:
         job.environment.bus.observers.remove(observer)
 
 
-async def with_timer(job: Running, called: asyncio.Task[Called]) -> Called:
+async def with_timer(job: Running, called: asyncio.Task[T]) -> T:
     """Fire the worker's timer until the call has ended."""
     while not called.done():
         await job.worker.poll()
@@ -89,6 +93,7 @@ async def test_looking_at_a_request_shows_it_and_changes_no_delivery_count(job: 
     async with taken(job):
         sent = await desk.call("send", slow, "--by-update-domain", "--yes", "--request-id", "look-1")
     assert (sent.code, sent.out) == (Code.AS_WISHED, "look-1\n")
+    await job.until(lambda: any(each.subject == "track" for each in azure.bus.peek(OPERATIONS)))
     before = state(azure.bus)
     status = await desk.call("status", "look-1")
     assert status.code is Code.AS_WISHED
@@ -139,6 +144,19 @@ async def test_request_that_another_holds_up_is_explained_and_canceled(job: Runn
     assert (over.code, "has ended already, as Canceled" in over.err) == (Code.NOT_FOUND, True)
     history = await desk.call("history", "--set", "shop/api", "-o", "json")
     assert [event["reason"] for event in history.document if event["cancels"] == "stop-1"] == ["wrong night"]
+
+
+async def test_request_whose_number_changed_when_it_fell_due_is_followed_on(job: Running, desk: Desk) -> None:
+    """A scheduled message gets another number when it is enqueued, and so its run another id."""
+    before = Run(request_id="later-1", run_id="0" * 32, state=State.WAITING)
+    followed = replace(await Followed.before(desk.azure), wanted="later-1", runs={"0" * 32: before})
+    await desk.call("send", "shop/idle", "--yes", "--request-id", "later-1")
+    output = piped("json")
+    code = await with_timer(job, asyncio.create_task(follow(desk.azure, output, followed, timeout=None, every=0.05)))
+    assert code is Code.AS_WISHED
+    assert [(run["requestId"], run["status"]) for run in json.loads(text_of(output.out))] == [
+        ("later-1", "NothingToDo")
+    ]
 
 
 async def test_what_is_not_there_is_3(job: Running, desk: Desk) -> None:
