@@ -129,6 +129,23 @@ class Progressed(_ScaleSet):
     """How many instances were left out, so that the event stays under 200 KB."""
 
 
+class Deferred(_ScaleSet):
+    """A wave waits: not the first time that it cannot start, but the first for this reason."""
+
+    status: Literal["Deferred"]
+    """Always Deferred."""
+    wave: Number
+    """The wave that waits, from 1."""
+    waits_for: Literal["Window", "Blackout"]
+    """Window: until a maintenance window opens. Blackout: until a blackout is over."""
+    message: str
+    """The same in words."""
+    until: datetime | None
+    """The earliest time at which the wave may start; null where nobody knows."""
+    deadline: datetime
+    """What has not ended by then ends as TimedOut."""
+
+
 class Completed(_ScaleSet):
     """The request ended."""
 
@@ -196,6 +213,7 @@ class Duplicate(_ScaleSet):
 EVENTS: dict[str, type[_Event]] = {
     "accepted": Accepted,
     "progressed": Progressed,
+    "deferred": Deferred,
     "completed": Completed,
     "rejected": Rejected,
     "duplicate": Duplicate,

@@ -43,6 +43,17 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
             "instances": [{"instanceId": "0", "outcome": "Completed", "wave": 1}],
         },
     ),
+    "deferred": (
+        {
+            **_NAMES,
+            "status": "Deferred",
+            "wave": 1,
+            "waitsFor": "Window",
+            "message": "No maintenance window is open; the next opens at 2026-01-31T21:00:00+00:00.",
+            "until": "2026-01-31T21:00:00+00:00",
+            "deadline": "2026-02-01T03:00:00+00:00",
+        },
+    ),
     "completed": (
         {
             **_NAMES,
@@ -138,7 +149,7 @@ def cloud_event_schema() -> Schema:
 def cloud_event(kind: str, number: int = 0) -> dict[str, Any]:
     """An example of a whole event."""
     data = EXAMPLES[kind][number]
-    end = "accepted" if kind == "accepted" else "progressed:w0" if kind == "progressed" else "ended"
+    end = {"accepted": "accepted", "progressed": "progressed:w0", "deferred": "deferred:w0:window"}.get(kind, "ended")
     return {
         "specversion": "1.0",
         "id": f"{data['runId']}:{end}",

@@ -9,7 +9,7 @@ from typing import Any
 from contracts.asyncapi import document
 from contracts.event_models import EVENTS
 from contracts.event_schemas import cloud_event_schema, event_schema
-from contracts.identity import ROOT, schema_path
+from contracts.identity import ROOT, older_ids, schema_path
 from contracts.reference import pages
 from contracts.request_schemas import cancellation_schema, request_schema
 from contracts.yaml_text import yaml_text
@@ -18,7 +18,7 @@ DOCS = ROOT.parent / "docs" / "reference"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Every schema by its `$id`."""
+    """The newest schema of each message by its `$id`."""
     found = [request_schema(), cancellation_schema(), cloud_event_schema(), *(event_schema(kind) for kind in EVENTS)]
     return {schema["$id"]: schema for schema in found}
 
@@ -29,5 +29,7 @@ def files() -> dict[Path, str]:
         schema_path(identifier): json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for identifier, schema in schemas().items()
     }
+    for path in map(schema_path, older_ids()):
+        written[path] = path.read_text(encoding="utf-8")
     written[ROOT / "asyncapi.yaml"] = yaml_text(document())
     return {**written, **{DOCS / name: text for name, text in pages(schemas()).items()}}

@@ -11,10 +11,19 @@ ROOT = Path(__file__).parent
 BASE = DATA_SCHEMA[: DATA_SCHEMA.index("schemas/")]
 
 
-def schema_id(name: str, number: int = 1) -> str:
-    """The `$id` of a schema: an absolute URI that never changes once published, and names another schema with each
-    number."""
-    return f"{BASE}schemas/{name}/{number}/schema.json"
+# The newest number of each schema that has more than one.
+NUMBERS = {"maintenance-request": 2, "maintenance-event": 2}
+
+
+def schema_id(name: str, number: int | None = None) -> str:
+    """The `$id` of a schema, by default of its newest number: an absolute URI that never changes once published, and
+    names another schema with each number."""
+    return f"{BASE}schemas/{name}/{number or NUMBERS.get(name, 1)}/schema.json"
+
+
+def older_ids() -> list[str]:
+    """The `$id`s of schemas that have a newer number: they stay as they were published."""
+    return [schema_id(name, number) for name, newest in NUMBERS.items() for number in range(1, newest)]
 
 
 def schema_place(identifier: str) -> str:

@@ -53,6 +53,8 @@ def _objects(title: str, schema: Schema) -> list[str]:
     for name, field in schema["properties"].items():
         if "properties" in field:
             parts += _objects(f"`{name}`", field)
+        if "properties" in field.get("items", {}):
+            parts += _objects(f"each of `{name}`", field["items"])
     return parts
 
 

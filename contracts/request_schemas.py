@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from contracts import request_words
 from contracts.identity import DIALECT, schema_id
 from contracts.request_words import Words
+from maintenance.requests.calendar_fields import MAX_WINDOWS, OTHER_CALENDAR_RULES, WindowFields
 from maintenance.requests.field_types import OTHER_RULES
 from maintenance.requests.schema import SCALE_SET_FIELDS, CancellationFields, RequestFields, RolloutFields
 
@@ -22,12 +23,19 @@ def request_schema() -> Schema:
     schema = _message(RequestFields, request_words.REQUEST)
     rollout = _nullable({**_object(RolloutFields, request_words.ROLLOUT), "type": "object"})
     schema["properties"]["rollout"] = {**_words(request_words.REQUEST["rollout"]), **rollout}
+    windows = {
+        "type": ["array", "null"],
+        "items": _object(WindowFields, request_words.WINDOW, never_null=("schedule", "duration")),
+        "minItems": 1,
+        "maxItems": MAX_WINDOWS,
+    }
+    schema["properties"]["windows"] = {**_words(request_words.REQUEST["windows"]), **windows}
     return {
         "$schema": DIALECT,
         "$id": schema_id("maintenance-request"),
         "title": "Maintenance request",
         "description": "See to it that these instances of a VM scale set have had their maintenance.",
-        "$comment": "What no schema can say: " + "; ".join(OTHER_RULES) + ".",
+        "$comment": "What no schema can say: " + "; ".join((*OTHER_CALENDAR_RULES, *OTHER_RULES)) + ".",
         **schema,
         "examples": list(request_words.REQUEST_EXAMPLES),
     }
@@ -65,14 +73,14 @@ def _message(model: type[BaseModel], words: Mapping[str, Words]) -> Schema:
     }
 
 
-def _object(model: type[BaseModel], words: Mapping[str, Words]) -> Schema:
+def _object(model: type[BaseModel], words: Mapping[str, Words], *, never_null: Container[str] = NEVER_NULL) -> Schema:
     """The schema of a model whose unknown fields are refused. Raises KeyError for a field without words."""
     generated = model.model_json_schema(by_alias=True)
     properties = {}
     # In the order of the words, which is the order for readers; then whatever has none, which fails.
     for name in [*words, *(each for each in generated["properties"] if each not in words)]:
         field = _without_null(generated["properties"][name])
-        properties[name] = {**_words(words[name]), **(field if name in NEVER_NULL else _nullable(field))}
+        properties[name] = {**_words(words[name]), **(field if name in never_null else _nullable(field))}
     schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**schema, "required": generated["required"]} if "required" in generated else schema
 

@@ -57,6 +57,12 @@ REQUEST = {
         ("2026-02-01T06:00:00+01:00",),
     ),
     "rollout": Words("Rollout", "How many instances are maintained at a time, and when to stop."),
+    "windows": Words(
+        "Windows",
+        "A wave starts only while one of these windows is open, and one of the app's, if it has any; what runs, runs "
+        "on. At most 10.",
+        ([{"schedule": "0 22 * * SAT", "duration": "PT6H", "timeZone": "Europe/Berlin"}],),
+    ),
     "ineligible": Words(
         "Ineligible instances",
         "What to do when some of the instances cannot be maintained: skip them and name them, or reject the request.",
@@ -89,6 +95,21 @@ ROLLOUT = {
         "most 7 days.",
         ("PT10M",),
     ),
+}
+WINDOW = {
+    "schedule": Words(
+        "Schedule",
+        "When the window opens: a cron expression of minute, hour, day of the month, month and day of the week, with "
+        "one space between them. Where both days are named, either will do. What is in the hour that clocks leave out "
+        "is the moment of the change; what is in the hour that comes twice is the first, where the hour is `*` both.",
+        ("0 22 * * SAT", "30 1 * * 1-5", "0 3 1 * *"),
+    ),
+    "duration": Words(
+        "Duration",
+        "How long it stays open: ISO 8601 duration of at most 7 days, each unit below the next larger one.",
+        ("PT6H",),
+    ),
+    "timeZone": Words("Time zone", "Name in the IANA database. Left out: UTC.", ("Europe/Berlin",)),
 }
 CANCELLATION = {
     **TARGET,

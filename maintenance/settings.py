@@ -13,12 +13,15 @@ from datetime import timedelta
 from maintenance.alerts.rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
 from maintenance.alerts.token_rules import ACTION_GROUPS, LOGIN, WEBHOOK_ROLE, TokenRules
 from maintenance.configuration import texts
+from maintenance.configuration.calendars import parse_blackouts, parse_windows
 from maintenance.configuration.reader import SettingsReader
 from maintenance.configuration.schedules import schedule
 from maintenance.configuration.texts import CONNECTION, NAMESPACE
+from maintenance.domain.calendars import Window
 from maintenance.domain.errors import SettingsError
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.timing import Timing
+from maintenance.policies.calendar import Calendar
 
 POLL_SCHEDULE = "*/30 * * * * *"
 DEAD_LETTER_SCHEDULE = "15 */5 * * * *"
@@ -86,6 +89,7 @@ class Settings:
     poll_concurrency: int = 400
     poll_receivers: int = 4
     receive_wait: timedelta = timedelta(seconds=1)
+    calendar: Calendar = field(default_factory=Calendar)
     alerts: AlertRules = field(default_factory=AlertRules)
     alert_tokens: TokenRules | None = None
 
@@ -146,6 +150,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         poll_concurrency=reader.number("MAINTENANCE_POLL_CONCURRENCY", 400),
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
         receive_wait=reader.read("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1), texts.receive_wait),
+        calendar=_calendar(reader),
         alerts=_alert_rules(reader, views=views, dry_run=dry_run),
         alert_tokens=_alert_tokens(reader),
     )
@@ -157,6 +162,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if reader.problems:
         raise SettingsError(tuple(reader.problems))
     return settings
+
+
+def _calendar(reader: SettingsReader) -> Calendar:
+    windows: tuple[Window, ...] = reader.read("MAINTENANCE_WINDOWS", (), parse_windows)
+    return Calendar((windows,) if windows else (), reader.read("MAINTENANCE_BLACKOUTS", (), parse_blackouts))
 
 
 def _alert_rules(reader: SettingsReader, *, views: bool, dry_run: bool) -> AlertRules:

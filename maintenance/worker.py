@@ -136,6 +136,7 @@ class Worker:
             timing=settings.timing,
             views=settings.read_instance_views,
             wait_for_lease=settings.wait_for_lease,
+            calendar=settings.calendar,
         )
         runner = Runner(arm, self._bus, self._coordination, rules, now=clock, monotonic=monotonic, watch=runs)
         alerts = AlertReceiver(self._bus, settings.alerts)

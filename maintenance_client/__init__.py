@@ -5,6 +5,14 @@
 
 from maintenance_client.client import MaintenanceClient
 from maintenance_client.events import InstanceOutcome, MaintenanceEvent
-from maintenance_client.requests import MaintenanceRequest, Rollout, ScaleSet
+from maintenance_client.requests import MaintenanceRequest, Rollout, ScaleSet, Window
 
-__all__ = ["InstanceOutcome", "MaintenanceClient", "MaintenanceEvent", "MaintenanceRequest", "Rollout", "ScaleSet"]
+__all__ = [
+    "InstanceOutcome",
+    "MaintenanceClient",
+    "MaintenanceEvent",
+    "MaintenanceRequest",
+    "Rollout",
+    "ScaleSet",
+    "Window",
+]

@@ -53,6 +53,19 @@ class Rollout:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Waves may start in the time `duration` after each occurrence of `schedule`, a cron expression of five fields, in
+    a time zone of the IANA database."""
+
+    schedule: str
+    duration: timedelta
+    time_zone: str = "UTC"
+
+    def to_document(self) -> dict[str, Any]:
+        return {"schedule": self.schedule, "duration": _duration(self.duration), "timeZone": self.time_zone}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceRequest:
     """See to it that these instances have had their maintenance. No `instance_ids`: the whole scale set.
@@ -67,6 +80,7 @@ class MaintenanceRequest:
     not_before: datetime | None = None
     deadline: datetime | None = None
     rollout: Rollout | None = None
+    windows: tuple[Window, ...] | None = None
     ineligible: Literal["skip", "reject"] | None = None
     dry_run: bool | None = None
     reason: str | None = None
@@ -90,6 +104,7 @@ class MaintenanceRequest:
                 "notBefore": self.not_before and self.not_before.isoformat(),
                 "deadline": self.deadline and self.deadline.isoformat(),
                 "rollout": None if self.rollout is None else self.rollout.to_document(),
+                "windows": None if self.windows is None else [window.to_document() for window in self.windows],
                 "ineligible": self.ineligible,
                 "dryRun": self.dry_run,
                 "reason": self.reason,

@@ -29,10 +29,10 @@ class MessageSchemas:
         return Draft202012Validator(schema, registry=self._registry, format_checker=FormatChecker())
 
     def named(self, name: str) -> dict[str, Any]:
-        """The first schema of a name. Raises LookupError where there is none."""
-        for identifier, schema in self.by_id.items():
-            if f"/schemas/{name}/1/" in identifier:
-                return schema
+        """The newest schema of a name. Raises LookupError where there is none."""
+        numbers = {int(each.split("/")[-2]): each for each in self.by_id if f"/schemas/{name}/" in each}
+        if numbers:
+            return self.by_id[numbers[max(numbers)]]
         raise LookupError(f"no schema is called {name}; there are {', '.join(self.by_id) or 'none'}")
 
     def problem_of_event(self, body: bytes) -> str | None:

@@ -6,7 +6,7 @@ characters. All that belongs to a run has an id made of its *run id*, never of w
 | message | id |
 |---|---|
 | record of a run | `{run}:s{number}` |
-| events of a run | `{run}:accepted`, `{run}:progressed:w{wave}`, `{run}:ended` |
+| events of a run | `{run}:accepted`, `{run}:progressed:w{wave}`, `{run}:deferred:w{wave}:{reason}`, `{run}:ended` |
 | lease of a run | `lease:{run}` |
 | cancellation marker | `cancel:{run}` |
 | note that views may be stale after a run | `stale:{run}` |
@@ -56,6 +56,11 @@ def accepted(run_id: str) -> str:
 
 def progressed(run_id: str, wave: int) -> str:
     return f"{run_id}:progressed:w{wave}"
+
+
+def deferred(run_id: str, wave: int, waits_for: str) -> str:
+    """One for each thing that a wave waits for, however often it does."""
+    return f"{run_id}:deferred:w{wave}:{waits_for.lower()}"
 
 
 def ended(run_id: str) -> str:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from maintenance.domain import message_ids
+from maintenance.domain.calendars import Deferral, Window
 from maintenance.domain.instances import Baseline
 from maintenance.domain.observations import ErrorDetail, UrlKind
 from maintenance.domain.redaction import redact
@@ -121,13 +122,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """An event that a delivery of the record publishes first: `accepted`, or `progressed` with its wave. Rebuilt from
-    the record by `lifecycle.events`; `at` is the event's time. `began_at`, `confirmed_at`: `wave_began_at` and
-    `wave_confirmed_at` of that wave, for its span alone."""
+    """An event that a delivery of the record publishes first: `accepted`, `progressed` with its wave, `deferred` with
+    its wave and why. Rebuilt from the record by `lifecycle.events`; `at` is the event's time. `began_at`,
+    `confirmed_at`: `wave_began_at` and `wave_confirmed_at` of that wave, for its span alone."""
 
-    kind: Literal["accepted", "progressed"]
+    kind: Literal["accepted", "progressed", "deferred"]
     at: datetime
     wave: int = 0
+    deferral: Deferral | None = None
     began_at: datetime | None = field(default=None, compare=False)
     confirmed_at: datetime | None = field(default=None, compare=False)
 
@@ -142,6 +144,8 @@ class Operation:
     the run first saw its lease. `final_at`: when ARM's last final status was read. `updating`: those of the batch that
     were seen updating since the POST. `refused`: those that ARM refused when they were posted last. `error` is how ARM
     says it failed, `transient_error` the last that kept us from a call. `at_work`: at its end a wave may still run.
+    `windows`: the request's own. `deferral`: what the next wave waits for now; `deferred`: what events have told of
+    that, each by its wave.
     """
 
     run_id: str
@@ -153,6 +157,7 @@ class Operation:
     targets: tuple[str, ...] | None = None
     rollout: Rollout = field(default_factory=Rollout)
     reject_ineligible: bool = False
+    windows: tuple[Window, ...] = ()
     flexible: bool | None = None
     dry_run: bool = False
     reason: str | None = None
@@ -182,6 +187,8 @@ class Operation:
     recovering_since: datetime | None = None
     failures: int = 0
     strikes: int = 0
+    deferral: Deferral | None = None
+    deferred: tuple[str, ...] = ()
     error: ErrorDetail | None = None
     transient_error: ErrorDetail | None = None
     status: Status | None = None
@@ -237,7 +244,8 @@ class Operation:
         if self.status is not None:
             return f"ended as {self.status.value} on {self.scale_set}"
         wave = f"wave {self.wave + 1} of {len(self.waves)}" if self.waves else "not planned yet"
-        return f"{self.phase.value}, {wave}, on {self.scale_set}"
+        waits = f", waits for {self.deferral.waits_for.lower()}" if self.deferral else ""
+        return f"{self.phase.value}, {wave}, on {self.scale_set}{waits}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,24 +11,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from maintenance.domain.coordination import Entry, StaleViews
+from maintenance.coordination.entries import Entry, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.timing import Timing
+from maintenance.policies.calendar import Calendar
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How this app proceeds. `allowed_scopes` bounds what may be touched, whatever a record says: by default nothing.
     `views`: whether it may read instance views; without them ARM's status is all there is. `wait_for_lease`: whether a
-    run waits for another's lease on its scale set, or is rejected."""
+    run waits for another's lease on its scale set, or is rejected. `calendar`: when waves may start at all."""
 
     allowed_scopes: tuple[Scope, ...] = ()
     timing: Timing = field(default_factory=Timing)
     views: bool = True
     wait_for_lease: bool = True
+    calendar: Calendar = field(default_factory=Calendar)
 
     def allows(self, scale_set: ScaleSet) -> bool:
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)
@@ -67,7 +69,7 @@ class Poll:
 class Submit:
     """Send `judge` for `due`, complete the record that is being delivered, and only where Service Bus confirmed that:
     call performMaintenance once for each of `groups` (None: the whole scale set, without a body) while the stopwatch
-    and the age of what was read (`state_read_at`) allow.
+    and the age of what was read (`state_read_at`) allow, and not from `until` on.
 
     `instead`: nothing is to be posted, and this record is sent after the completion.
     """
@@ -78,6 +80,7 @@ class Submit:
     groups: tuple[tuple[str, ...] | None, ...]
     state_read_at: datetime
     instead: Continue | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, CancellationMarker, StaleViews
+from maintenance.coordination.entries import LEASE_OUTLASTS_DEADLINE, CancellationMarker, StaleViews
 from maintenance.domain.errors import Problem
 from maintenance.domain.instances import select
 from maintenance.domain.observations import ErrorDetail
@@ -93,11 +93,9 @@ def once_settled(rules: Rules, ending: Continue) -> Continue:
 
 
 def reject(operation: Operation, problems: Sequence[Problem], now: datetime) -> Continue:
-    """The request asks not to be carried out under these circumstances."""
+    """The request asks not to be carried out under these circumstances, or cannot be carried out in time."""
     details = tuple(ErrorDetail(problem.field, problem.message, problem.value) for problem in problems)
-    error = ErrorDetail(
-        "Rejected", "Some targets cannot be maintained, and the request asks to be rejected then.", details=details
-    )
+    error = ErrorDetail("Rejected", "Nothing was started: see the problems.", details=details)
     named = (*(operation.targets or ()), *(target for wave in operation.waves for target in wave))
     outcomes = {target: Outcome(Result.NOT_ATTEMPTED) for target in named if target not in operation.outcomes}
     rejected = replace(

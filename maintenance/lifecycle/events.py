@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from maintenance.domain import message_ids
+from maintenance.domain.calendars import Deferral
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Owed, Phase, Reply, Result, Status
@@ -37,6 +38,8 @@ def owed_events(operation: Operation) -> tuple[MaintenanceEvent, ...]:
 
 
 def _owed(operation: Operation, owed: Owed) -> MaintenanceEvent:
+    if owed.deferral is not None:
+        return deferred(operation, owed.wave, owed.deferral, owed.at)
     return accepted(operation, owed.at) if owed.kind == "accepted" else progressed(operation, owed.wave, owed.at)
 
 
@@ -65,6 +68,19 @@ def progressed(operation: Operation, wave: int, at: datetime) -> MaintenanceEven
         "instances": _instances(operation, wave),
     }
     return _event(operation, "progressed", message_ids.progressed(operation.run_id, wave), at, data)
+
+
+def deferred(operation: Operation, wave: int, why: Deferral, at: datetime) -> MaintenanceEvent:
+    """A wave waits, and for what. Told once for each thing that it waits for."""
+    data = {
+        "status": "Deferred",
+        "wave": wave + 1,
+        "waitsFor": why.waits_for,
+        "message": redact(why.message),
+        "until": _iso(why.until),
+        "deadline": _iso(operation.deadline),
+    }
+    return _event(operation, "deferred", message_ids.deferred(operation.run_id, wave, why.waits_for), at, data)
 
 
 def ended(operation: Operation) -> MaintenanceEvent:

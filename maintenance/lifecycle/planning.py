@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import (
+from maintenance.coordination.entries import (
     LEASE_OUTLASTS_DEADLINE,
     cancellation,
     leases_of,
@@ -18,14 +18,16 @@ from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Phase, Result, Status
 from maintenance.lifecycle.actions import Action, Read, Rules, StateRead, TakeLease
+from maintenance.lifecycle.deferring import defer, deferral, is_kept_waiting, planned_anew, resume
 from maintenance.lifecycle.ending import cancel, duplicate, end, proceed, reject, retry, time_out, wait
 from maintenance.lifecycle.tracking import close_wave
-from maintenance.lifecycle.waves import most_per_flexible_wave, own_limit, split, startable
+from maintenance.policies.waves import most_per_flexible_wave, own_limit, split, startable
 
 
 def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
-    """While nothing may be posted yet, only the cancellation markers are read."""
+    """While nothing may be posted yet, only the coordination queue is read."""
     waiting = operation.resume_at is not None and now < operation.resume_at
+    waiting = waiting or is_kept_waiting(rules, operation, now)
     return Read(
         operation,
         views=rules.views and not waiting,
@@ -48,6 +50,9 @@ def plan(
         return time_out(operation, now)
     if operation.resume_at is not None and now < operation.resume_at:
         return wait(rules, operation, now, operation.resume_at)
+    if (why := deferral(rules, operation, state_read.entries, now)) is not None:
+        return defer(rules, operation, why, now)
+    operation = resume(operation)
     if rules.views and state_read.instances is None:
         return proceed(operation, now)
     if not rules.views:
@@ -109,21 +114,15 @@ def _lease(
         return TakeLease(operation, state_read, operation.deadline + LEASE_OUTLASTS_DEADLINE, limit)
     if holder is not None and holder.run_id != operation.run_id:
         message = f"Not started: request {holder.request_id} holds the lease of this scale set."
-        leased = replace(_planned_anew(operation), leased_at=operation.leased_at or now)
+        leased = replace(planned_anew(operation), leased_at=operation.leased_at or now)
         return retry(rules, leased, ErrorDetail("LeaseHeld", message), now)
     behind = any(lease.run_id != operation.run_id for lease in leases)
     if behind and now < (operation.leased_at or now) + rules.timing.lease_wait and operation.started_at is None:
         # One behind may have read the queue before this lease showed, and posted: that must have been judged by now.
         leased_at = operation.leased_at or now
-        fresh = replace(_planned_anew(operation), leased_at=leased_at)
+        fresh = replace(planned_anew(operation), leased_at=leased_at)
         return wait(rules, fresh, now, leased_at + rules.timing.lease_wait)
     return None
-
-
-def _planned_anew(operation: Operation) -> Operation:
-    """The run waits before it starts anything: what is planned now is planned anew then. What is known stays: its end
-    may come first."""
-    return operation if operation.started_at else replace(operation, planned=False, waves=())
 
 
 def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[Operation, tuple[Problem, ...]]:
@@ -174,7 +173,7 @@ def _choose(rules: Rules, operation: Operation, state_read: StateRead, now: date
     if (note := stale_views(state_read.entries, operation.scale_set.key, batch)) is not None:
         message = f"Not started: the views may not show yet what request {note.request_id} did."
         stale = ErrorDetail("ViewsStale", message)
-        return retry(rules, _planned_anew(operation), stale, now, retry_after=note.until - now)
+        return retry(rules, planned_anew(operation), stale, now, retry_after=note.until - now)
     found, _ = select(instances, batch)
     baseline = {instance_id: found[instance_id].baseline for instance_id in batch}
     posting = replace(operation, phase=Phase.POST, batch=batch, baseline=baseline, blocked_since=None)

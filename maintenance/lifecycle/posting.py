@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import cancellation, leases_of, own_leases, stale_views
+from maintenance.coordination.entries import cancellation, leases_of, own_leases, stale_views
 from maintenance.domain.instances import InstanceState, select
 from maintenance.domain.observations import (
     Accepted,
@@ -33,10 +33,11 @@ from maintenance.lifecycle.actions import (
     Submit,
     Untrusted,
 )
+from maintenance.lifecycle.deferring import calendar_of, deferral
 from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
 from maintenance.lifecycle.tracking import confirm
 from maintenance.lifecycle.verdicts import is_changed
-from maintenance.lifecycle.waves import startable
+from maintenance.policies.waves import startable
 
 UNKNOWN = ErrorDetail(
     "OutcomeUnknown", "performMaintenance was sent, its outcome is not known, and instance views are not read."
@@ -62,6 +63,8 @@ def post(rules: Rules, operation: Operation, state_read: StateRead, now: datetim
     leases = leases_of(state_read.entries, operation.scale_set.key)
     if not own_leases(leases, operation.run_id):
         return end(replace(operation, error=LEASE_LOST), now)
+    if deferral(rules, operation, state_read.entries, now) is not None:
+        return proceed(planning_again(operation), now)
     if leases[0].run_id != operation.run_id or (rules.views and not _as_planned(operation, state_read)):
         return proceed(planning_again(operation), now)
     groups: tuple[tuple[str, ...] | None, ...] = (operation.batch or None,)
@@ -91,7 +94,8 @@ def _submit(
     instead: Continue | None = None,
 ) -> Submit:
     judge = replace(_began(operation, now), phase=Phase.JUDGE, posted_at=now).with_next_number()
-    return Submit(operation, judge, now + rules.timing.settle, groups, state_read_at, instead)
+    until = calendar_of(rules, operation).closes(now) if groups else None
+    return Submit(operation, judge, now + rules.timing.settle, groups, state_read_at, instead, until)
 
 
 def _as_planned(operation: Operation, state_read: StateRead) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from maintenance.domain.coordination import CancellationMarker, cancellation, leases_of, stale_views
+from maintenance.coordination.entries import CancellationMarker, cancellation, leases_of, stale_views
 from maintenance.domain.instances import Instance, select
 from maintenance.domain.observations import (
     ErrorDetail,

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from maintenance.domain.coordination import Entry
+from maintenance.coordination.entries import Entry
 from maintenance.domain.errors import UntrustedUrl
 from maintenance.domain.instances import Instance
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record

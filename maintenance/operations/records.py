@@ -31,8 +31,11 @@ from maintenance.domain.resources import (
     subscription_problem,
 )
 from maintenance.lifecycle.actions import Continue
+from maintenance.policies.windows import schedule_problem, zone_problem
 
 SCHEMA_VERSION = 2
+# Of records that a version which does not know windows would misread: it would start outside them.
+BOUND_VERSION = 3
 # Under the 256 KB that a message may have in the Standard tier, with room for its properties.
 MAX_RECORD = 200_000
 MAX_BRIEF = 300
@@ -45,7 +48,6 @@ REPLY = "reply"
 ABOUT = "about"
 _OPERATION = TypeAdapter(Operation)
 _REPLY = TypeAdapter(Reply)
-_BEGINNING = f'{{"schemaVersion":{SCHEMA_VERSION},'.encode()
 # The number comes last, as most polls change nothing else: what comes before it is then written as it was read, and
 # where a name comes twice in JSON, the last counts.
 _NUMBER = b',"number":'
@@ -160,6 +162,9 @@ def _problem(operation: Operation) -> str | None:
         moment: datetime = getattr(operation, name)
         if moment.tzinfo is None or not EARLIEST < moment < LATEST:
             return f"{name} is no time of a run"
+    for window in operation.windows:
+        if problem := schedule_problem(window.schedule) or zone_problem(window.time_zone):
+            return f"a window of it {problem}"
     if operation.deadline - operation.requested_at > LONGEST_RUN:
         return "deadline is further ahead than a request may ask for"
     return None
@@ -197,10 +202,10 @@ def _document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UnreadableRecord("NotARecord", f"The record is a JSON {type(document).__name__}, not an object.")
     version = document.get("schemaVersion")
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if version not in (SCHEMA_VERSION, BOUND_VERSION) or isinstance(version, bool):
         raise UnreadableRecord(
             "UnknownSchemaVersion",
-            f"The record has schemaVersion {json.dumps(version)[:40]}; this app reads {SCHEMA_VERSION}.",
+            f"The record has schemaVersion {json.dumps(version)[:40]}; this app reads up to {BOUND_VERSION}.",
         )
     return document
 
@@ -232,12 +237,14 @@ def _write(operation: Operation) -> bytes:
 
 def _write_all_but_number(operation: Operation) -> bytes:
     """Open at its end."""
+    version = BOUND_VERSION if operation.windows else SCHEMA_VERSION
     if not operation.extra:
         try:
-            return _BEGINNING + _OPERATION.dump_json(operation, exclude=_APART, exclude_defaults=True)[1:-1]
+            beginning = f'{{"schemaVersion":{version},'.encode()
+            return beginning + _OPERATION.dump_json(operation, exclude=_APART, exclude_defaults=True)[1:-1]
         except PydanticSerializationError:
             # Half of a surrogate pair somewhere: written below with a replacement for it.
             pass
     document = _OPERATION.dump_python(operation, mode="json", exclude=_APART, exclude_defaults=True)
-    record = {**operation.extra, "schemaVersion": SCHEMA_VERSION, **document}
+    record = {**operation.extra, "schemaVersion": version, **document}
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"))[:-1].encode(errors="replace")

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from maintenance.arm.error_details import untrusted
+from maintenance.coordination.entries import Lease, own_leases
 from maintenance.domain import message_ids
-from maintenance.domain.coordination import Lease, own_leases
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, UntrustedUrl
 from maintenance.domain.observations import Ambiguous, ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
@@ -223,6 +223,8 @@ class Runner:
         # What was read before may be older than this moment; both clocks run alike for so short a time.
         read_ago = max((began_at - action.state_read_at).total_seconds(), 0.0)
         left = min(timing.stopwatch.total_seconds(), timing.state_age.total_seconds() - read_ago)
+        if action.until is not None:
+            left = min(left, (action.until - began_at).total_seconds())
         judge_number = await self._bus.schedule(to_record(action.judge, action.due))
         if not await settle():
             logger.warning("Record %s was not confirmed as completed: nothing is posted", operation.message_id)

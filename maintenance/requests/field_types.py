@@ -52,7 +52,8 @@ def _whole(pattern: str) -> str:
     return f"^(?:{pattern})(?!\\n)$"
 
 
-def _any_case(text: str) -> str:
+def any_case(text: str) -> str:
+    """A pattern for a text in any letter case of its ASCII letters."""
     return "".join(f"[{each.upper()}{each.lower()}]" if each.isalpha() else re.escape(each) for each in text)
 
 
@@ -66,13 +67,13 @@ _GROUP = rf"[^{_NOT_IN_GROUPS}]{{0,89}}[^{_NOT_IN_GROUPS}.]"
 _SCALE_SET_ID = "/".join(
     (
         "",
-        _any_case("subscriptions"),
+        any_case("subscriptions"),
         _GUID,
-        _any_case("resourceGroups"),
+        any_case("resourceGroups"),
         _GROUP,
-        _any_case("providers"),
-        _any_case("Microsoft.Compute"),
-        _any_case("virtualMachineScaleSets"),
+        any_case("providers"),
+        any_case("Microsoft.Compute"),
+        any_case("virtualMachineScaleSets"),
         f"{SCALE_SET.pattern}/?",
     )
 )
@@ -104,11 +105,14 @@ def _string(pattern: str, **more: Any) -> dict[str, Any]:
     return {"type": "string", "pattern": _whole(pattern), **more}
 
 
-def _text(pattern: str, **more: Any) -> WithJsonSchema:
+def text_of(pattern: str, **more: Any) -> WithJsonSchema:
+    """The JSON Schema of a text that a pattern matches as a whole."""
     return WithJsonSchema(_string(pattern, **more))
 
 
-def _checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
+def checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
+    """Refuses a text with what is wrong with it, if anything is."""
+
     def check(value: str) -> str:
         if problem := problem_of(value):
             raise ValueError(problem)
@@ -200,15 +204,15 @@ def _instance_ids(value: object) -> object:
 
 _SHARE = "[1-9][0-9]?%|100%"
 
-SubscriptionId = Annotated[str, _checked(subscription_problem), _text(_GUID)]
-ResourceGroupName = Annotated[str, _checked(resource_group_problem), _text(_GROUP, maxLength=90)]
-ScaleSetName = Annotated[str, _checked(scale_set_problem), _text(SCALE_SET.pattern)]
-ScaleSetId = Annotated[str, AfterValidator(_resource_id), _text(_SCALE_SET_ID)]
-RequestId = Annotated[str, AfterValidator(_request_id), _text(message_ids.REQUEST_ID.pattern)]
-Reason = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(_reason), _text(_ONE_LINE, maxLength=MAX_REASON)]
-Time = Annotated[datetime, PlainValidator(_time), _text(_TIME)]
-Pause = Annotated[timedelta, PlainValidator(_pause), _text(_DURATION)]
-InstanceId = Annotated[str, _checked(instance_problem), _text(INSTANCE.pattern)]
+SubscriptionId = Annotated[str, checked(subscription_problem), text_of(_GUID)]
+ResourceGroupName = Annotated[str, checked(resource_group_problem), text_of(_GROUP, maxLength=90)]
+ScaleSetName = Annotated[str, checked(scale_set_problem), text_of(SCALE_SET.pattern)]
+ScaleSetId = Annotated[str, AfterValidator(_resource_id), text_of(_SCALE_SET_ID)]
+RequestId = Annotated[str, AfterValidator(_request_id), text_of(message_ids.REQUEST_ID.pattern)]
+Reason = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(_reason), text_of(_ONE_LINE, maxLength=MAX_REASON)]
+Time = Annotated[datetime, PlainValidator(_time), text_of(_TIME)]
+Pause = Annotated[timedelta, PlainValidator(_pause), text_of(_DURATION)]
+InstanceId = Annotated[str, checked(instance_problem), text_of(INSTANCE.pattern)]
 # Null and an empty list are mistakes of the sender, not other words for "all": _instance_ids refuses both.
 InstanceIds = Annotated[
     Annotated[list[InstanceId], Field(max_length=MAX_INSTANCES), AfterValidator(_unique)] | None,

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from maintenance.coordination.entries import MARKER_LASTS, CancellationMarker, Entry
 from maintenance.domain import message_ids
-from maintenance.domain.coordination import MARKER_LASTS, CancellationMarker, Entry
 from maintenance.domain.errors import EntityMissing, PolicyViolation, Problem, ProblemsError
 from maintenance.domain.messages import Delivery, Envelope, Record, read_document, trace_of
 from maintenance.domain.operation import Reply

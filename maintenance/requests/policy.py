@@ -8,6 +8,8 @@ from typing import Protocol
 from maintenance.domain.errors import PolicyViolation, Problem
 from maintenance.domain.formats import FURTHEST_AHEAD, LONGEST_RUN
 from maintenance.domain.resources import ScaleSet
+from maintenance.lifecycle.deferring import no_start
+from maintenance.policies.calendar import Calendar
 from maintenance.requests.schema import Cancellation, MaintenanceRequest
 
 
@@ -29,6 +31,9 @@ class Policy(Protocol):
     @property
     def requests_queue(self) -> str: ...
 
+    @property
+    def calendar(self) -> Calendar: ...
+
     def allows(self, scale_set: ScaleSet) -> bool: ...
 
 
@@ -47,7 +52,12 @@ def check_request(request: MaintenanceRequest, policy: Policy, now: datetime) ->
     for name, moment in (("notBefore", request.not_before), ("deadline", request.deadline)):
         if moment is not None and moment > now + FURTHEST_AHEAD:
             problems.append(Problem(name, "must be within 35 days", moment.isoformat()))
-    longest = deadline_of(request, policy, now) - max(now, request.not_before or now)
+    deadline = deadline_of(request, policy, now)
+    calendar, starts_at = policy.calendar.narrowed(request.windows), max(now, request.not_before or now)
+    start = calendar.next_start(starts_at)
+    if not (request.dry_run or policy.dry_run) and (start is None or start >= deadline > starts_at):
+        problems.append(no_start(calendar, starts_at, deadline))
+    longest = deadline - starts_at
     if rollout.pause_between_waves >= longest and rollout.limited:
         pause = str(rollout.pause_between_waves)
         problems.append(Problem("rollout.pauseBetweenWaves", "must be shorter than the time to the deadline", pause))
@@ -56,8 +66,11 @@ def check_request(request: MaintenanceRequest, policy: Policy, now: datetime) ->
 
 
 def deadline_of(request: MaintenanceRequest, policy: Policy, requested_at: datetime) -> datetime:
-    """The request's own, else the default after its begin; never further ahead than a request may ask for."""
+    """The request's own, else the default after its begin, or the opening of a window after that; never further ahead
+    than a request may ask for."""
     starts_at = max(request.not_before or requested_at, requested_at)
+    if request.deadline is None:
+        starts_at = policy.calendar.narrowed(request.windows).next_start(starts_at) or starts_at
     deadline = request.deadline or starts_at + policy.default_deadline
     return min(deadline, requested_at + FURTHEST_AHEAD + policy.default_deadline, requested_at + LONGEST_RUN)
 

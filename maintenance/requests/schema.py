@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from maintenance.domain import message_ids
+from maintenance.domain.calendars import Window
 from maintenance.domain.errors import InvalidRequest, Problem
 from maintenance.domain.formats import MAX_SHOWN, refuse, shown
 from maintenance.domain.messages import Envelope, trace_of
 from maintenance.domain.operation import Operation, Rollout
 from maintenance.domain.resources import ScaleSet, fold, parse_scale_set_id
+from maintenance.requests.calendar_fields import WindowFields, Windows
 from maintenance.requests.field_types import (
     FailedInstances,
     InstanceIds,
@@ -50,6 +52,7 @@ class MaintenanceRequest:
     not_before: datetime | None = None
     deadline: datetime | None = None
     rollout: Rollout = field(default_factory=Rollout)
+    windows: tuple[Window, ...] = ()
     reject_ineligible: bool = False
     dry_run: bool = False
     reason: str | None = None
@@ -59,7 +62,9 @@ class MaintenanceRequest:
         """The same for requests that ask for the same, whatever brought them and whatever they call it."""
         ids = None if self.instance_ids is None else tuple(sorted(map(fold, self.instance_ids)))
         asked = (ids, self.not_before, self.deadline, self.rollout, self.reject_ineligible, self.dry_run)
-        return message_ids.short_hash(self.scale_set.key, repr(asked), length=32)
+        # Only where there are any: so that versions without windows agree about all other requests.
+        more = (repr(self.windows),) if self.windows else ()
+        return message_ids.short_hash(self.scale_set.key, repr(asked), *more, length=32)
 
     def operation(self, *, requested_at: datetime, deadline: datetime, dry_run: bool, envelope: Envelope) -> Operation:
         """The first record of the run that this request starts. `requested_at`: when Service Bus enqueued it."""
@@ -72,6 +77,7 @@ class MaintenanceRequest:
             content=self.content,
             targets=self.instance_ids,
             rollout=self.rollout,
+            windows=self.windows,
             reject_ineligible=self.reject_ineligible,
             dry_run=self.dry_run or dry_run,
             reason=self.reason,
@@ -112,6 +118,7 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
             max_failed_instances=rollout.max_failed_instances,
             health_timeout=rollout.health_timeout,
         ),
+        windows=tuple(each.window() for each in fields.windows or ()),
         reject_ineligible=fields.ineligible == "reject",
         dry_run=fields.dry_run,
         reason=fields.reason,
@@ -151,6 +158,8 @@ def _without_nulls(document: Mapping[str, Any], model: type[BaseModel]) -> dict[
     kept = {name: value for name, value in document.items() if value is not None or name not in known}
     if isinstance(rollout := kept.get("rollout"), dict):
         kept["rollout"] = _without_nulls(rollout, RolloutFields)
+    if isinstance(windows := kept.get("windows"), list):
+        kept["windows"] = [_without_nulls(e, WindowFields) if isinstance(e, dict) else e for e in windows]
     return kept
 
 
@@ -190,8 +199,12 @@ class RequestFields(_Targeted):
     not_before: Time | None = None
     deadline: Time | None = None
     rollout: RolloutFields | None = None
+    windows: Windows = None
     ineligible: Literal["skip", "reject"] = "skip"
     dry_run: bool = False
+
+
+NESTED: dict[str | int, type[BaseModel]] = {"rollout": RolloutFields, "windows": WindowFields}
 
 
 def _target_problems(document: Mapping[str, Any]) -> list[Problem]:
@@ -207,7 +220,7 @@ def _problem(detail: Mapping[str, Any], request: type[BaseModel], *, hint: bool)
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         name = str(detail["loc"][-1])
-        model = RolloutFields if "rollout" in detail["loc"][:-1] else request
+        model = next((NESTED[part] for part in detail["loc"][:-1] if part in NESTED), request)
         known = [info.alias or name for info in model.model_fields.values()]
         close = difflib.get_close_matches(name[:MAX_SHOWN], known, n=1) if hint else []
         message = "is not a field of a maintenance request" + (f"; did you mean {close[0]}?" if close else "")

@@ -12,7 +12,8 @@ from azure.servicebus import ServiceBusMessage, ServiceBusMessageState
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError
 
-from maintenance.domain.coordination import Entry, kind_of, read_entry, write_entry
+from maintenance.coordination.documents import read_entry, write_entry
+from maintenance.coordination.entries import Entry, kind_of
 from maintenance.domain.errors import BusUnavailable
 from maintenance.servicebus.bodies import body_of
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly

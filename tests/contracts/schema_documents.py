@@ -39,7 +39,12 @@ def _of_type(kind: str, schema: Schema) -> st.SearchStrategy[Any]:
             return _text(schema)
         case "array":
             # Few: a thousand of each would take minutes. How many there may be is tried beside this.
-            return st.lists(values(schema["items"]), min_size=schema["minItems"], max_size=4, unique=True)
+            return st.lists(
+                values(schema["items"]),
+                min_size=schema["minItems"],
+                max_size=4,
+                unique=schema.get("uniqueItems", False),
+            )
         case "object":
             return _object(schema, {})
     raise AssertionError(f"{kind} is not used so far: make it here")

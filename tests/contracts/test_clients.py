@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import pytest
 
-from maintenance_client import MaintenanceClient, MaintenanceRequest, Rollout, ScaleSet, aio
+from maintenance_client import MaintenanceClient, MaintenanceRequest, Rollout, ScaleSet, Window, aio
 from maintenance_client.events import EndOf, MaintenanceEvent
 from sandbox.functions_host import FunctionsHost
 from sandbox.message_schemas import CANCELLATION, REQUEST
@@ -127,6 +127,7 @@ def test_whatever_the_client_sends_is_what_the_schemas_say() -> None:
             max_failed_instances=1,
             health_timeout=timedelta(minutes=5),
         ),
+        windows=(Window("0 22 * * SAT", timedelta(hours=6), "Europe/Berlin"),),
         ineligible="reject",
         dry_run=True,
         reason="größe",

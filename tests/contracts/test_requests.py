@@ -68,6 +68,26 @@ rollouts = st.one_of(
         },
     ),
 )
+windows: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from((None, [], {}, "x", [{}], [None], [{"schedule": "0 22 * * SAT"}], [{"duration": "PT1H"}] * 11)),
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "schedule": st.sampled_from(("0 22 * * SAT", "*/5 1-3,22 1 jan-mar 7", "0 0 30 2 *", "0 0 * * FRI-MON"))
+                | st.sampled_from(("0 22 * * 8", "0  22 * * 1", "60 0 * * 1", "0 24 * * *", "0 0 L * *", "0 0 * * 1#2"))
+                | st.sampled_from(("0 22 * * SAT\n", "0 22 * *", "0 0 22 * * 1", "*/0 * * * *", "@daily", None, 5)),
+                "duration": durations | st.sampled_from(("PT6H", "PT0S", "P0D", None)),
+            },
+            optional={
+                "timeZone": st.sampled_from(("Europe/Berlin", "UTC", "europe/berlin ", "W. Europe Standard Time"))
+                | st.sampled_from((None, "", "../UTC", "localtime", "Europe/Nowhere", "Europe/Berlin\n", 1)),
+                "timezone": st.just("UTC"),
+            },
+        ),
+        min_size=1,
+        max_size=2,
+    ),
+)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "schemaVersion": st.sampled_from((1, 1.0, 2, True, "1", None)),
     "requestId": texts | st.none() | st.from_regex(r"\A[!-~]{1,101}\Z"),
@@ -75,6 +95,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "notBefore": times | st.none(),
     "deadline": times | st.none(),
     "rollout": rollouts | st.none(),
+    "windows": windows,
     "ineligible": st.sampled_from(("skip", "reject", "Skip", "", None, 1)),
     "dryRun": st.sampled_from((True, False, None, 0, "true")),
     "reason": texts | st.none() | st.sampled_from(("x" * 1000, "x" * 1001, "👩‍💻", "a\u2028b", "\x7f", "\ud800")),

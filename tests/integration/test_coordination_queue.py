@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusMessage
 
-from maintenance.domain.coordination import Lease, write_entry
+from maintenance.coordination.documents import write_entry
+from maintenance.coordination.entries import Lease
 from maintenance.domain.errors import BusUnavailable
 from maintenance.servicebus import coordination_queue
 from maintenance.servicebus.connection import connect

@@ -19,12 +19,13 @@ from functools import partial
 from maintenance.domain.instances import Baseline, Instance
 from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Operation
-from maintenance.lifecycle import ending, planning, posting, tracking, verdicts, waves
+from maintenance.lifecycle import ending, planning, posting, tracking, verdicts
 from maintenance.lifecycle.actions import Done
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.instance_views import InstanceViews
 from maintenance.operations.poller import Poller
 from maintenance.operations.runner import Runner
+from maintenance.policies import waves
 from maintenance.requests import handler
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from tests.simulation.gateways import Bus, CoordinationClient

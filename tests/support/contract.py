@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from maintenance.domain.errors import InvalidRequest
 from maintenance.domain.messages import Envelope, read_document
 from maintenance.domain.resources import fold
+from maintenance.policies.windows import schedule_problem, zone_problem
 from maintenance.requests.field_types import MAX_NAMES
 from maintenance.requests.schema import SCALE_SET_FIELDS, read_cancellation, read_request
 from sandbox.message_schemas import CANCELLATION, ENVELOPE, REQUEST, MessageSchemas
@@ -92,6 +94,14 @@ def other_rule_broken(document: Mapping[str, Any]) -> bool:
         or len({fold(each) for each in ids}) < len(ids)
         or sum(map(len, ids)) > MAX_NAMES
         or any(not each.isascii() and not each.isalnum() for each in group)
+        or any(map(_window_rule_broken, document.get("windows") or ()))
+    )
+
+
+def _window_rule_broken(window: Mapping[str, Any]) -> bool:
+    zone = window.get("timeZone") or "UTC"
+    return bool(
+        schedule_problem(window["schedule"]) or zone_problem(zone) or not re.search("[1-9]", window["duration"])
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from maintenance.domain.coordination import Entry
+from maintenance.coordination.entries import Entry
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import Delivery, Envelope, MaintenanceEvent, Record
 from tests.support.contract import check_event

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from maintenance.domain.coordination import CancellationMarker, Entry, Lease, StaleViews
+from maintenance.coordination.entries import CancellationMarker, Entry, Lease, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation, Phase

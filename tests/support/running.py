@@ -17,7 +17,7 @@ import azure.functions as func
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
-from maintenance.domain.coordination import Lease
+from maintenance.coordination.entries import Lease
 from maintenance.domain.resources import ScaleSet
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.settings import read_settings

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE, StaleViews
+from maintenance.coordination.entries import LEASE_OUTLASTS_DEADLINE, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status

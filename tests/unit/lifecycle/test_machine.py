@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from maintenance.domain.coordination import CancellationMarker, Entry, Lease, leases_of
+from maintenance.coordination.entries import CancellationMarker, Entry, Lease, leases_of
 from maintenance.domain.instances import Instance, InstanceState
 from maintenance.domain.observations import (
     Accepted,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import LEASE_OUTLASTS_DEADLINE
+from maintenance.coordination.entries import LEASE_OUTLASTS_DEADLINE
 from maintenance.domain.instances import Instance, MaintenanceStatus
 from maintenance.domain.operation import Operation, Outcome, Owed, Phase, Result, Rollout
 from maintenance.lifecycle.actions import Continue, LeaseTaken, Read, Rules, StateRead, TakeLease

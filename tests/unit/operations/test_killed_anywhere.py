@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import Lease
+from maintenance.coordination.entries import Lease
 from maintenance.domain.errors import TransientError
 from maintenance.domain.instances import Instance, MaintenanceStatus
 from maintenance.domain.observations import ErrorDetail, Refused, Throttled

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import Lease
+from maintenance.coordination.entries import Lease
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge, TransientError, UntrustedUrl
 from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.observations import ErrorDetail, Reading, Throttled

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from maintenance.arm.responses import ArmResponse, read_error
 from maintenance.arm.views import read_instance
+from maintenance.domain.calendars import Deferral, Window
 from maintenance.domain.errors import UnreadableRecord
 from maintenance.domain.instances import Baseline
 from maintenance.domain.observations import ErrorDetail
@@ -54,6 +55,13 @@ CALLS = st.builds(
     st.sampled_from([None, "succeeded", "failed", "canceled", "unknown", "unreported", "gone"]),
     st.none() | ERRORS,
 )
+WINDOWS = st.builds(
+    Window,
+    st.sampled_from(("0 22 * * SAT", "*/5 * 1 JAN *")),
+    st.timedeltas(min_value=timedelta(minutes=1), max_value=timedelta(days=7)),
+    st.sampled_from(("UTC", "Europe/Berlin")),
+)
+DEFERRALS = st.builds(Deferral, st.sampled_from(("Window", "Blackout")), TEXTS, st.none() | TIMES)
 OPERATION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "run_id": st.just(RUN),
     "request_id": NAMES,
@@ -102,6 +110,9 @@ OPERATION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "recovering_since": st.none() | TIMES,
     "strikes": st.integers(0, 3),
     "at_work": st.booleans(),
+    "windows": st.lists(WINDOWS, max_size=2).map(tuple),
+    "deferral": st.none() | DEFERRALS,
+    "deferred": st.lists(st.sampled_from(("w0:Window", "w1:Blackout")), max_size=2).map(tuple),
     "duplicate_of": st.none() | st.just("f" * 32),
     "calls": st.lists(CALLS, max_size=2).map(tuple),
     "outcomes": st.dictionaries(
@@ -247,11 +258,12 @@ BAD_RECORDS: dict[str, tuple[bytes, str]] = {
     "nested deeply": (b"[" * 50_000, "NotJson"),
     "a list": (b"[]", "NotARecord"),
     "no version": (b"{}", "UnknownSchemaVersion"),
-    "a newer version": (b'{"schemaVersion": 3}', "UnknownSchemaVersion"),
+    "a newer version": (b'{"schemaVersion": 4}', "UnknownSchemaVersion"),
     "an older version": (b'{"schemaVersion": 1}', "UnknownSchemaVersion"),
     "true for a version": (b'{"schemaVersion": true}', "UnknownSchemaVersion"),
     "a version as text": (b'{"schemaVersion": "2"}', "UnknownSchemaVersion"),
     "a long version": (b'{"schemaVersion": "' + b"9" * 5_000 + b'"}', "UnknownSchemaVersion"),
+    "the version of bound records as text": (b'{"schemaVersion": "3"}', "UnknownSchemaVersion"),
     "a version and nothing else": (b'{"schemaVersion": 2}', "InvalidRecord"),
 }
 
@@ -422,3 +434,27 @@ def test_record_written_otherwise_is_followed_by_the_same(ending: bytes) -> None
     body = write_record(new_operation(number=3, failures=2)).removesuffix(b',"number":3}') + ending
     operation = read_record(body)
     assert read_record(write_record(operation.with_next_number())) == replace(operation, number=operation.number + 1)
+
+
+WINDOW = Window("0 22 * * SAT", timedelta(hours=6), "Europe/Berlin")
+
+
+def test_record_with_windows_has_a_version_that_older_apps_pass_on_unread() -> None:
+    body = write_record(new_operation(windows=(WINDOW,)))
+    assert json.loads(body)["schemaVersion"] == 3
+    assert read_record(body).windows == (WINDOW,)
+    # And so does what follows from it, also where only the number changes.
+    assert json.loads(write_record(read_record(body).with_next_number()))["schemaVersion"] == 3
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window("0 22 * *", timedelta(hours=1)),
+        Window("0 0 30 2 *", timedelta(hours=1)),
+        Window("0 22 * * SAT", timedelta(hours=1), "../UTC"),
+    ],
+)
+def test_record_with_a_window_that_is_none_cannot_be_read(window: Window) -> None:
+    with pytest.raises(UnreadableRecord, match="a window of it must be"):
+        read_record(write_record(new_operation(windows=(window,))))

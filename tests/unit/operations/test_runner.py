@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import Lease
+from maintenance.coordination.entries import Lease
 from maintenance.domain.errors import BusUnavailable, RefusedError, ThrottledError, UntrustedUrl
 from maintenance.domain.instances import Instance
 from maintenance.domain.messages import Record

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import CancellationMarker
+from maintenance.coordination.entries import CancellationMarker
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import Envelope
 from maintenance.domain.observations import ErrorDetail, Failed, Refused, Succeeded

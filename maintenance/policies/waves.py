@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from maintenance.domain.coordination import Lease
+from maintenance.coordination.entries import Lease
 from maintenance.domain.instances import Instance, InstanceState
 from maintenance.domain.operation import Operation, Rollout
 

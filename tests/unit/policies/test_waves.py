@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maintenance.domain.instances import Instance
 from maintenance.domain.operation import Outcome, Result, Rollout
-from maintenance.lifecycle.waves import most_down, own_limit, split, within
+from maintenance.policies.waves import most_down, own_limit, split, within
 from tests.support.machine import lease, others_lease, planned
 from tests.support.samples import eligible, in_progress
 

@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import (
-    FURTHEST,
+from maintenance.coordination.documents import FURTHEST, read_entry, write_entry
+from maintenance.coordination.entries import (
     MARKER_LASTS,
     Entry,
     StaleViews,
     cancellation,
     leases_of,
     own_leases,
-    read_entry,
     stale_views,
-    write_entry,
 )
 from tests.support.machine import OTHER_RUN, lease, marker, others_lease
 from tests.support.samples import NOW, RUN, SCALE_SET

@@ -8,13 +8,11 @@ its lease, reads all entries, and starts nothing before its lease is the first o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from maintenance.domain import message_ids
-from maintenance.domain.formats import parse_json
 from maintenance.domain.resources import fold
 
 # A marker outlasts every run that it can concern: 35 days ahead is the furthest that a request may reach.
@@ -23,8 +21,6 @@ MARKER_LASTS = timedelta(days=36)
 MARKER_REACHES = timedelta(minutes=2)
 # Past the deadline a run still reads how its last wave ended, and publishes that.
 LEASE_OUTLASTS_DEADLINE = timedelta(hours=6)
-# What is further ahead than any entry of this app's is passed over, whoever wrote it.
-FURTHEST = timedelta(days=37)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,26 +121,6 @@ def cancellation(
     return None
 
 
-def write_entry(entry: Entry) -> bytes:
-    """The entry as JSON. `until` is there for people: only the message's own due time is read back."""
-    document: dict[str, object] = {
-        "schemaVersion": 1,
-        "kind": kind_of(entry),
-        "runId": entry.run_id,
-        "requestId": entry.request_id,
-        "scaleSet": entry.scale_set,
-        "until": entry.until.isoformat(),
-    }
-    match entry:
-        case Lease():
-            document |= {"content": entry.content, "limit": entry.limit}
-        case CancellationMarker():
-            document |= {"enqueuedAt": entry.enqueued_at.isoformat(), "reason": entry.reason}
-        case StaleViews():
-            document["instances"] = entry.instances
-    return json.dumps(document).encode()
-
-
 def kind_of(entry: Entry) -> str:
     """`lease`, `cancellation` or `stale-views`, as the message's subject says it."""
     match entry:
@@ -154,56 +130,3 @@ def kind_of(entry: Entry) -> str:
             return "cancellation"
         case StaleViews():
             return "stale-views"
-
-
-def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> Entry | None:
-    """The entry in a scheduled message that is due at `until`; None where this app cannot have written it."""
-    if not now - FURTHEST < until < now + FURTHEST:
-        return None
-    try:
-        document = parse_json(body.decode())
-        run_id, request_id = document["runId"], document["requestId"]
-        if not message_ids.RUN_ID.fullmatch(run_id) or not message_ids.REQUEST_ID.fullmatch(request_id):
-            return None
-        scale_set = str(document["scaleSet"])
-        match document["kind"]:
-            case "lease":
-                return Lease(
-                    run_id=run_id,
-                    request_id=request_id,
-                    scale_set=scale_set,
-                    until=until,
-                    content=str(document.get("content") or "")[:64],
-                    limit=_limit(document.get("limit")),
-                    number=number,
-                )
-            case "cancellation":
-                enqueued_at = datetime.fromisoformat(document["enqueuedAt"])
-                return CancellationMarker(
-                    run_id=run_id,
-                    request_id=request_id,
-                    scale_set=scale_set,
-                    enqueued_at=enqueued_at.astimezone(UTC) if enqueued_at.tzinfo else enqueued_at.replace(tzinfo=UTC),
-                    until=until,
-                    number=number,
-                    reason=str(document["reason"])[:1000] if document.get("reason") else None,
-                )
-            case "stale-views":
-                named = document.get("instances")
-                return StaleViews(
-                    run_id=run_id,
-                    request_id=request_id,
-                    scale_set=scale_set,
-                    until=until,
-                    # What is not a list of ids counts as all instances.
-                    instances=tuple(map(str, named)) if isinstance(named, list) else None,
-                    number=number,
-                )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        pass
-    return None
-
-
-def _limit(value: object) -> int | None:
-    """At least 1, so that no entry can hold up all others; None where there is none."""
-    return max(value, 1) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,86 @@
+"""Entries as JSON, written and read back as suspiciously as any input. Pure."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from maintenance.coordination.entries import CancellationMarker, Entry, Lease, StaleViews, kind_of
+from maintenance.domain import message_ids
+from maintenance.domain.formats import parse_json
+
+# What is further ahead than any entry of this app's is passed over, whoever wrote it.
+FURTHEST = timedelta(days=37)
+
+
+def write_entry(entry: Entry) -> bytes:
+    """The entry as JSON. `until` is there for people: only the message's own due time is read back."""
+    document: dict[str, object] = {
+        "schemaVersion": 1,
+        "kind": kind_of(entry),
+        "runId": entry.run_id,
+        "requestId": entry.request_id,
+        "scaleSet": entry.scale_set,
+        "until": entry.until.isoformat(),
+    }
+    match entry:
+        case Lease():
+            document |= {"content": entry.content, "limit": entry.limit}
+        case CancellationMarker():
+            document |= {"enqueuedAt": entry.enqueued_at.isoformat(), "reason": entry.reason}
+        case StaleViews():
+            document["instances"] = entry.instances
+    return json.dumps(document).encode()
+
+
+def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> Entry | None:
+    """The entry in a scheduled message that is due at `until`; None where this app cannot have written it."""
+    if not now - FURTHEST < until < now + FURTHEST:
+        return None
+    try:
+        document = parse_json(body.decode())
+        run_id, request_id = document["runId"], document["requestId"]
+        if not message_ids.RUN_ID.fullmatch(run_id) or not message_ids.REQUEST_ID.fullmatch(request_id):
+            return None
+        scale_set = str(document["scaleSet"])
+        match document["kind"]:
+            case "lease":
+                return Lease(
+                    run_id=run_id,
+                    request_id=request_id,
+                    scale_set=scale_set,
+                    until=until,
+                    content=str(document.get("content") or "")[:64],
+                    limit=_limit(document.get("limit")),
+                    number=number,
+                )
+            case "cancellation":
+                enqueued_at = datetime.fromisoformat(document["enqueuedAt"])
+                return CancellationMarker(
+                    run_id=run_id,
+                    request_id=request_id,
+                    scale_set=scale_set,
+                    enqueued_at=enqueued_at.astimezone(UTC) if enqueued_at.tzinfo else enqueued_at.replace(tzinfo=UTC),
+                    until=until,
+                    number=number,
+                    reason=str(document["reason"])[:1000] if document.get("reason") else None,
+                )
+            case "stale-views":
+                named = document.get("instances")
+                return StaleViews(
+                    run_id=run_id,
+                    request_id=request_id,
+                    scale_set=scale_set,
+                    until=until,
+                    # What is not a list of ids counts as all instances.
+                    instances=tuple(map(str, named)) if isinstance(named, list) else None,
+                    number=number,
+                )
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        pass
+    return None
+
+
+def _limit(value: object) -> int | None:
+    """At least 1, so that no entry can hold up all others; None where there is none."""
+    return max(value, 1) if isinstance(value, int) and not isinstance(value, bool) else None

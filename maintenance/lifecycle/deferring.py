@@ -1,0 +1,81 @@
+"""What keeps the next wave from starting now, and how a run waits for it: in slices, as all waits. Pure.
+
+Each thing that a wave waits for is published once. Dry runs start nothing, so nothing keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+
+from maintenance.coordination.entries import Entry
+from maintenance.domain.calendars import Deferral
+from maintenance.domain.errors import Problem
+from maintenance.domain.observations import ErrorDetail
+from maintenance.domain.operation import Operation, Owed, Status
+from maintenance.lifecycle.actions import Action, Rules
+from maintenance.lifecycle.ending import end, proceed, reject
+from maintenance.policies.calendar import Calendar
+
+# What is over at a time that is known beforehand.
+BY_CALENDAR = ("Window", "Blackout")
+
+
+def calendar_of(rules: Rules, operation: Operation) -> Calendar:
+    """When waves of this run may start."""
+    return rules.calendar.narrowed(operation.windows)
+
+
+def is_kept_waiting(rules: Rules, operation: Operation, now: datetime) -> bool:
+    """Whether nothing can be started now, for all that is known before anything is read."""
+    return not operation.dry_run and calendar_of(rules, operation).closed(now) is not None
+
+
+def deferral(rules: Rules, operation: Operation, entries: Sequence[Entry], now: datetime) -> Deferral | None:
+    """Why this run starts nothing now, for all that the coordination queue and the calendar say; None: it may."""
+    if operation.dry_run:
+        return None
+    return calendar_of(rules, operation).closed(now)
+
+
+def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> Action:
+    """The run waits and looks again. Where it would wait beyond its deadline for what is known to last: the end."""
+    if why.waits_for in BY_CALENDAR and (why.until is None or why.until >= operation.deadline):
+        return _never(rules, operation, why, now)
+    error = ErrorDetail(f"WaitsFor{why.waits_for}", why.message)
+    told = f"w{operation.wave}:{why.waits_for}"
+    waiting = replace(planned_anew(operation), deferral=why, transient_error=error, failures=0)
+    if told not in operation.deferred:
+        # Published at once, not when it is over.
+        owed = (*operation.owed, Owed("deferred", now, operation.wave, why))
+        return proceed(replace(waiting, deferred=(*operation.deferred, told), owed=owed), now)
+    due = min(why.until or operation.deadline, now + rules.timing.slice, operation.deadline)
+    return proceed(waiting, now, due)
+
+
+def planned_anew(operation: Operation) -> Operation:
+    """The run waits before it starts anything: what is planned now is planned anew then. What is known stays: its end
+    may come first."""
+    return operation if operation.started_at else replace(operation, planned=False, waves=())
+
+
+def resume(operation: Operation) -> Operation:
+    """What kept the run from starting is over."""
+    return replace(operation, deferral=None, transient_error=None) if operation.deferral else operation
+
+
+def _never(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> Action:
+    if operation.started_at is None:
+        return reject(operation, [no_start(calendar_of(rules, operation), now, operation.deadline)], now)
+    message = f"The next wave cannot start before the deadline, {operation.deadline.isoformat()}: {why.message}"
+    return end(replace(operation, error=ErrorDetail("NoWindow", message)), now, Status.TIMED_OUT)
+
+
+def no_start(calendar: Calendar, now: datetime, deadline: datetime) -> Problem:
+    """What is wrong with a request for which the calendar is closed until its deadline, with what helps."""
+    starts = [start.isoformat() for start in islice(calendar.starts(now), 3)]
+    then = f"the next three openings are at {', '.join(starts)}" if starts else "none opens within a year"
+    message = f"no maintenance window is open before the deadline, {deadline.isoformat()}; {then}"
+    return Problem("windows", message)

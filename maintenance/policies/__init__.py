@@ -1,0 +1,1 @@
+"""What keeps maintenance from starting now: windows, blackouts, pauses, limits, gates. Pure."""
