@@ -91,10 +91,24 @@ class _ScaleSet(_Event):
     """Resource id of the scale set."""
 
 
-class Accepted(_ScaleSet):
-    """Resource Manager took the first wave; or a cancellation was taken, and then `cancels` names the request."""
+class Accepted(_Event):
+    """Resource Manager took the first wave. Or a cancellation, a pause or its end was taken, and then `cancels` names
+    the request, `pauses` or `resumes` the scope."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of(("start", "deadline", "waves"), ("cancels",)))
+    model_config = ConfigDict(
+        json_schema_extra=_one_of(
+            ("start", "deadline", "waves", "resourceId"), ("cancels", "resourceId"), ("pauses",), ("resumes",)
+        )
+    )
+
+    subscription_id: str | Absent = None
+    """Id of the scale set's subscription; left out where a wider scope is paused or resumed."""
+    resource_group_name: str | Absent = None
+    """Name of the scale set's resource group; left out as above."""
+    vm_scale_set_name: str | Absent = None
+    """Name of the scale set; left out as above."""
+    resource_id: str | Absent = None
+    """Resource id of the scale set; left out as above."""
 
     status: Literal["Accepted"]
     """Always Accepted."""
@@ -106,6 +120,12 @@ class Accepted(_ScaleSet):
     """The instance ids of each wave."""
     cancels: str | Absent = None
     """The requestId of the request that starts nothing more."""
+    pauses: str | Absent = None
+    """The scope in which nothing new starts."""
+    until: datetime | Absent = None
+    """When the pause is over by itself; left out where it has to be resumed."""
+    resumes: str | Absent = None
+    """The scope whose pauses are over."""
 
 
 class Progressed(_ScaleSet):
@@ -136,8 +156,9 @@ class Deferred(_ScaleSet):
     """Always Deferred."""
     wave: Number
     """The wave that waits, from 1."""
-    waits_for: Literal["Window", "Blackout"]
-    """Window: until a maintenance window opens. Blackout: until a blackout is over."""
+    waits_for: Literal["Window", "Blackout", "Pause"]
+    """Window: until a maintenance window opens. Blackout: until a blackout is over. Pause: until its scope, or the app,
+    is resumed."""
     message: str
     """The same in words."""
     until: datetime | None

@@ -30,6 +30,15 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
             "reason": "kernel update",
         },
         {**_NAMES, "requestId": "7d1e-cancel", "status": "Accepted", "cancels": "4f7c0f6e-rolling"},
+        {
+            "requestId": "9a2b-pause",
+            "runId": _RUN,
+            "status": "Accepted",
+            "pauses": f"/subscriptions/{SUBSCRIPTION}",
+            "until": "2026-02-02T08:00:00+00:00",
+            "reason": "incident 4711",
+        },
+        {**_NAMES, "requestId": "9a2b-resume", "status": "Accepted", "resumes": RESOURCE_ID},
     ),
     "progressed": (
         {

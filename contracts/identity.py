@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maintenance.lifecycle.events import DATA_SCHEMA
+from maintenance.lifecycle.events import DATA_NUMBERS, DATA_SCHEMA
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ROOT = Path(__file__).parent
@@ -12,7 +12,7 @@ BASE = DATA_SCHEMA[: DATA_SCHEMA.index("schemas/")]
 
 
 # The newest number of each schema that has more than one.
-NUMBERS = {"maintenance-request": 2, "maintenance-event": 2}
+NUMBERS = {"maintenance-request": 2, "maintenance-event": 2, **{f"maintenance-{k}": n for k, n in DATA_NUMBERS.items()}}
 
 
 def schema_id(name: str, number: int | None = None) -> str:

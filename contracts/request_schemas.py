@@ -11,6 +11,7 @@ from contracts import request_words
 from contracts.identity import DIALECT, schema_id
 from contracts.request_words import Words
 from maintenance.requests.calendar_fields import MAX_WINDOWS, OTHER_CALENDAR_RULES, WindowFields
+from maintenance.requests.control_schema import PauseFields, PauseOfFields, ResumeFields, ResumeOfFields
 from maintenance.requests.field_types import OTHER_RULES
 from maintenance.requests.schema import SCALE_SET_FIELDS, CancellationFields, RequestFields, RolloutFields
 
@@ -50,6 +51,52 @@ def cancellation_schema() -> Schema:
         "$comment": "What no schema can say: " + "; ".join(OTHER_RULES[-2:]) + ".",
         **_message(CancellationFields, request_words.CANCELLATION),
         "examples": list(request_words.CANCELLATION_EXAMPLES),
+    }
+
+
+def pause_schema() -> Schema:
+    return _control(
+        "pause",
+        title="Pause of maintenance",
+        description="Start nothing new in this scope.",
+        outer=(PauseFields, request_words.PAUSE),
+        inner=(PauseOfFields, request_words.PAUSE_OF),
+        examples=request_words.PAUSE_EXAMPLES,
+    )
+
+
+def resume_schema() -> Schema:
+    return _control(
+        "resume",
+        title="End of a pause of maintenance",
+        description="The pauses of this scope, and of scopes within it, are over.",
+        outer=(ResumeFields, request_words.RESUME),
+        inner=(ResumeOfFields, request_words.RESUME_OF),
+        examples=request_words.RESUME_EXAMPLES,
+    )
+
+
+def _control(
+    name: str,
+    *,
+    title: str,
+    description: str,
+    outer: tuple[type[BaseModel], Mapping[str, Words]],
+    inner: tuple[type[BaseModel], Mapping[str, Words]],
+    examples: tuple[dict[str, Any], ...],
+) -> Schema:
+    """A message that starts nothing, with one object in it."""
+    schema = _object(*outer, never_null=(name,))
+    below = {**_object(*inner, never_null=("scope",)), "type": "object"}
+    schema["properties"][name] = {**_words(outer[1][name]), **below}
+    return {
+        "$schema": DIALECT,
+        "$id": schema_id(f"maintenance-{name}"),
+        "title": title,
+        "description": description,
+        "$comment": "What no schema can say: " + "; ".join(OTHER_RULES[-2:]) + ".",
+        **schema,
+        "examples": list(examples),
     }
 
 

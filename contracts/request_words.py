@@ -117,6 +117,29 @@ CANCELLATION = {
         "Request to cancel", "The requestId of the request that is to start nothing more.", ("4f7c0f6e-rolling",)
     ),
 }
+PAUSE = {
+    "schemaVersion": TARGET["schemaVersion"],
+    "pause": Words("Pause", "Where nothing new starts, not even the next wave of what rolls out, and until when."),
+}
+RESUME = {
+    "schemaVersion": TARGET["schemaVersion"],
+    "resume": Words("Resume", "Where the pauses that were asked for before are over."),
+}
+_SCOPE = Words(
+    "Scope",
+    "A subscription's id, or the resource id of a subscription, a resource group or a scale set, in any letter case.",
+    (SUBSCRIPTION, f"/subscriptions/{SUBSCRIPTION}/resourceGroups/shop", RESOURCE_ID),
+)
+PAUSE_OF = {
+    "scope": _SCOPE,
+    "until": Words(
+        "Until",
+        "When the pause is over by itself, at most 35 days ahead. Left out: when it is resumed.",
+        ("2026-02-02T08:00:00Z",),
+    ),
+    "reason": TARGET["reason"],
+}
+RESUME_OF = {"scope": _SCOPE, "reason": TARGET["reason"]}
 REQUEST_EXAMPLES: tuple[dict[str, Any], ...] = (
     {
         "subscriptionId": SUBSCRIPTION,
@@ -138,3 +161,7 @@ CANCELLATION_EXAMPLES: tuple[dict[str, Any], ...] = (
         "reason": "wrong day",
     },
 )
+PAUSE_EXAMPLES: tuple[dict[str, Any], ...] = (
+    {"pause": {"scope": SUBSCRIPTION, "until": "2026-02-02T08:00:00Z", "reason": "incident 4711"}},
+)
+RESUME_EXAMPLES: tuple[dict[str, Any], ...] = ({"resume": {"scope": SUBSCRIPTION}},)

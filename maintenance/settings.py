@@ -20,6 +20,7 @@ from maintenance.configuration.texts import CONNECTION, NAMESPACE
 from maintenance.domain.calendars import Window
 from maintenance.domain.errors import SettingsError
 from maintenance.domain.resources import ScaleSet, Scope
+from maintenance.lifecycle.actions import Rules
 from maintenance.lifecycle.timing import Timing
 from maintenance.policies.calendar import Calendar
 
@@ -90,6 +91,7 @@ class Settings:
     poll_receivers: int = 4
     receive_wait: timedelta = timedelta(seconds=1)
     calendar: Calendar = field(default_factory=Calendar)
+    paused: bool = False
     alerts: AlertRules = field(default_factory=AlertRules)
     alert_tokens: TokenRules | None = None
 
@@ -100,6 +102,18 @@ class Settings:
     def allows(self, scale_set: ScaleSet) -> bool:
         """Whether requests are allowed to name this scale set."""
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)
+
+    @property
+    def rules(self) -> Rules:
+        """How runs proceed under these settings."""
+        return Rules(
+            allowed_scopes=self.allowed_scopes,
+            timing=self.timing,
+            views=self.read_instance_views,
+            wait_for_lease=self.wait_for_lease,
+            calendar=self.calendar,
+            paused=self.paused,
+        )
 
 
 def alerts_come_with_token(environment: Mapping[str, str]) -> bool:
@@ -151,6 +165,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
         receive_wait=reader.read("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1), texts.receive_wait),
         calendar=_calendar(reader),
+        paused=reader.flag("MAINTENANCE_PAUSED", default=False),
         alerts=_alert_rules(reader, views=views, dry_run=dry_run),
         alert_tokens=_alert_tokens(reader),
     )

@@ -34,14 +34,14 @@ from maintenance.arm.throttling import ThrottlingGateway
 from maintenance.arm.transport import AiohttpTransport
 from maintenance.domain.messages import Delivery, Envelope
 from maintenance.domain.redaction import make_logs_printable
-from maintenance.lifecycle.actions import Rules
 from maintenance.operations.bus_clock import BusClock
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.poller import Poller
 from maintenance.operations.ports import UNWATCHED, RunWatch
 from maintenance.operations.runner import Runner
 from maintenance.operations.units import Tick
-from maintenance.requests.handler import RequestHandler, unwatched
+from maintenance.requests.controls import unwatched
+from maintenance.requests.handler import RequestHandler
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import CALL_TIMEOUT as BUS_TIMEOUT
 from maintenance.servicebus.connection import close_quietly, connect
@@ -131,14 +131,7 @@ class Worker:
             monotonic=monotonic,
         )
         arm = GuardedGateway(throttling, self._namespace.problems, monotonic=monotonic)
-        rules = Rules(
-            allowed_scopes=settings.allowed_scopes,
-            timing=settings.timing,
-            views=settings.read_instance_views,
-            wait_for_lease=settings.wait_for_lease,
-            calendar=settings.calendar,
-        )
-        runner = Runner(arm, self._bus, self._coordination, rules, now=clock, monotonic=monotonic, watch=runs)
+        runner = Runner(arm, self._bus, self._coordination, settings.rules, now=clock, monotonic=monotonic, watch=runs)
         alerts = AlertReceiver(self._bus, settings.alerts)
         gate: Gate | None = None
         self._keys_transport: AiohttpTransport | None = None

@@ -12,6 +12,13 @@ from referencing import Registry, Resource
 
 ENVELOPE = "maintenance-event"
 REQUEST, CANCELLATION = "maintenance-request", "maintenance-cancellation"
+# The schema of what has this field; what has none of them is a request.
+BY_FIELD = {"cancel": CANCELLATION, "pause": "maintenance-pause", "resume": "maintenance-resume"}
+
+
+def schema_of(document: Mapping[str, Any]) -> str:
+    """The name of the schema that a message to the requests queue has to fulfil."""
+    return next((name for field, name in BY_FIELD.items() if field in document), REQUEST)
 
 
 class MessageSchemas:
@@ -48,6 +55,6 @@ class MessageSchemas:
         return None
 
     def takes_request(self, body: bytes) -> bool:
-        """Whether the schema of requests, or of cancellations where it has `cancel`, accepts a body."""
+        """Whether the schema accepts a body that is one of a request, a cancellation, a pause or the end of one."""
         document = json.loads(body)
-        return bool(self.validator(self.named(CANCELLATION if "cancel" in document else REQUEST)).is_valid(document))
+        return bool(self.validator(self.named(schema_of(document))).is_valid(document))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from maintenance.coordination.entries import CancellationMarker, Entry, Lease, StaleViews, kind_of
+from maintenance.coordination.pauses import OPEN_ENDED, Pause, Resume
 from maintenance.domain import message_ids
 from maintenance.domain.formats import parse_json
 
@@ -19,11 +21,15 @@ def write_entry(entry: Entry) -> bytes:
         "schemaVersion": 1,
         "kind": kind_of(entry),
         "runId": entry.run_id,
-        "requestId": entry.request_id,
-        "scaleSet": entry.scale_set,
         "until": entry.until.isoformat(),
     }
+    if isinstance(entry, Pause | Resume):
+        document |= {"scope": entry.scope, "enqueuedAt": entry.enqueued_at.isoformat(), "order": entry.order}
+    else:
+        document |= {"requestId": entry.request_id, "scaleSet": entry.scale_set}
     match entry:
+        case Pause():
+            document |= {"openEnded": entry.open_ended, "reason": entry.reason}
         case Lease():
             document |= {"content": entry.content, "limit": entry.limit}
         case CancellationMarker():
@@ -35,10 +41,14 @@ def write_entry(entry: Entry) -> bytes:
 
 def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> Entry | None:
     """The entry in a scheduled message that is due at `until`; None where this app cannot have written it."""
-    if not now - FURTHEST < until < now + FURTHEST:
+    if not now - FURTHEST < until < now + OPEN_ENDED + FURTHEST:
         return None
     try:
         document = parse_json(body.decode())
+        if document["kind"] in ("pause", "resume"):
+            return _read_pause(document, number=number, until=until)
+        if until >= now + FURTHEST:
+            return None
         run_id, request_id = document["runId"], document["requestId"]
         if not message_ids.RUN_ID.fullmatch(run_id) or not message_ids.REQUEST_ID.fullmatch(request_id):
             return None
@@ -55,15 +65,14 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
                     number=number,
                 )
             case "cancellation":
-                enqueued_at = datetime.fromisoformat(document["enqueuedAt"])
                 return CancellationMarker(
                     run_id=run_id,
                     request_id=request_id,
                     scale_set=scale_set,
-                    enqueued_at=enqueued_at.astimezone(UTC) if enqueued_at.tzinfo else enqueued_at.replace(tzinfo=UTC),
+                    enqueued_at=_moment(document["enqueuedAt"]),
                     until=until,
                     number=number,
-                    reason=str(document["reason"])[:1000] if document.get("reason") else None,
+                    reason=_reason(document),
                 )
             case "stale-views":
                 named = document.get("instances")
@@ -79,6 +88,34 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass
     return None
+
+
+def _read_pause(document: dict[str, Any], *, number: int, until: datetime) -> Pause | Resume | None:
+    run_id, scope, order = document["runId"], document["scope"], document["order"]
+    if not message_ids.RUN_ID.fullmatch(run_id) or not isinstance(scope, str) or not isinstance(order, int):
+        return None
+    enqueued_at = _moment(document["enqueuedAt"])
+    if document["kind"] == "resume":
+        return Resume(run_id=run_id, scope=scope, enqueued_at=enqueued_at, order=order, until=until, number=number)
+    return Pause(
+        run_id=run_id,
+        scope=scope,
+        enqueued_at=enqueued_at,
+        order=order,
+        until=until,
+        open_ended=document.get("openEnded") is True,
+        reason=_reason(document),
+        number=number,
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _reason(document: dict[str, Any]) -> str | None:
+    return str(document["reason"])[:1000] if document.get("reason") else None
 
 
 def _limit(value: object) -> int | None:

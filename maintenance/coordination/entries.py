@@ -1,5 +1,5 @@
-"""Entries of the coordination queue that every worker can see: leases of scale sets, cancellation markers, and notes
-that views may be stale. Pure.
+"""Entries of the coordination queue that every worker can see: leases of scale sets, cancellation markers, pauses, and
+notes that views may be stale. Pure.
 
 An entry is a scheduled message. Scheduled messages can be peeked and canceled by the app, are numbered by Service Bus
 in one order for all, and count only while Service Bus shows them as scheduled. So a run that starts anything puts up
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from maintenance.coordination.pauses import Pause, Resume
 from maintenance.domain import message_ids
 from maintenance.domain.resources import fold
 
@@ -87,7 +88,7 @@ class StaleViews:
         return self.instances is None or not {fold(each) for each in self.instances}.isdisjoint(map(fold, instance_ids))
 
 
-Entry = Lease | CancellationMarker | StaleViews
+Entry = Lease | CancellationMarker | StaleViews | Pause | Resume
 
 
 def leases_of(entries: Iterable[Entry], scale_set: str) -> list[Lease]:
@@ -122,8 +123,12 @@ def cancellation(
 
 
 def kind_of(entry: Entry) -> str:
-    """`lease`, `cancellation` or `stale-views`, as the message's subject says it."""
+    """`lease`, `cancellation`, `stale-views`, `pause` or `resume`, as the message's subject says it."""
     match entry:
+        case Pause():
+            return "pause"
+        case Resume():
+            return "resume"
         case Lease():
             return "lease"
         case CancellationMarker():

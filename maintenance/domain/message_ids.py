@@ -9,6 +9,7 @@ characters. All that belongs to a run has an id made of its *run id*, never of w
 | events of a run | `{run}:accepted`, `{run}:progressed:w{wave}`, `{run}:deferred:w{wave}:{reason}`, `{run}:ended` |
 | lease of a run | `lease:{run}` |
 | cancellation marker | `cancel:{run}` |
+| pause, resume | `pause:{run}`, `resume:{run}` |
 | note that views may be stale after a run | `stale:{run}` |
 | request from an alert | `alert-{origin}-{hash}`, and `-dry` in a dry run |
 | discovery, and each batch of one | `discover-{origin}-{hash}`, and `-dry` in a dry run |
@@ -74,6 +75,14 @@ def lease(run_id: str) -> str:
 
 def marker(run_id: str) -> str:
     return f"cancel:{run_id}"
+
+
+def pause(run_id: str) -> str:
+    return f"pause:{run_id}"
+
+
+def resume(run_id: str) -> str:
+    return f"resume:{run_id}"
 
 
 def stale_views(run_id: str) -> str:

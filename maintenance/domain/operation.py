@@ -129,9 +129,9 @@ class Owed:
     kind: Literal["accepted", "progressed", "deferred"]
     at: datetime
     wave: int = 0
-    deferral: Deferral | None = None
     began_at: datetime | None = field(default=None, compare=False)
     confirmed_at: datetime | None = field(default=None, compare=False)
+    deferral: Deferral | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,8 +252,9 @@ class Operation:
 class Reply:
     """The end of a message that started no run, as a record: `rejected`, or the reply to a cancellation.
 
-    `cancels` is the requestId that a cancellation names. `quoted` is the beginning of the message's body, `size` the
-    length of all of it in bytes.
+    `cancels` is the requestId that a cancellation names, `pauses` and `resumes` the scope that a pause or its end
+    names, `until` the end of a pause. `quoted` is the beginning of the message's body, `size` the length of all of it
+    in bytes.
     """
 
     run_id: str
@@ -265,6 +266,9 @@ class Reply:
     quoted: str = ""
     size: int = 0
     cancels: str | None = None
+    pauses: str | None = None
+    resumes: str | None = None
+    until: datetime | None = None
     reason: str | None = None
     correlation_id: str | None = None
     trace: Mapping[str, str] = field(default_factory=dict)
@@ -274,3 +278,9 @@ class Reply:
     @property
     def message_id(self) -> str:
         return message_ids.record(self.run_id, self.number)
+
+    @property
+    def accepts(self) -> dict[str, str]:
+        """What its message asked for, as the event says it; empty where it was rejected."""
+        asked = {"cancels": self.cancels, "pauses": self.pauses, "resumes": self.resumes}
+        return {name: value for name, value in asked.items() if value is not None}

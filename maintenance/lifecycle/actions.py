@@ -24,13 +24,15 @@ from maintenance.policies.calendar import Calendar
 class Rules:
     """How this app proceeds. `allowed_scopes` bounds what may be touched, whatever a record says: by default nothing.
     `views`: whether it may read instance views; without them ARM's status is all there is. `wait_for_lease`: whether a
-    run waits for another's lease on its scale set, or is rejected. `calendar`: when waves may start at all."""
+    run waits for another's lease on its scale set, or is rejected. `calendar`: when waves may start at all; `paused`:
+    none may."""
 
     allowed_scopes: tuple[Scope, ...] = ()
     timing: Timing = field(default_factory=Timing)
     views: bool = True
     wait_for_lease: bool = True
     calendar: Calendar = field(default_factory=Calendar)
+    paused: bool = False
 
     def allows(self, scale_set: ScaleSet) -> bool:
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)

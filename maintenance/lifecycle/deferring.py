@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import islice
 
 from maintenance.coordination.entries import Entry
+from maintenance.coordination.pauses import deferral_of, pause_of
 from maintenance.domain.calendars import Deferral
 from maintenance.domain.errors import Problem
 from maintenance.domain.observations import ErrorDetail
@@ -30,13 +31,20 @@ def calendar_of(rules: Rules, operation: Operation) -> Calendar:
 
 def is_kept_waiting(rules: Rules, operation: Operation, now: datetime) -> bool:
     """Whether nothing can be started now, for all that is known before anything is read."""
-    return not operation.dry_run and calendar_of(rules, operation).closed(now) is not None
+    if operation.dry_run:
+        return False
+    paused = operation.deferral is not None and operation.deferral.waits_for == "Pause"
+    return rules.paused or paused or calendar_of(rules, operation).closed(now) is not None
 
 
 def deferral(rules: Rules, operation: Operation, entries: Sequence[Entry], now: datetime) -> Deferral | None:
     """Why this run starts nothing now, for all that the coordination queue and the calendar say; None: it may."""
     if operation.dry_run:
         return None
+    if rules.paused:
+        return Deferral("Pause", "The app is paused (MAINTENANCE_PAUSED).")
+    if (pause := pause_of(entries, operation.scale_set.key)) is not None:
+        return deferral_of(pause)
     return calendar_of(rules, operation).closed(now)
 
 
@@ -49,7 +57,7 @@ def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> A
     waiting = replace(planned_anew(operation), deferral=why, transient_error=error, failures=0)
     if told not in operation.deferred:
         # Published at once, not when it is over.
-        owed = (*operation.owed, Owed("deferred", now, operation.wave, why))
+        owed = (*operation.owed, Owed("deferred", now, operation.wave, deferral=why))
         return proceed(replace(waiting, deferred=(*operation.deferred, told), owed=owed), now)
     due = min(why.until or operation.deadline, now + rules.timing.slice, operation.deadline)
     return proceed(waiting, now, due)
@@ -67,7 +75,7 @@ def resume(operation: Operation) -> Operation:
 
 
 def _never(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> Action:
-    if operation.started_at is None:
+    if operation.leased_at is None:
         return reject(operation, [no_start(calendar_of(rules, operation), now, operation.deadline)], now)
     message = f"The next wave cannot start before the deadline, {operation.deadline.isoformat()}: {why.message}"
     return end(replace(operation, error=ErrorDetail("NoWindow", message)), now, Status.TIMED_OUT)

@@ -17,7 +17,9 @@ from maintenance.domain.resources import ScaleSet
 TYPE_PREFIX = "vmss.maintenance"
 # Names a schema and never changes once an event carried it: a change of the data gets the next number. Nothing is
 # served there, and by nobody: the domain is reserved (RFC 2606).
-DATA_SCHEMA = "https://vmss-maintenance.example/schemas/maintenance-{kind}/1/schema.json"
+DATA_SCHEMA = "https://vmss-maintenance.example/schemas/maintenance-{kind}/{number}/schema.json"
+# Those that have changed since they were first published.
+DATA_NUMBERS = {"accepted": 2}
 MAX_PROBLEMS = 100
 MAX_VALUE = 200
 
@@ -28,7 +30,7 @@ def event_type(kind: str) -> str:
 
 def data_schema(kind: str) -> str:
     """The `$id` of the schema that describes the data of events of a kind."""
-    return DATA_SCHEMA.format(kind=kind)
+    return DATA_SCHEMA.format(kind=kind, number=DATA_NUMBERS.get(kind, 1))
 
 
 def owed_events(operation: Operation) -> tuple[MaintenanceEvent, ...]:
@@ -111,11 +113,14 @@ def ended(operation: Operation) -> MaintenanceEvent:
 
 
 def replied(reply: Reply) -> MaintenanceEvent:
-    """The end of a message that started no run: `rejected`, or `accepted` for a cancellation."""
+    """The end of a message that started no run: `rejected`, or `accepted` for a cancellation, pause or resume."""
     data: dict[str, Any] = {"requestId": reply.request_id, "runId": reply.run_id, **_names(reply.scale_set)}
-    if reply.cancels is not None:
+    accepts = reply.accepts
+    if accepts:
         kind, status = "accepted", "Accepted"
-        data.update(status=status, cancels=reply.cancels)
+        data.update(status=status, **accepts)
+        if reply.until is not None:
+            data["until"] = _iso(reply.until)
     else:
         kind, status = "rejected", Status.REJECTED.value
         data.update(
@@ -127,7 +132,6 @@ def replied(reply: Reply) -> MaintenanceEvent:
         )
     if reply.reason is not None:
         data["reason"] = redact(reply.reason)
-    accepts = reply.cancels is not None
     return MaintenanceEvent(
         type=event_type(kind),
         data_schema=data_schema(kind),

@@ -83,7 +83,9 @@ def to_successor(decided: Continue, now: datetime) -> Record:
 def to_reply_record(reply: Reply, due: datetime | None) -> Record:
     """The record of a message that started no run."""
     document = _REPLY.dump_python(reply, mode="json", exclude_defaults=True)
-    body = json.dumps({"schemaVersion": SCHEMA_VERSION, **document}, ensure_ascii=False).encode(errors="replace")
+    # An older app would tell that as a rejection.
+    version = BOUND_VERSION if reply.pauses or reply.resumes else SCHEMA_VERSION
+    body = json.dumps({"schemaVersion": version, **document}, ensure_ascii=False).encode(errors="replace")
     properties = {ABOUT: f"{reply.request_id} {(reply.at + REPLY_LASTS).isoformat()}"}
     return Record(reply.message_id, body, due, REPLY, reply.correlation_id or reply.request_id, properties)
 

@@ -16,10 +16,15 @@ from maintenance.domain.messages import MAX_BODY, Envelope, read_document
 
 REQUEST_TYPE = "vmss.maintenance.request.v1"
 CANCELLATION_TYPE = "vmss.maintenance.cancellation.v1"
+PAUSE_TYPE = "vmss.maintenance.pause.v1"
+RESUME_TYPE = "vmss.maintenance.resume.v1"
+# What has this field is of this type; what has none of them is a request.
+_FIELDS = {CANCELLATION_TYPE: "cancel", PAUSE_TYPE: "pause", RESUME_TYPE: "resume"}
+_NAMES = {CANCELLATION_TYPE: "a cancellation", PAUSE_TYPE: "a pause", RESUME_TYPE: "the end of a pause"}
 # The binding's prefix, and the one for clients whose properties may not have a colon in their names (JMS).
 _PREFIXES = ("cloudEvents:", "cloudEvents_")
 _DAPR = "com.dapr.event.sent"
-_TYPES = f"{REQUEST_TYPE} or {CANCELLATION_TYPE}"
+_TYPES = " or ".join((REQUEST_TYPE, *_FIELDS))
 
 
 def open_envelope(envelope: Envelope, document: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def open_envelope(envelope: Envelope, document: dict[str, Any]) -> dict[str, Any
     kind = _attribute(envelope.properties, "type")
     if _attribute(envelope.properties, "specversion") is None or kind is None:
         return document
-    if kind not in (REQUEST_TYPE, CANCELLATION_TYPE):
+    if kind != REQUEST_TYPE and kind not in _FIELDS:
         _ignore("type", kind)
     return _checked(kind, document)
 
@@ -58,7 +63,7 @@ def _of_our_type(document: dict[str, Any]) -> dict[str, Any]:
     if kind == _DAPR:
         hint = f"publish with the metadata cloudevent.type={REQUEST_TYPE}, or rawPayload=true"
         refuse("type", f"is that of Dapr's envelope, which does not say what is in it; {hint}", shown(kind))
-    if kind not in (REQUEST_TYPE, CANCELLATION_TYPE):
+    if kind != REQUEST_TYPE and kind not in _FIELDS:
         _ignore("type", kind)
     return document
 
@@ -96,10 +101,11 @@ def _read(name: str, text: bytes) -> dict[str, Any]:
 
 def _checked(kind: object, document: dict[str, Any]) -> dict[str, Any]:
     """What one type says must not turn out to be the other."""
-    if ("cancel" in document) != (kind == CANCELLATION_TYPE):
-        meant = (
-            "a cancellation, which has `cancel`" if kind == CANCELLATION_TYPE else "a request, which has no `cancel`"
-        )
+    field = _FIELDS.get(str(kind))
+    fits = field in document if field else not any(each in document for each in _FIELDS.values())
+    if not fits:
+        other = next((each for each in _FIELDS.values() if each in document), "")
+        meant = f"{_NAMES[str(kind)]}, which has `{field}`" if field else f"a request, which has no `{other}`"
         refuse("type", f"says that the data is {meant}; it is not", shown(kind))
     return document
 

@@ -23,6 +23,7 @@ from maintenance.domain.resources import (
     fold,
     instance_problem,
     parse_scale_set_id,
+    parse_scope,
     resource_group_problem,
     scale_set_problem,
     subscription_problem,
@@ -77,6 +78,11 @@ _SCALE_SET_ID = "/".join(
         f"{SCALE_SET.pattern}/?",
     )
 )
+_SCOPE = (
+    f"{_GUID}|/{any_case('subscriptions')}/{_GUID}(?:/{any_case('resourceGroups')}/{_GROUP}"
+    f"(?:/{any_case('providers')}/{any_case('Microsoft.Compute')}/{any_case('virtualMachineScaleSets')}"
+    f"/{SCALE_SET.pattern})?)?/?"
+)
 _ONE_LINE = r"[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ud800-\udfff]*"
 _LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
 _DATE = (
@@ -123,6 +129,11 @@ def checked(problem_of: Callable[[str], str | None]) -> AfterValidator:
 
 def _resource_id(value: str) -> str:
     parse_scale_set_id(value)
+    return value
+
+
+def _scope(value: str) -> str:
+    parse_scope(value)
     return value
 
 
@@ -208,6 +219,7 @@ SubscriptionId = Annotated[str, checked(subscription_problem), text_of(_GUID)]
 ResourceGroupName = Annotated[str, checked(resource_group_problem), text_of(_GROUP, maxLength=90)]
 ScaleSetName = Annotated[str, checked(scale_set_problem), text_of(SCALE_SET.pattern)]
 ScaleSetId = Annotated[str, AfterValidator(_resource_id), text_of(_SCALE_SET_ID)]
+ScopePath = Annotated[str, AfterValidator(_scope), text_of(_SCOPE)]
 RequestId = Annotated[str, AfterValidator(_request_id), text_of(message_ids.REQUEST_ID.pattern)]
 Reason = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(_reason), text_of(_ONE_LINE, maxLength=MAX_REASON)]
 Time = Annotated[datetime, PlainValidator(_time), text_of(_TIME)]

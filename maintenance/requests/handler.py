@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from maintenance.coordination.entries import MARKER_LASTS, CancellationMarker, Entry
 from maintenance.domain import message_ids
 from maintenance.domain.errors import EntityMissing, PolicyViolation, Problem, ProblemsError
 from maintenance.domain.messages import Delivery, Envelope, Record, read_document, trace_of
@@ -19,9 +18,10 @@ from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import place_of, redact, traceback_of
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record, to_reply_record
+from maintenance.requests.controls import Controls, Entries, RequestWatch, source_of, unwatched
 from maintenance.requests.envelopes import document_of, open_envelope
-from maintenance.requests.policy import Policy, check_cancellation, check_request, deadline_of
-from maintenance.requests.schema import read_cancellation, read_request
+from maintenance.requests.policy import Policy, check_request, deadline_of
+from maintenance.requests.schema import read_request
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,6 @@ class RecordSender(Protocol):
     async def send(self, records: Sequence[Record]) -> None: ...
 
 
-class EntryWriter(Protocol):
-    """What is used of `servicebus.coordination_queue.CoordinationQueue`. Raises BusUnavailable."""
-
-    async def put(self, entry: Entry) -> None: ...
-
-
 class OtherMessages(Protocol):
     """A kind of message beside requests and cancellations, for the routing table."""
 
@@ -59,14 +53,8 @@ class OtherMessages(Protocol):
         ...
 
 
-# Is told what became of a message, for telemetry: `taken`, `rejected` or `cancellation`, and its request id.
-RequestWatch = Callable[[str, str], None]
 # Of the requests queue (infra/topology.json, docs/namespace.md).
 MAX_DELIVERIES = 10
-
-
-def unwatched(result: str, request_id: str) -> None:
-    """No telemetry."""
 
 
 class RequestHandler:
@@ -77,7 +65,7 @@ class RequestHandler:
     def __init__(
         self,
         bus: RecordSender,
-        coordination: EntryWriter,
+        coordination: Entries,
         policy: Policy,
         *,
         work_off: Callable[[], Awaitable[None]],
@@ -89,7 +77,7 @@ class RequestHandler:
         self._watch = watch
         self._namespace_problems = namespace_problems
         self._bus = bus
-        self._coordination = coordination
+        self._controls = Controls(coordination, policy, now=now, watch=watch)
         self._policy = policy
         self._work_off = work_off
         self._now = now
@@ -131,8 +119,8 @@ class RequestHandler:
                 await other.handle(envelope, document)
                 return None
             document = open_envelope(envelope, document)
-            if "cancel" in document:
-                return await self._cancel(envelope, document)
+            if self._controls.recognizes(document):
+                return await self._controls.take(envelope, document)
             await self._check_namespace(last_delivery=envelope.delivery_count >= MAX_DELIVERIES)
             return self._start(envelope, document)
         except ProblemsError as error:
@@ -182,44 +170,6 @@ class RequestHandler:
         )
         return to_record(operation, None)
 
-    async def _cancel(self, envelope: Envelope, document: dict[str, Any]) -> Record:
-        """The marker first: once the reply is published, no run that reads later misses it."""
-        now = self._now()
-        cancellation = read_cancellation(document)
-        check_cancellation(cancellation, self._policy)
-        marker = CancellationMarker(
-            run_id=envelope.run_id,
-            request_id=cancellation.request_id,
-            scale_set=cancellation.scale_set.key,
-            enqueued_at=envelope.enqueued_at or now,
-            until=now + MARKER_LASTS,
-            reason=cancellation.reason,
-        )
-        await self._coordination.put(marker)
-        self._watch("cancellation", cancellation.request_id)
-        logger.info(
-            "Cancellation of request %s taken for %s",
-            cancellation.request_id,
-            cancellation.scale_set,
-            extra={
-                "vmss.maintenance.request_id": redact(cancellation.request_id),
-                "vmss.resource_id": cancellation.scale_set.resource_id,
-                "vmss.maintenance.line": "cancellation",
-            },
-        )
-        reply = Reply(
-            run_id=envelope.run_id,
-            request_id=message_ids.request(None, envelope.message_id, envelope.sequence_number),
-            at=envelope.enqueued_at or now,
-            source=self._source,
-            scale_set=cancellation.scale_set,
-            cancels=cancellation.request_id,
-            reason=cancellation.reason,
-            correlation_id=envelope.correlation_id,
-            trace=trace_of(envelope.properties),
-        )
-        return to_reply_record(reply, None)
-
     def rejection(
         self,
         envelope: Envelope,
@@ -235,7 +185,7 @@ class RequestHandler:
             run_id=envelope.run_id,
             request_id=_request_id(envelope, document),
             at=envelope.enqueued_at or self._now(),
-            source=self._source,
+            source=source_of(self._policy),
             scale_set=scale_set,
             reason=reason,
             problems=tuple((each.field, each.message, each.value) for each in problems[:MAX_PROBLEMS]),
@@ -264,12 +214,8 @@ class RequestHandler:
             return requested_at + self._policy.default_deadline
         return deadline_of(request, self._policy, requested_at)
 
-    @property
-    def _source(self) -> str:
-        return f"/queues/{self._policy.requests_queue}"
-
 
 def _request_id(envelope: Envelope, document: Mapping[str, Any] | None) -> str:
     """What people see. A cancellation has no requestId of its own: it names another's."""
-    own = document.get("requestId") if document is not None and "cancel" not in document else None
+    own = document.get("requestId") if document is not None and not Controls.recognizes(document) else None
     return message_ids.request(own, envelope.message_id, envelope.sequence_number)

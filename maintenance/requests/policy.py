@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from maintenance.coordination.pauses import covers
 from maintenance.domain.errors import PolicyViolation, Problem
 from maintenance.domain.formats import FURTHEST_AHEAD, LONGEST_RUN
-from maintenance.domain.resources import ScaleSet
+from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.deferring import no_start
 from maintenance.policies.calendar import Calendar
+from maintenance.requests.control_schema import PauseRequest, scope_key
 from maintenance.requests.schema import Cancellation, MaintenanceRequest
 
 
@@ -33,6 +35,9 @@ class Policy(Protocol):
 
     @property
     def calendar(self) -> Calendar: ...
+
+    @property
+    def allowed_scopes(self) -> tuple[Scope, ...]: ...
 
     def allows(self, scale_set: ScaleSet) -> bool: ...
 
@@ -79,6 +84,31 @@ def check_cancellation(cancellation: Cancellation, policy: Policy) -> None:
     """Raises PolicyViolation where the scale set is not this app's."""
     if not policy.allows(cancellation.scale_set):
         raise PolicyViolation((_not_allowed(cancellation.scale_set),), cancellation.scale_set, cancellation.reason)
+
+
+def check_pause(pause: PauseRequest, policy: Policy, now: datetime) -> None:
+    """Raises PolicyViolation with everything this app does not allow about a pause."""
+    problems = _scope_problems(pause.scope, policy)
+    if pause.until is not None and pause.until <= now:
+        problems.append(Problem("pause.until", "has passed", pause.until.isoformat()))
+    if pause.until is not None and pause.until > now + FURTHEST_AHEAD:
+        advice = "must be within 35 days; leave it out for a pause until it is resumed"
+        problems.append(Problem("pause.until", advice, pause.until.isoformat()))
+    if problems:
+        raise PolicyViolation(tuple(problems), None, pause.reason)
+
+
+def check_scope(scope: Scope, policy: Policy, reason: str | None) -> None:
+    """Raises PolicyViolation where a scope is not this app's."""
+    if problems := _scope_problems(scope, policy):
+        raise PolicyViolation(tuple(problems), None, reason)
+
+
+def _scope_problems(scope: Scope, policy: Policy) -> list[Problem]:
+    key = scope_key(scope)
+    if any(covers(scope_key(allowed), key) for allowed in policy.allowed_scopes):
+        return []
+    return [Problem("scope", "is not within MAINTENANCE_ALLOWED_SCOPES of this app", str(scope))]
 
 
 def _not_allowed(scale_set: ScaleSet) -> Problem:

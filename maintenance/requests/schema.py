@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
@@ -38,7 +38,7 @@ from maintenance.requests.field_types import (
 # Of an invalid request. The search for the field that was meant takes a millisecond each.
 MAX_PROBLEMS = 100
 MAX_HINTS = 20
-M = TypeVar("M", bound="_Targeted")
+M = TypeVar("M", bound=BaseModel)
 SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
 
 
@@ -101,7 +101,7 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
 
     Raises InvalidRequest with every problem found.
     """
-    fields = _validated(RequestFields, document)
+    fields = validated(RequestFields, document)
     if fields.deadline and fields.not_before and fields.deadline <= fields.not_before:
         refuse("deadline", "must be after notBefore", fields.deadline.isoformat())
     rollout = fields.rollout or RolloutFields()
@@ -127,11 +127,12 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
 
 def read_cancellation(document: dict[str, Any]) -> Cancellation:
     """The cancellation in a document, which has the field `cancel`. Raises InvalidRequest with every problem found."""
-    fields = _validated(CancellationFields, document)
+    fields = validated(CancellationFields, document)
     return Cancellation(request_id=fields.cancel, scale_set=fields.scale_set(), reason=fields.reason)
 
 
-def _validated(model: type[M], document: dict[str, Any]) -> M:
+def validated(model: type[M], document: dict[str, Any]) -> M:
+    """The fields of a message. Raises InvalidRequest with every problem found."""
     try:
         fields = model.model_validate_json(json.dumps(_without_nulls(document, model)), strict=True)
     except ValidationError as error:
@@ -143,8 +144,8 @@ def _validated(model: type[M], document: dict[str, Any]) -> M:
             problems.append(_problem(dict(detail), model, hint=hints <= MAX_HINTS))
         if (left := error.error_count() - len(details)) > 0:
             problems.append(Problem("body", f"has {left:,} problems more"))
-        raise InvalidRequest(tuple(problems + _target_problems(document))) from None
-    if problems := _target_problems(document):
+        raise InvalidRequest(tuple(problems + _target_problems(model, document))) from None
+    if problems := _target_problems(model, document):
         raise InvalidRequest(tuple(problems))
     return fields
 
@@ -156,18 +157,25 @@ def _without_nulls(document: Mapping[str, Any], model: type[BaseModel]) -> dict[
     """
     known = {info.alias for info in model.model_fields.values()} - {"instanceIds"}
     kept = {name: value for name, value in document.items() if value is not None or name not in known}
-    if isinstance(rollout := kept.get("rollout"), dict):
-        kept["rollout"] = _without_nulls(rollout, RolloutFields)
-    if isinstance(windows := kept.get("windows"), list):
-        kept["windows"] = [_without_nulls(e, WindowFields) if isinstance(e, dict) else e for e in windows]
+    for name, below in nested(model).items():
+        match kept.get(name):
+            case dict() as one:
+                kept[name] = _without_nulls(one, below)
+            case list() as several:
+                kept[name] = [_without_nulls(each, below) if isinstance(each, dict) else each for each in several]
     return kept
 
 
-class _Strict(BaseModel):
+def nested(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The models of the objects in a message, by their names."""
+    return dict(getattr(model, "nested", {}))
+
+
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
 
 
-class RolloutFields(_Strict):
+class RolloutFields(Strict):
     max_instances_per_wave: WaveSize | None = None
     by_update_domain: bool = False
     pause_between_waves: Pause = timedelta(0)
@@ -175,7 +183,7 @@ class RolloutFields(_Strict):
     health_timeout: Pause = Rollout().health_timeout
 
 
-class _Targeted(_Strict):
+class Targeted(Strict):
     schema_version: SchemaVersion = 1
     subscription_id: SubscriptionId | None = None
     resource_group_name: ResourceGroupName | None = None
@@ -189,11 +197,13 @@ class _Targeted(_Strict):
         return ScaleSet(self.subscription_id or "", self.resource_group_name or "", self.vm_scale_set_name or "")
 
 
-class CancellationFields(_Targeted):
+class CancellationFields(Targeted):
     cancel: RequestId
 
 
-class RequestFields(_Targeted):
+class RequestFields(Targeted):
+    nested: ClassVar = {"rollout": RolloutFields, "windows": WindowFields}
+
     request_id: RequestId | None = None
     instance_ids: InstanceIds = None
     not_before: Time | None = None
@@ -204,10 +214,9 @@ class RequestFields(_Targeted):
     dry_run: bool = False
 
 
-NESTED: dict[str | int, type[BaseModel]] = {"rollout": RolloutFields, "windows": WindowFields}
-
-
-def _target_problems(document: Mapping[str, Any]) -> list[Problem]:
+def _target_problems(model: type[BaseModel], document: Mapping[str, Any]) -> list[Problem]:
+    if not issubclass(model, Targeted):
+        return []
     named = [name for name in SCALE_SET_FIELDS if document.get(name) is not None]
     if document.get("resourceId") is not None:
         return [Problem(name, "must be left out where resourceId is given") for name in named]
@@ -220,7 +229,8 @@ def _problem(detail: Mapping[str, Any], request: type[BaseModel], *, hint: bool)
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         name = str(detail["loc"][-1])
-        model = next((NESTED[part] for part in detail["loc"][:-1] if part in NESTED), request)
+        below = nested(request)
+        model = next((below[part] for part in map(str, detail["loc"][:-1]) if part in below), request)
         known = [info.alias or name for info in model.model_fields.values()]
         close = difflib.get_close_matches(name[:MAX_SHOWN], known, n=1) if hint else []
         message = "is not a field of a maintenance request" + (f"; did you mean {close[0]}?" if close else "")

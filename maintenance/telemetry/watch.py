@@ -65,7 +65,7 @@ class Watch:
 
     @harmless
     def request(self, result: str, request_id: str) -> None:
-        """What became of a message of the requests queue; see `requests.handler.RequestWatch`."""
+        """What became of a message of the requests queue; see `requests.controls.RequestWatch`."""
         self._meters.count("requests", result=result)
         span = trace.get_current_span()
         if span.is_recording():

@@ -24,7 +24,7 @@ def values(schema: Schema) -> st.SearchStrategy[Any]:
 
 def messages(schema: Schema) -> st.SearchStrategy[dict[str, Any]]:
     """Documents that a schema of whole messages accepts: those of each of its branches."""
-    return st.one_of(*(_object(schema, branch) for branch in schema["oneOf"]))
+    return st.one_of(*(_object(schema, branch) for branch in schema.get("oneOf", ({},))))
 
 
 def _of_type(kind: str, schema: Schema) -> st.SearchStrategy[Any]:

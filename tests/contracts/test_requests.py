@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from sandbox.message_schemas import CANCELLATION, REQUEST
+from sandbox.message_schemas import BY_FIELD, REQUEST
 from tests.contracts.schema_documents import messages
 from tests.support.contract import check_verdict, named, other_rule_broken, schema_accepts, worker_accepts
 
@@ -137,13 +137,28 @@ def test_names_or_resource_id_get_the_same_verdict_from_worker_and_schema(names:
     check_verdict({**NAMES, **names})
 
 
+scopes = st.sampled_from((SUBSCRIPTION, RESOURCE_ID, f"/subscriptions/{SUBSCRIPTION}/", RESOURCE_ID[:-30], "", None, 1))
+groups = texts.map(lambda group: f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
+@given(
+    kind=st.sampled_from(("pause", "resume")),
+    asked=st.none()
+    | st.fixed_dictionaries({"scope": scopes | groups}, optional={"until": times, "reason": texts, "x": st.none()}),
+    more=st.sampled_from(({}, {"schemaVersion": None}, {"schemaVersion": 2}, NAMES)),
+)
+def test_pause_gets_the_same_verdict_from_worker_and_schema(kind: str, asked: Any, more: Any) -> None:
+    check_verdict({kind: asked, **more})
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
 @given(cancel=texts | st.none() | st.integers(), reason=texts | st.none(), more=st.sampled_from(({}, {"dryRun": None})))
 def test_cancellation_gets_the_same_verdict_from_worker_and_schema(cancel: Any, reason: Any, more: Any) -> None:
     check_verdict({**NAMES, "cancel": cancel, "reason": reason, **more})
 
 
-VALID = {name: messages(dict(named(name).schema)) for name in (REQUEST, CANCELLATION)}
+VALID = {name: messages(dict(named(name).schema)) for name in (REQUEST, *BY_FIELD.values())}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=HEALTH)

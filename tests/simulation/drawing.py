@@ -20,16 +20,18 @@ from tests.simulation.plans import (
     Plan,
     SetPlan,
 )
+from tests.simulation.policies import with_policies
 
 ELSEWHERE = "99999999-2222-3333-4444-555555555555"
 
 
-def draw_plan(seed: int) -> Plan:
+def draw_plan(seed: int, *, policies: bool = True) -> Plan:
+    """`policies`: with windows, blackouts and pauses, where the seed has some."""
     draw = random.Random(seed)
     quiet = draw.random() < 0.25
     sets = tuple(_scale_set(draw, number, quiet=quiet) for number in range(1 if draw.random() < 0.75 else 2))
     messages = _messages(draw, sets)
-    return Plan(
+    plan = Plan(
         seed=seed,
         sets=sets,
         messages=messages,
@@ -37,6 +39,7 @@ def draw_plan(seed: int) -> Plan:
         incidents=_incidents(draw, sets, messages[-1].at),
         knobs=_knobs(draw),
     )
+    return with_policies(plan) if policies else plan
 
 
 def _knobs(draw: random.Random) -> Knobs:

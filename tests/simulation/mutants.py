@@ -91,17 +91,20 @@ def complete_then_send(original: Original) -> Any:
 
 def answer_before_marker(original: Original) -> Any:
     async def handle(self: handler.RequestHandler, envelope: Envelope) -> None:
-        coordination, put = self._coordination, []
+        controls, put = self._controls, []
+        coordination = controls._coordination
 
         class Later:
+            read, cancel = coordination.read, coordination.cancel
+
             async def put(self, entry: Any) -> None:
                 put.append(entry)
 
-        self._coordination = Later()
+        controls._coordination = Later()
         try:
             await original(self, envelope)
         finally:
-            self._coordination = coordination
+            controls._coordination = coordination
         for entry in put:
             await coordination.put(entry)
 

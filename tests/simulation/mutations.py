@@ -26,7 +26,7 @@ from maintenance.operations.instance_views import InstanceViews
 from maintenance.operations.poller import Poller
 from maintenance.operations.runner import Runner
 from maintenance.policies import waves
-from maintenance.requests import handler
+from maintenance.requests import controls, handler
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from tests.simulation.gateways import Bus, CoordinationClient
 from tests.simulation.mutants import (
@@ -105,10 +105,10 @@ MUTATIONS = (
     Mutation("a short page ends the peek", ((CoordinationClient, "peek_messages", only_one_page),)),
     Mutation(
         "the marker lasts a day",
-        ((handler, "MARKER_LASTS", lambda _: timedelta(days=1)),),
+        ((controls, "MARKER_LASTS", lambda _: timedelta(days=1)),),
         hidden="runs of the simulation meet their markers within a day",
     ),
-    Mutation("the marker lasts five minutes", ((handler, "MARKER_LASTS", lambda _: timedelta(minutes=5)),)),
+    Mutation("the marker lasts five minutes", ((controls, "MARKER_LASTS", lambda _: timedelta(minutes=5)),)),
     Mutation("the answer comes before the marker", ((handler.RequestHandler, "handle", answer_before_marker),)),
     Mutation("the POST does not read markers", ((posting, "cancellation", always(None)),)),
     Mutation("PLAN does not read markers", ((planning, "cancellation", always(None)),)),

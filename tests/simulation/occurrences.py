@@ -43,6 +43,8 @@ MAIN = (
     ),
     "event rejected Rejected",
     "event duplicate Duplicate",
+    *(f"message {kind}" for kind in ("pause", "resume")),
+    *(f"deferred for {reason}" for reason in ("Window", "Blackout", "Pause")),
     "canceled while waiting",
     "canceled between waves",
     "canceled at work",

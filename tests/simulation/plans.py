@@ -66,7 +66,7 @@ class Incident:
 class Knobs:
     """What holds for all of a simulation. `clocks`: how far each process's clock is ahead. `latency`: of a call. `lag`:
     how old views may be. `page`: of a peek. `commit`: how long an entry may be numbered before it shows. `views` and
-    `wait_for_lease`: settings of the app."""
+    `wait_for_lease`: settings of the app; `policies`: its windows and blackouts, `policies.Policies`."""
 
     clocks: tuple[float, ...] = (0.0,)
     shuffled: bool = False
@@ -79,6 +79,7 @@ class Knobs:
     letter_case: bool = False
     views: bool = True
     wait_for_lease: bool = True
+    policies: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

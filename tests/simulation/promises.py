@@ -15,6 +15,7 @@ from maintenance.domain.observations import Refused, Submission, Throttled
 from maintenance.domain.operation import Operation
 from tests.simulation.machine import Machine
 from tests.simulation.plans import MessagePlan
+from tests.simulation.policies import Policies, closed, paused
 from tests.simulation.process import Process
 from tests.simulation.resource_manager import DONE, SimulatedScaleSet
 from tests.simulation.runs import Broken, Run, cancels, limit_of, same
@@ -82,11 +83,24 @@ class Promises:
             if other.answered_at is not None and now > other.answered_at + LOOK and self._cancels(other, operation):
                 since = now - other.answered_at
                 self.break_("S4", f"run {operation.run_id[:6]} posts {since:.0f} s after its cancellation was accepted")
+        self._check_policies(operation, process)
         oldest = process.entries_asked_at
         if simulation.plan.knobs.views:
             oldest = min(oldest, process.views_asked_at.get(operation.scale_set.key, -1e9))
         if now - oldest > LOOK:
             self.break_("S7", f"run {operation.run_id[:6]} posts, and state_read {now - oldest:.0f} s ago")
+
+    def _check_policies(self, operation: Operation, process: Process) -> None:
+        """That no window, blackout or pause forbids a start now."""
+        simulation, run = self._simulation, self.run(operation.run_id)
+        policies = simulation.plan.knobs.policies or Policies()
+        document = run.message.document if run.message else b""
+        # Where the process's clock is behind, the time of Service Bus's that it has seen counts.
+        why = [closed(policies, document, each) for each in (process.seconds(), simulation.loop.time())]
+        if all(why):
+            self.break_("windows", f"run {operation.run_id[:6]} posts {why[0]}")
+        if (pause := paused(self.runs, operation.scale_set.key, simulation.loop.time())) is not None:
+            self.break_("S4", f"run {operation.run_id[:6]} posts in the pause {pause[:6]}")
 
     def taken(self, operation: Operation, simulated: SimulatedScaleSet, machines: Sequence[Machine]) -> None:
         """ARM took a call; all of its machines count as down from now on."""
@@ -148,7 +162,9 @@ class Promises:
             self.break_("S2", f"event {kind} of run {run_id[:6]} has two contents")
         run = self.run(run_id)
         simulation.tell("event {} {} of run {}", kind, event.properties["status"], run_id[:6])
-        answers = kind == "accepted" and event.data.get("cancels") is not None
+        answers = kind == "accepted" and any(event.data.get(name) for name in ("cancels", "pauses", "resumes"))
+        if event.data["status"] == "Deferred":
+            simulation.note(f"deferred for {event.data['waitsFor']}")
         if answers and run.answered_at is None:
             run.answered_at = simulation.loop.time()
             self._answered(run)
@@ -203,9 +219,11 @@ class Promises:
             if not by_arm and not any(cancels(each, document, reach) for each in others):
                 self.break_("S8", f"run {run_id[:6]} ends as canceled, and nobody canceled it")
         knobs = self._simulation.plan.knobs
-        good = message.kind not in ("bad", "cancel") and document.get("ineligible") != "reject"
+        good = message.kind not in ("bad", "cancel", "pause", "resume") and document.get("ineligible") != "reject"
         # An app that reads no views refuses all that needs them; one that waits for no lease refuses what would wait.
         good = good and knobs.views and knobs.wait_for_lease
+        # One whose window was missed, as nobody was there, has no other before its deadline.
+        good = good and not knobs.policies and "windows" not in document
         if status == "Rejected" and good and not run.buried and "deadline" not in document:
             self.break_("S8", f"run {run_id[:6]} is rejected: {data.get('problems')}")
 

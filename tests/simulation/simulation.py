@@ -286,10 +286,10 @@ def _with_times(document: Any) -> Any:
     if isinstance(document, bytes):
         return document
     times = {name: (EPOCH + timedelta(seconds=document[name])).isoformat() for name in TIMES if name in document}
-    return {**document, **times}
+    return {**document, **times, **({"pause": _with_times(document["pause"])} if "pause" in document else {})}
 
 
-TIMES = ("notBefore", "deadline")
+TIMES = ("notBefore", "deadline", "until")
 
 
 def _times(message: MessagePlan) -> list[float]:

@@ -42,8 +42,8 @@ def play(plan: Plan, *, traced: bool = False) -> Outcome:
     return Outcome(plan.seed, tuple(promises.broken), dict(simulation.occurred), trace)
 
 
-def play_seed(seed: int) -> Outcome:
-    return play(draw_plan(seed))
+def play_seed(seed: int, *, policies: bool = True) -> Outcome:
+    return play(draw_plan(seed, policies=policies))
 
 
 def shrink(plan: Plan, promise: str, *, most_trials: int = MOST_TRIALS) -> Plan:
@@ -106,7 +106,7 @@ def _simpler(knobs: Knobs) -> Iterator[Callable[[Knobs], Knobs]]:
     plain = Knobs()
     yield lambda now: replace(now, clocks=(0.0,))
     yield lambda now: replace(now, clocks=tuple(0.0 for _ in now.clocks))
-    for name in ("shuffled", "latency", "lag", "page", "commit", "max_deliveries", "ticks", "letter_case"):
+    for name in ("shuffled", "latency", "lag", "page", "commit", "max_deliveries", "ticks", "letter_case", "policies"):
         if getattr(knobs, name) != getattr(plain, name):
             yield lambda now, name=name: replace(now, **{name: getattr(plain, name)})  # type: ignore[misc]
 

@@ -55,7 +55,8 @@ ONCE_BROKEN += [500004, 608457, 702981, 1007472, 1018716, 1024216, 1053617, 2036
 
 @pytest.mark.parametrize("seed", ONCE_BROKEN)
 def test_seed_that_once_broke_a_promise_holds(seed: int) -> None:
-    assert play_seed(seed).broken == ()
+    # As it was then: some had no windows and pauses yet.
+    assert play_seed(seed, policies=False).broken == ()
 
 
 @pytest.mark.parametrize("seed", [7, 40, 186])

@@ -14,7 +14,7 @@ from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Operation
 from maintenance.domain.resources import Scope
-from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge, Rules
+from maintenance.lifecycle.actions import Continue, Done, LeaveToJudge
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.poller import Poller
 from maintenance.operations.runner import Runner
@@ -56,6 +56,8 @@ class SimulatedWorker:
     def __init__(self, process: Process) -> None:
         knobs = process.simulation.plan.knobs
         settings = replace(SETTINGS, read_instance_views=knobs.views, wait_for_lease=knobs.wait_for_lease)
+        if knobs.policies is not None:
+            settings = replace(settings, calendar=knobs.policies.calendar)
         self.process = process
         self._simulation = process.simulation
         bus = Bus(process)
@@ -64,13 +66,7 @@ class SimulatedWorker:
             client, settings.coordination_queue, now=process.now, monotonic=process.monotonic
         )
         arm = ThrottlingGateway(Arm(process), default_pause=settings.timing.min_poll, monotonic=process.monotonic)
-        rules = Rules(
-            allowed_scopes=settings.allowed_scopes,
-            timing=settings.timing,
-            views=settings.read_instance_views,
-            wait_for_lease=settings.wait_for_lease,
-        )
-        runner = WatchedRunner(arm, bus, coordination, rules, now=process.now, monotonic=process.monotonic)
+        runner = WatchedRunner(arm, bus, coordination, settings.rules, now=process.now, monotonic=process.monotonic)
         runner.process = process
         self._handler = RequestHandler(bus, coordination, settings, work_off=self._work_off, now=process.now)
         intake = {REQUEST: self._handler.handle_delivery}

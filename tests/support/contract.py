@@ -17,9 +17,10 @@ from maintenance.domain.errors import InvalidRequest
 from maintenance.domain.messages import Envelope, read_document
 from maintenance.domain.resources import fold
 from maintenance.policies.windows import schedule_problem, zone_problem
+from maintenance.requests.control_schema import read_pause, read_resume
 from maintenance.requests.field_types import MAX_NAMES
 from maintenance.requests.schema import SCALE_SET_FIELDS, read_cancellation, read_request
-from sandbox.message_schemas import CANCELLATION, ENVELOPE, REQUEST, MessageSchemas
+from sandbox.message_schemas import ENVELOPE, MessageSchemas, schema_of
 
 SCHEMAS = Path(__file__).parents[2] / "contracts" / "schemas"
 # How many messages of each type were checked, for the summary of a run.
@@ -71,6 +72,10 @@ def worker_accepts(document: Mapping[str, Any]) -> bool:
     try:
         if "cancel" in document:
             read_cancellation(read_document(envelope))
+        elif "pause" in document:
+            read_pause(read_document(envelope))
+        elif "resume" in document:
+            read_resume(read_document(envelope))
         else:
             read_request(envelope, read_document(envelope))
     except InvalidRequest:
@@ -79,7 +84,7 @@ def worker_accepts(document: Mapping[str, Any]) -> bool:
 
 
 def schema_accepts(document: Mapping[str, Any]) -> bool:
-    accepts: bool = named(CANCELLATION if "cancel" in document else REQUEST).is_valid(document)
+    accepts: bool = named(schema_of(document)).is_valid(document)
     return accepts
 
 
@@ -87,7 +92,8 @@ def other_rule_broken(document: Mapping[str, Any]) -> bool:
     """Whether one of the rules is broken that no schema can say, of a document that the schema accepts."""
     ids = document.get("instanceIds") or []
     begin, end = (document.get(name) and _moment(document[name]) for name in ("notBefore", "deadline"))
-    of_resource_id = (document.get("resourceId") or "").split("/")[4:5]
+    scope = (document.get("pause") or document.get("resume") or {}).get("scope", "")
+    of_resource_id = (document.get("resourceId") or scope).split("/")[4:5]
     group = "".join((document.get("resourceGroupName") or "", *of_resource_id))
     return (
         bool(begin and end and end <= begin)

@@ -11,7 +11,6 @@ from typing import Any, cast
 from maintenance.arm.throttling import Gateway, ThrottlingGateway
 from maintenance.domain.instances import Instance
 from maintenance.domain.resources import Scope
-from maintenance.lifecycle.actions import Rules
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.poller import Poller
 from maintenance.operations.ports import UNWATCHED, RunWatch
@@ -52,17 +51,11 @@ class UnitEnvironment:
     def restart(self) -> None:
         """A new process: nothing in memory is left."""
         self.crash_point.dead = False
-        rules = Rules(
-            allowed_scopes=self.settings.allowed_scopes,
-            timing=self.settings.timing,
-            views=self.settings.read_instance_views,
-            wait_for_lease=self.settings.wait_for_lease,
-        )
         arm = ThrottlingGateway(
             cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, monotonic=self.clock.seconds
         )
         clocks: dict[str, Any] = {"now": self.clock, "monotonic": self.clock.seconds}
-        self.runner = Runner(arm, self.bus, self.coordination, rules, **clocks, watch=self.watch)
+        self.runner = Runner(arm, self.bus, self.coordination, self.settings.rules, **clocks, watch=self.watch)
         self.views = self.runner.views
         self.handler = RequestHandler(
             self.bus, self.coordination, self.settings, work_off=self._work_off, now=self.clock
