@@ -84,6 +84,13 @@ class Submit:
     instead: Continue | None = None
     until: datetime | None = None
 
+    def seconds_left(self, timing: Timing, began_at: datetime) -> float:
+        """How long after it was begun a call may be sent. What was read before may be older than that moment; the clock
+        and the stopwatch run alike for so short a time."""
+        read_ago = max((began_at - self.state_read_at).total_seconds(), 0.0)
+        left = min(timing.stopwatch.total_seconds(), timing.state_age.total_seconds() - read_ago)
+        return left if self.until is None else min(left, (self.until - began_at).total_seconds())
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseLease:

@@ -218,13 +218,9 @@ class Runner:
     async def _submit(self, action: Submit, settle: Settle, views: InstanceViews) -> Continue | Done | LeaveToJudge:
         """Send JUDGE, complete the POST record, and only then post; send what ARM responded, and take JUDGE back. Where
         nothing is to be posted, send what follows instead."""
-        operation, timing = action.operation, self._rules.timing
+        operation = action.operation
         began_at, began = self._now(), self._monotonic()
-        # What was read before may be older than this moment; both clocks run alike for so short a time.
-        read_ago = max((began_at - action.state_read_at).total_seconds(), 0.0)
-        left = min(timing.stopwatch.total_seconds(), timing.state_age.total_seconds() - read_ago)
-        if action.until is not None:
-            left = min(left, (action.until - began_at).total_seconds())
+        left = action.seconds_left(self._rules.timing, began_at)
         judge_number = await self._bus.schedule(to_record(action.judge, action.due))
         if not await settle():
             logger.warning("Record %s was not confirmed as completed: nothing is posted", operation.message_id)

@@ -110,6 +110,17 @@ def test_post_in_a_window_may_be_sent_until_the_window_closes() -> None:
     assert action.until == OPENS + timedelta(hours=1)
 
 
+def test_time_left_for_calls_ends_with_the_window_the_stopwatch_or_the_age_of_what_was_read() -> None:
+    closes = OPENS + timedelta(hours=1)
+    action = read_state(posting("0"), now=closes - seconds(50), rules=WINDOWED)
+    assert isinstance(action, Submit)
+    timing = RULES.timing
+    assert action.seconds_left(timing, closes - seconds(50)) == 50
+    assert action.seconds_left(timing, closes - seconds(40)) == 40
+    assert replace(action, until=None).seconds_left(timing, closes - seconds(40)) == 50
+    assert replace(action, until=None).seconds_left(replace(timing, stopwatch=seconds(7)), closes - seconds(40)) == 7
+
+
 def test_blackout_defers_and_is_over_at_its_end() -> None:
     first = continued(read_state(new_operation(), None, entries=(), rules=BLACK)).operation
     assert first.deferral is not None
