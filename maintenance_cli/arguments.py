@@ -8,7 +8,10 @@ from typing import TypeAlias
 
 PROG = "vmss-maintenance"
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
-SCHEMAS = ("request", "cancellation", "event", "accepted", "progressed", "completed", "rejected", "duplicate")
+SCHEMAS = (
+    *("request", "cancellation", "pause", "resume", "event"),
+    *("accepted", "deferred", "progressed", "completed", "rejected", "duplicate"),
+)
 SET_HELP = "resource id of the scale set, or GROUP/NAME"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", re.ASCII)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from contextlib import suppress
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -25,12 +26,20 @@ def main(parsed: argparse.Namespace, output: Output) -> Code:
             else:
                 output.document({"version": VERSION, "python": platform.python_version()})
         case "schema":
-            document = json.loads(resource("schemas", f"maintenance-{parsed.name}/1/schema.json").read_text("utf-8"))
-            output.document(document)
+            output.document(json.loads(_newest_schema(f"maintenance-{parsed.name}").read_text("utf-8")))
         case _:
             script = files("maintenance_cli") / "completion" / f"vmss-maintenance.{parsed.shell}"
             output.text(script.read_text("utf-8").rstrip())
     return Code.AS_WISHED
+
+
+def _newest_schema(name: str) -> Traversable:
+    found, version = resource("schemas", f"{name}/1/schema.json"), 1
+    with suppress(Ended):
+        while True:
+            version += 1
+            found = resource("schemas", f"{name}/{version}/schema.json")
+    return found
 
 
 def resource(folder: str, name: str) -> Traversable:

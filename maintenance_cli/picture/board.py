@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from maintenance.coordination.documents import read_entry
+from maintenance.coordination.entries import Entry, Lease
 from maintenance.domain import message_ids
-from maintenance.domain.coordination import Entry, Lease, read_entry
 from maintenance.domain.errors import ProblemsError
 from maintenance.domain.messages import Envelope
 from maintenance.domain.redaction import redact

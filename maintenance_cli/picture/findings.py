@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from maintenance.domain.coordination import Lease
+from maintenance.coordination.entries import Lease
 from maintenance.domain.errors import SettingsError
 from maintenance.settings import read_settings
 from maintenance_cli.exits import Code

@@ -13,7 +13,7 @@ from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Result
 from maintenance.domain.resources import ScaleSet, fold
 from maintenance.lifecycle.planning import split_targets
-from maintenance.lifecycle.waves import own_limit
+from maintenance.policies.waves import own_limit
 from maintenance.requests.schema import MaintenanceRequest, read_request
 
 # In `MaintenanceStatus.window`: until when customers may start the maintenance themselves, and when Azure begins.

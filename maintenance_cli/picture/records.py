@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from maintenance.domain.coordination import Entry, Lease, cancellation, leases_of
+from maintenance.coordination.entries import Entry, Lease, cancellation, leases_of
 from maintenance.domain.errors import UnreadableRecord
 from maintenance.domain.operation import Operation, Phase, Result
 from maintenance.domain.redaction import redact

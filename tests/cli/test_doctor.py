@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import Lease, write_entry
+from maintenance.coordination.documents import write_entry
+from maintenance.coordination.entries import Lease
 from maintenance_cli.exits import Code
 from maintenance_cli.picture.board import Snapshot
 from maintenance_cli.picture.findings import (

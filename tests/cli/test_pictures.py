@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from maintenance.domain.coordination import CancellationMarker, Lease, write_entry
+from maintenance.coordination.documents import write_entry
+from maintenance.coordination.entries import CancellationMarker, Lease
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.domain.coordination import Entry
+from maintenance.coordination.entries import Entry
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import (
     ErrorDetail,
