@@ -240,7 +240,7 @@ class Runner:
                 await self._bus.cancel(judge_number)
             except BusUnavailable as error:
                 logger.warning(
-                    "Record %s: its successor or JUDGE remains to be dealt with: %s", operation.message_id, error
+                    "Record %s: sending its successor, or canceling JUDGE, failed: %s", operation.message_id, error
                 )
         return LeaveToJudge(operation)
 

@@ -132,7 +132,7 @@ async def publish(bus: OperationsBus, units: Sequence[Unit]) -> None:
             return
         logger.error("Publishing the events of message %s failed: %s", units[0].delivery.message_id, error)
     except BusUnavailable as error:
-        logger.error("Publishing the events of %d messages failed, they are owed still: %s", len(units), error)
+        logger.error("Publishing the events of %d messages failed, and they are still owed: %s", len(units), error)
     except Exception as error:
         logger.error(
             "Publishing the events of %d messages failed unexpectedly: %s",

@@ -26,7 +26,7 @@ def test_limit_is_below_what_action_groups_wait() -> None:
 
 # The SDK does not close the sockets of connections that the other side has reset.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-async def test_alert_on_unresponsive_bus_is_answered_with_503_and_leads_to_one_message_when_sent_again(
+async def test_alert_on_unresponsive_bus_gets_503_and_leads_to_one_message_when_sent_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with environment() as services:

@@ -135,7 +135,7 @@ async def test_request_is_carried_out_with_the_tokens_of_an_identity_over_tls(se
     assert ("https://management.azure.com", None) in asked
 
 
-async def test_namespace_that_does_not_take_the_identity_is_told_and_the_message_is_redelivered(
+async def test_namespace_that_refuses_the_identity_is_logged_and_the_message_is_redelivered(
     services: Services,
 ) -> None:
     services.refuses = True

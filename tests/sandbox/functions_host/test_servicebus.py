@@ -290,7 +290,7 @@ async def test_stopping_finishes_what_runs_and_takes_nothing_new(bus: ServiceBus
 
 # The SDK forgets to close the socket of a connection that the other side has cut.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-async def test_trouble_with_the_connection_is_waited_out(bus: ServiceBus) -> None:
+async def test_transient_error_of_the_connection_is_retried(bus: ServiceBus) -> None:
     handed: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def receive(message: func.ServiceBusMessage) -> None:

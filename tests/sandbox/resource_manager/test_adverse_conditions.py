@@ -303,7 +303,7 @@ def test_updates_at_random_end_with_the_instance_and_leave_maintenance_alone() -
         assert not len(api.compute.timeline)
 
 
-def test_instance_is_scaled_in_between_look_and_post() -> None:
+def test_instance_is_scaled_in_between_reading_and_post() -> None:
     with Azure(scale_set("web", instance("0"), instance("1"), view_lag=after(60))) as azure:
         azure.arm.faults.add(Fault(method="POST", path=PATH, scale_in=("1", "9")))
         assert list(azure.listed()) == ["0", "1"]
@@ -313,7 +313,7 @@ def test_instance_is_scaled_in_between_look_and_post() -> None:
         assert azure.post("0") == (202, None)
 
 
-def test_instance_is_updated_between_look_and_post() -> None:
+def test_instance_is_updated_between_reading_and_post() -> None:
     with Azure(scale_set("web", instance("0"), instance("1"))) as azure:
         order = {"method": "POST", "path": PATH, "update": ["1"], "updateDuration": "PT2M"}
         assert httpx.post(f"{azure.arm.endpoint}/sandbox/faults", json=order).status_code == 201
@@ -400,7 +400,7 @@ def test_views_are_hidden_from_now_on() -> None:
             azure.arm.hide_view(*WEB, "9")
 
 
-def test_update_domain_is_not_told() -> None:
+def test_update_domain_is_not_reported() -> None:
     with Azure(scale_set("web", instance("0", update_domain=None), instance("1", update_domain=4))) as azure:
         views = [azure.listed()[each]["instanceView"].get("platformUpdateDomain", "none") for each in "01"]
         assert views == ["none", 4]

@@ -304,7 +304,7 @@ def test_nothing_is_kept_for_observers_that_are_not_there() -> None:
     durations=st.lists(st.integers(0, 100), min_size=1, max_size=6),
     looks=st.lists(st.integers(0, 150), max_size=8),
 )
-def test_how_often_one_looks_changes_nothing(durations: list[int], looks: list[int]) -> None:
+def test_how_often_state_is_read_changes_nothing(durations: list[int], looks: list[int]) -> None:
     seeds = [instance(str(at), duration=after(each)) for at, each in enumerate(durations)]
     looked_at, left_alone = compute_with(scale_set("web", *seeds)), compute_with(scale_set("web", *seeds))
     operations = [each.perform_maintenance(found(each, "web"), None, START) for each in (looked_at, left_alone)]

@@ -76,7 +76,7 @@ def test_counts_and_peek_show_what_lies_there(bus: ServiceBus, clock: HandMovedC
     assert len(bus.peek("q", 2)) == 2
 
 
-def test_peek_begins_where_it_is_told_to(bus: ServiceBus) -> None:
+def test_peek_begins_at_the_given_number(bus: ServiceBus) -> None:
     send(bus, "q", *"abcde")
     assert [each.message_id for each in bus.peek("q", 2, skip=2)] == ["c", "d"]
     assert [each.message_id for each in bus.peek("q", 2, first=bus.peek("q")[3].sequence_number)] == ["d", "e"]

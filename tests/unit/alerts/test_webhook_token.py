@@ -104,7 +104,7 @@ async def test_new_key_is_read_but_invented_ids_do_not_call_out_again(
     assert issuer.reads == 2
 
 
-async def test_issuer_that_fails_lets_nobody_in_and_is_asked_again_later(
+async def test_issuer_that_fails_lets_nobody_in_and_is_called_again_later(
     issuer: TokenIssuer, gate: TokenGate, seconds: list[float]
 ) -> None:
     issuer.status = 500

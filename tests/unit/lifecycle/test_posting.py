@@ -231,7 +231,7 @@ def test_accepted_is_owed_once_in_a_run() -> None:
     ("answer", "final"),
     [(Succeeded(), "succeeded"), (Failed(BROKEN), "failed"), (Failed(BROKEN, canceled=True), "canceled")],
 )
-def test_final_answer_is_confirmed_by_the_views_at_once(answer: Submission, final: str) -> None:
+def test_final_status_is_confirmed_by_the_views_at_once(answer: Submission, final: str) -> None:
     action = submitted(POST, (POST.batch, answer))
     operation = following(action)
     assert (operation.phase, operation.calls[0].ended, operation.final_at) == (Phase.TRACK, final, LATER)
@@ -243,7 +243,7 @@ def test_accepted_without_url_is_left_to_the_views() -> None:
     assert (operation.calls[0].ended, operation.final_at) == ("unreported", LATER)
 
 
-def test_ambiguous_answer_is_left_to_judge() -> None:
+def test_ambiguous_submission_is_left_to_judge() -> None:
     assert submitted(POST, (POST.batch, LOST)) == LeaveToJudge(POST)
 
 
@@ -316,7 +316,7 @@ def test_forbidden_post_ends_the_run_at_once() -> None:
     assert set(outcomes(action).values()) == {"NotAttempted"}
 
 
-def test_throttled_post_waits_as_long_as_asked_and_does_not_count_as_refused() -> None:
+def test_throttled_post_waits_for_retry_after_and_does_not_count_as_refused() -> None:
     action = submitted(POST, (POST.batch, Throttled(BUSY, seconds(300))))
     operation = following(action)
     assert (operation.phase, operation.refused, operation.transient_error) == (Phase.PLAN, (), BUSY)
@@ -331,14 +331,14 @@ def test_post_that_was_too_late_is_planned_again_and_counts_as_nothing() -> None
     assert operation.transient_error.code == "TooLate"
 
 
-def test_untrusted_answer_ends_the_run_with_the_batch_in_doubt() -> None:
+def test_untrusted_url_ends_the_run_with_the_batch_in_doubt() -> None:
     action = next_action(RULES, POST, Untrusted(ErrorDetail("UntrustedUrl", "no")), LATER)
     assert ended(action) == ("Failed", "UntrustedUrl")
     assert set(outcomes(action).values()) == {"Unknown"}
     assert (following(action).number, following(action).at_work) == (POST.number + 2, True)
 
 
-def test_untrusted_answer_ends_the_run_only_when_no_other_call_can_arrive_any_more() -> None:
+def test_untrusted_url_ends_the_run_only_when_no_other_call_can_arrive_any_more() -> None:
     action = next_action(RULES, FLEXIBLE, Untrusted(ErrorDetail("UntrustedUrl", "no"), in_flight=True), LATER)
     assert ended(action) == ("Failed", "UntrustedUrl")
     assert due(action) == LATER + RULES.timing.settle
@@ -347,7 +347,7 @@ def test_untrusted_answer_ends_the_run_only_when_no_other_call_can_arrive_any_mo
 # ---- answers of a Flexible set, one for each VM
 
 
-def test_mixed_answers_track_what_was_taken_and_leave_the_rest_in_the_wave() -> None:
+def test_mixed_submissions_track_what_was_taken_and_leave_the_rest_in_the_wave() -> None:
     action = submitted(FLEXIBLE, *each(TAKEN, NO, None))
     operation = following(action)
     assert (operation.phase, operation.batch) == (Phase.TRACK, ("a",))

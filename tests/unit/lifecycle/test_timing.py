@@ -32,7 +32,7 @@ def test_views_are_read_again_soon_but_no_sooner_than_polls_may_follow() -> None
     assert quick.next_read(NOW) == NOW + seconds(1)
 
 
-def test_failures_in_a_row_are_answered_by_longer_and_longer_pauses_with_jitter() -> None:
+def test_failures_in_a_row_lead_to_longer_and_longer_pauses_with_jitter() -> None:
     pauses = [TIMING.back_off(NOW, n, "seed", None) - NOW for n in range(1, 9)]
     for pause, base in zip(pauses, [10, 20, 40, 80, 160, 320, 600, 600], strict=True):
         assert seconds(base) <= pause <= seconds(base * 1.25)

@@ -104,7 +104,7 @@ def test_poll_that_fails_is_retried_with_growing_pauses(reading: Reading) -> Non
     assert (recovered.failures, recovered.transient_error) == (0, None)
 
 
-def test_throttled_poll_waits_as_long_as_asked() -> None:
+def test_throttled_poll_waits_for_retry_after() -> None:
     assert due(polled(RUNNING, Throttled(BUSY, seconds(500)))) >= NOW + seconds(500)
 
 
@@ -389,7 +389,7 @@ def test_run_that_waits_for_recovery_meets_a_cancellation() -> None:
     assert following(action).at_work, "the lease stays until the instance is up"
 
 
-def test_run_whose_end_the_views_do_not_tell_meets_a_cancellation_after_one_slice() -> None:
+def test_run_whose_end_the_views_do_not_show_meets_a_cancellation_after_one_slice() -> None:
     unreported = final("0", status="unreported")
     at_first, later = NOW + 9 * MINUTE, NOW + 10 * MINUTE
     assert deliver(unreported, at_first) == Read(unreported, views=True, coordination=False, newer_than=NOW)

@@ -179,7 +179,7 @@ def test_flexible_vm_without_change_after_the_settle_time_is_untouched() -> None
     assert judged(UNTOUCHED, "succeeded", SETTLED, flexible=True) == "Unknown"
 
 
-def test_failure_is_told_in_the_views_words_or_else_in_arms() -> None:
+def test_failure_has_the_message_of_the_view_or_else_arms() -> None:
     told = "the host was needed elsewhere"
     assert verdict(aborted("0", CHANGED), "failed", RESTED).settled["0"].message == told
     assert verdict(aborted("0", CHANGED), "succeeded", RESTED).settled["0"].message == told
@@ -229,7 +229,7 @@ def test_confirm_time_shorter_than_the_lag_does_not_give_up_within_the_lag() -> 
         (eligible("0", healthy=False), False),
     ],
 )
-def test_change_is_told_from_the_baseline(instance: Instance | None, *, changed: bool | None) -> None:
+def test_change_is_judged_against_the_baseline(instance: Instance | None, *, changed: bool | None) -> None:
     assert is_changed(instance, FRESH) is changed
 
 
@@ -258,7 +258,7 @@ def up(**changes: Any) -> Instance:
         (Instance("0", reported=False), FRESH, False),
     ],
 )
-def test_recovery_is_health_where_told_and_else_power(
+def test_recovery_is_health_where_reported_and_else_power(
     instance: Instance, baseline: Baseline | None, *, recovered: bool
 ) -> None:
     assert has_recovered(instance, baseline) is recovered

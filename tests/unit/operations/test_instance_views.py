@@ -33,7 +33,7 @@ async def test_listing_is_shared_by_those_who_ask_at_the_same_time() -> None:
     assert (len({id(each) for each in listings}), environment.arm.looks) == (1, 1)
 
 
-async def test_listing_that_must_be_newer_is_asked_for_again() -> None:
+async def test_listing_that_must_be_newer_is_read_again() -> None:
     environment = UnitEnvironment()
     views = environment.views()
     await views.of(SCALE_SET)
@@ -87,7 +87,7 @@ async def test_refusal_of_a_uniform_set_is_no_sign_of_a_flexible_one() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_set_that_may_not_be_listed_is_not_asked_for_its_mode(status: int) -> None:
+async def test_mode_of_set_that_may_not_be_listed_is_not_read(status: int) -> None:
     environment = UnitEnvironment()
     environment.arm.flexible = True
     environment.arm.is_flexible = None  # type: ignore[method-assign, assignment] # fails where it is asked
@@ -101,7 +101,7 @@ async def test_set_that_may_not_be_listed_is_not_asked_for_its_mode(status: int)
         await views.of(SCALE_SET)
 
 
-async def test_answer_to_the_uniform_listing_is_not_taken_for_the_flexible_one() -> None:
+async def test_response_to_the_uniform_listing_is_not_taken_for_the_flexible_one() -> None:
     environment = UnitEnvironment([eligible("vm_a")])
     environment.arm.flexible = True
     views = environment.views()

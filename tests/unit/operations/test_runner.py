@@ -64,7 +64,7 @@ async def test_post_is_sent_after_judge_was_scheduled_and_the_record_completed()
     assert order == sorted(order)
 
 
-async def test_answer_is_sent_and_judge_canceled_after_it() -> None:
+async def test_successor_is_sent_and_judge_canceled_after_it() -> None:
     stage = await Stage().holds_lease()
     await stage.deliver_record(POST)
     assert [(record.phase, record.number) for record in stage.records] == [(Phase.TRACK, POST.number + 2)]
@@ -101,7 +101,7 @@ async def test_judge_that_cannot_be_sent_posts_nothing_and_completes_nothing() -
     assert (stage.arm.posted, stage.settled) == ([], [])
 
 
-async def test_ambiguous_answer_leaves_judge_alone() -> None:
+async def test_ambiguous_submission_leaves_judge_alone() -> None:
     stage = await Stage().holds_lease()
     stage.arm.post_answers = [LOST]
     await stage.deliver_record(POST)
@@ -116,7 +116,7 @@ async def test_unexpected_error_of_a_post_leaves_judge_alone() -> None:
     assert [record.phase for record in stage.records] == [Phase.JUDGE]
 
 
-async def test_answer_that_cannot_be_sent_leaves_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_successor_that_cannot_be_sent_leaves_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = await Stage().holds_lease()
 
     async def refuse(records: Sequence[Record]) -> None:
@@ -128,7 +128,7 @@ async def test_answer_that_cannot_be_sent_leaves_judge_alone(monkeypatch: pytest
     assert [record.phase for record in stage.records] == [Phase.JUDGE]
 
 
-async def test_untrusted_answer_ends_the_run_in_doubt() -> None:
+async def test_untrusted_url_ends_the_run_in_doubt() -> None:
     stage = await Stage().holds_lease()
     stage.arm.post_answers = [UntrustedUrl("evil.example", "not trusted")]
     await stage.deliver_record(POST)
@@ -149,7 +149,7 @@ async def test_refused_post_is_planned_again() -> None:
 
 
 @pytest.mark.parametrize(("took", "posted"), [(59, True), (60, False), (300, False)])
-async def test_completion_that_takes_longer_than_the_look_may_age_posts_nothing(
+async def test_completion_that_outlasts_the_age_of_what_was_read_posts_nothing(
     monkeypatch: pytest.MonkeyPatch, took: float, *, posted: bool
 ) -> None:
     stage = await Stage().holds_lease()
@@ -178,7 +178,7 @@ async def test_listing_shared_from_earlier_in_the_tick_counts_by_its_own_age() -
     assert (stage.arm.looks, stage.arm.posted) == (1, [])
 
 
-async def test_stopwatch_bounds_calls_even_where_the_look_may_be_older(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopwatch_bounds_calls_even_where_what_was_read_may_be_older(monkeypatch: pytest.MonkeyPatch) -> None:
     timing = replace(RULES.timing, state_age=timedelta(hours=1), stopwatch=seconds(30))
     stage = await Stage(timing=timing).holds_lease()
     schedule = stage.bus.schedule
@@ -193,7 +193,7 @@ async def test_stopwatch_bounds_calls_even_where_the_look_may_be_older(monkeypat
     assert stage.arm.posted == []
 
 
-async def test_stopwatch_is_asked_before_each_call_of_a_flexible_set(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopwatch_is_read_before_each_call_of_a_flexible_set(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = await Stage([eligible(name) for name in "abc"]).holds_lease()
     stage.arm.flexible = True
     post = stage.arm.perform_maintenance

@@ -162,7 +162,7 @@ async def test_unexpected_error_of_a_tick_is_named_by_type_and_place(caplog: pyt
     assert "a secret" not in caplog.text + str(raised.value)
 
 
-async def test_message_that_cannot_be_told_of_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+async def test_message_whose_event_cannot_be_published_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     environment = UnitEnvironment()
     # No version of this app wrote it: an end without a status.
     put(environment, ended(1, status=None), running(2))
@@ -187,7 +187,7 @@ async def test_handler_waits_for_no_tick_without_end() -> None:
         await poller(environment, SilentReceiver(environment), held_for=0.0).work_off()
 
 
-async def test_handler_is_told_what_failed_unexpectedly() -> None:
+async def test_handler_raises_what_failed_unexpectedly() -> None:
     environment = UnitEnvironment()
     with pytest.raises(RuntimeError, match="KeyError"):
         await poller(environment, BrokenReceiver(environment)).work_off()

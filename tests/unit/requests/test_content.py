@@ -43,7 +43,7 @@ def test_content_is_the_same_whatever_it_is_called_and_however_it_is_spelt(chang
         {"dry_run": True},
     ],
 )
-def test_content_differs_where_something_else_is_asked_for(changes: dict[str, Any]) -> None:
+def test_content_differs_where_something_else_is_requested(changes: dict[str, Any]) -> None:
     assert replace(REQUEST, **changes).content != REQUEST.content
 
 

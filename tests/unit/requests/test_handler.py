@@ -211,7 +211,7 @@ async def test_success_without_an_operation_is_confirmed_by_the_views() -> None:
     assert environment.end["status"] == "NothingToDo"
 
 
-async def test_cancellation_puts_its_marker_before_it_answers() -> None:
+async def test_cancellation_puts_its_marker_before_its_reply() -> None:
     environment = await handled({**NAMES, "cancel": "change-7", "reason": "not today"}, message_id="stop")
     (marker,) = environment.coordination.entries
     assert isinstance(marker, CancellationMarker)
@@ -221,7 +221,7 @@ async def test_cancellation_puts_its_marker_before_it_answers() -> None:
     assert steps.index("entry is put") < steps.index("record is sent")
 
 
-async def test_cancellation_whose_marker_cannot_be_put_is_not_answered() -> None:
+async def test_cancellation_whose_marker_cannot_be_put_gets_no_reply() -> None:
     environment = UnitEnvironment()
     environment.coordination.down = True
     await handled({**NAMES, "cancel": "change-7"}, environment)

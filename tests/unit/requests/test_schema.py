@@ -268,7 +268,7 @@ def test_a_trace_is_carried_under_its_modern_name() -> None:
     assert trace_of({"Diagnostic-Id": "00-a"})["traceparent"] == "00-a"
 
 
-def test_the_operation_takes_over_what_was_asked_for() -> None:
+def test_operation_has_every_field_of_its_request() -> None:
     received = envelope(request_body(reason="kernel"), correlation_id="c", properties={"traceparent": "00-t"})
     request = read_request(received, read_document(received))
     now = datetime(2026, 1, 1, tzinfo=UTC)
