@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.contract import check_event
+
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -93,7 +95,9 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 def test_code_blocks_can_be_read_by_what_they_are_for(page: Path) -> None:
     for language, text in BLOCK.findall(page.read_text()):
         if language == "json" and "…" not in text:
-            json.loads(text)
+            document = json.loads(text)
+            if "specversion" in document:
+                check_event(document)
         elif language == "python":
             compile(text, name_of(page), "exec")
         elif language == "sh":
