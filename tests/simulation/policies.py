@@ -63,7 +63,7 @@ class Policies:
 
 
 def with_policies(plan: Plan) -> Plan:
-    """The plan, and in some worlds windows, blackouts and pauses."""
+    """The plan, and in some plans windows, blackouts and pauses."""
     draw = random.Random(f"policies of {plan.seed}")
     if draw.random() > 0.4:
         return plan

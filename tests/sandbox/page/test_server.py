@@ -19,6 +19,7 @@ from tests.sandbox.page.samples import HOSTILE, WEB, Seen, Services, services, w
 from tests.support.entities import COORDINATION, OPERATIONS, REQUESTS, TOPIC
 
 EVENTS = f"{TOPIC}/Subscriptions/all-events"
+AUDIT = f"{TOPIC}/Subscriptions/maintenance-audit"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_snapshot_holds_the_scale_sets_and_entities(sandbox: Services) -> None:
     assert seen.frames == ["snapshot"]
     assert seen.sections["sets"][WEB]["location"] == "westeurope"
     assert seen.sections["instances"][f"{WEB}\n7"]["domain"] == 2
-    assert seen.sections["entities"].keys() == {REQUESTS, OPERATIONS, COORDINATION, TOPIC, EVENTS}
+    assert seen.sections["entities"].keys() == {REQUESTS, OPERATIONS, COORDINATION, TOPIC, EVENTS, AUDIT}
 
 
 def test_fault_added_on_the_page_strikes_the_next_call_and_both_show(sandbox: Services) -> None:
