@@ -59,7 +59,9 @@ def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> A
         # Published at once, not when it is over.
         owed = (*operation.owed, Owed("deferred", now, operation.wave, deferral=why))
         return proceed(replace(waiting, deferred=(*operation.deferred, told), owed=owed), now)
-    due = min(why.until or operation.deadline, now + rules.timing.slice, operation.deadline)
+    # A clock that is ahead sees the end of a pause before Service Bus does.
+    until = max(why.until or operation.deadline, now + rules.timing.min_poll)
+    due = min(until, now + rules.timing.slice, operation.deadline)
     return proceed(waiting, now, due)
 
 

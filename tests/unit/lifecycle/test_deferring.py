@@ -9,13 +9,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maintenance.coordination.pauses import Pause
 from maintenance.domain.calendars import Blackout, Deferral, Window
 from maintenance.domain.operation import Operation, Phase, Status
 from maintenance.lifecycle.actions import Action, Continue, Read, Submit, TakeLease
 from maintenance.lifecycle.events import owed_events
 from maintenance.policies.calendar import Calendar
 from tests.support.machine import RULES, deliver, marker, planned, posting, read_state
-from tests.support.samples import NOW, new_operation, seconds
+from tests.support.samples import NOW, RUN, SCALE_SET, new_operation, seconds
 
 # Open from 14:00 to 15:00; NOW is 12:00.
 AFTERNOONS = Window("0 14 * * *", timedelta(hours=1))
@@ -165,3 +166,9 @@ def test_no_post_is_asked_for_outside_a_window_or_in_a_blackout(
     if action.groups:
         assert action.until is not None
         assert calendar.closed(action.until - timedelta(microseconds=1)) is None
+
+
+def test_pause_that_is_over_by_the_workers_clock_alone_is_not_looked_at_without_end() -> None:
+    pause = Pause(run_id=RUN, scope=SCALE_SET.key, enqueued_at=NOW, order=7, until=NOW - seconds(200), number=3)
+    told = new_operation(deferred=("w0:Pause",))
+    assert continued(read_state(told, entries=[pause])).due == NOW + RULES.timing.min_poll
