@@ -84,12 +84,13 @@ class Submit:
     instead: Continue | None = None
     until: datetime | None = None
 
-    def seconds_left(self, timing: Timing, began_at: datetime) -> float:
+    def seconds_left(self, timing: Timing, began_at: datetime, decided_at: datetime) -> float:
         """How long after it was begun a call may be sent. What was read before may be older than that moment; the clock
-        and the stopwatch run alike for so short a time."""
+        and the stopwatch run alike for so short a time. `decided_at` is Service Bus's time where the clock is behind
+        it."""
         read_ago = max((began_at - self.state_read_at).total_seconds(), 0.0)
         left = min(timing.stopwatch.total_seconds(), timing.state_age.total_seconds() - read_ago)
-        return left if self.until is None else min(left, (self.until - began_at).total_seconds())
+        return left if self.until is None else min(left, (self.until - max(began_at, decided_at)).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)

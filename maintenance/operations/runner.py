@@ -112,7 +112,7 @@ class Runner:
                     report_decision(operation, action, self._watch)
                     return action
                 case Submit():
-                    return await self._submit(action, settle, views)
+                    return await self._submit(action, now, settle, views)
             current = action.operation
             observation = await self._perform(action, views)
         raise RuntimeError(
@@ -215,12 +215,14 @@ class Runner:
 
     # ------------------------------------------------------------------ intent, complete, act
 
-    async def _submit(self, action: Submit, settle: Settle, views: InstanceViews) -> Continue | Done | LeaveToJudge:
+    async def _submit(
+        self, action: Submit, decided_at: datetime, settle: Settle, views: InstanceViews
+    ) -> Continue | Done | LeaveToJudge:
         """Send JUDGE, complete the POST record, and only then post; send what ARM responded, and take JUDGE back. Where
         nothing is to be posted, send what follows instead."""
         operation = action.operation
         began_at, began = self._now(), self._monotonic()
-        left = action.seconds_left(self._rules.timing, began_at)
+        left = action.seconds_left(self._rules.timing, began_at, decided_at)
         judge_number = await self._bus.schedule(to_record(action.judge, action.due))
         if not await settle():
             logger.warning("Record %s was not confirmed as completed: nothing is posted", operation.message_id)

@@ -116,10 +116,12 @@ def test_time_left_for_calls_ends_with_the_window_the_stopwatch_or_the_age_of_wh
     action = read_state(posting("0"), now=closes - seconds(50), rules=WINDOWED)
     assert isinstance(action, Submit)
     timing = RULES.timing
-    assert action.seconds_left(timing, closes - seconds(50)) == 50
-    assert action.seconds_left(timing, closes - seconds(40)) == 40
-    assert replace(action, until=None).seconds_left(timing, closes - seconds(40)) == 50
-    assert replace(action, until=None).seconds_left(replace(timing, stopwatch=seconds(7)), closes - seconds(40)) == 7
+    early, late = closes - seconds(50), closes - seconds(40)
+    assert action.seconds_left(timing, early, early) == 50
+    assert action.seconds_left(timing, late, late) == 40
+    assert action.seconds_left(timing, early - seconds(240), late) == 40, "the worker's clock is behind"
+    assert replace(action, until=None).seconds_left(timing, late, late) == 50
+    assert replace(action, until=None).seconds_left(replace(timing, stopwatch=seconds(7)), late, late) == 7
 
 
 def test_blackout_defers_and_is_over_at_its_end() -> None:
