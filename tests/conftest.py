@@ -83,6 +83,8 @@ async def shared_job() -> AsyncIterator[Running]:
 def job(shared_job: Running) -> Running:
     """The module's worker, its environment reset. Needs a pytestmark of asyncio(loop_scope="module")."""
     services = shared_job.environment
+    # With the notes of runs that would keep those of the next test waiting for a minute, while views may be stale.
+    services.bus.clear()
     services.arm.reset()
     seed_example(services.arm, duration=DURATION)
     services.events.clear()

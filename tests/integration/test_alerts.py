@@ -99,8 +99,10 @@ async def shared_app() -> AsyncIterator[App]:
 
 @pytest.fixture
 def app(shared_app: App) -> App:
-    """The module's app, its environment reset. Queues drop duplicate ids for a day, so each test uses its own ids."""
+    """The module's app, its environment reset."""
     services = shared_app.job.environment
+    # As for the fixture `job`: what earlier runs noted would keep this test's waiting.
+    services.bus.clear()
     services.arm.reset()
     seed_all(services.arm)
     services.events.clear()
