@@ -19,9 +19,9 @@ from maintenance.domain.observations import (
     Unreported,
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Poll, Read, Rules, StateRead
+from maintenance.lifecycle.actions import Action, Continue, Poll, Read, Rules, StateRead
 from maintenance.lifecycle.ending import cancel, end, failed, in_doubt_by_outcome, proceed, time_out, wait
-from maintenance.lifecycle.verdicts import Verdict, has_recovered, judge
+from maintenance.lifecycle.verdicts import Verdict, has_recovered, judge, perhaps_by_others
 
 # How often in a row an operation cannot be read until the views are asked for what became of it, too: ten minutes.
 UNREADABLE_OFTEN = 6
@@ -142,10 +142,13 @@ def confirm(rules: Rules, operation: Operation, now: datetime) -> Action:
 
 
 def _waits(rules: Rules, operation: Operation, now: datetime) -> bool:
-    """Whether nothing is known to be at work any more: the run waits for recovery, or for views that do not say how
-    it ended. Then it meets a cancellation like any that waits. While ARM works, a read more would serve nobody."""
-    final_at = operation.final_at
-    return operation.recovering_since is not None or (final_at is not None and now >= final_at + rules.timing.slice)
+    """Whether ARM's work is over, and the run waits: for recovery, for an update by others, or for views that do not
+    say how it ended. Then it meets a cancellation like any that waits. A wave that is over sooner than that has no read
+    more than it needs."""
+    posted_at, read_at = operation.posted_at, operation.views_read_at
+    looked = posted_at is not None and read_at is not None and read_at > posted_at
+    since = posted_at if looked else operation.final_at
+    return operation.recovering_since is not None or (since is not None and now >= since + rules.timing.slice)
 
 
 def _is_doubtful(operation: Operation) -> bool:
@@ -160,12 +163,6 @@ def _others_may_have_acted(operation: Operation, state_read: StateRead) -> bool:
     return behind or stale_views(state_read.entries, operation.scale_set.key, operation.batch) is not None
 
 
-def _whose(outcome: Outcome) -> Outcome:
-    if outcome.result is not Result.COMPLETED:
-        return outcome
-    return replace(outcome, result=Result.UNKNOWN, message="it was maintained, perhaps for another request")
-
-
 def _cancellation(operation: Operation, state_read: StateRead) -> CancellationMarker | None:
     return cancellation(state_read.entries, operation.scale_set.key, operation.request_id, operation.requested_at)
 
@@ -176,7 +173,7 @@ def judge_batch(rules: Rules, operation: Operation, state_read: StateRead, now: 
     found, _ = select(state_read.instances or (), operation.batch)
     verdict = judge(operation, found, read_at, rules.timing)
     if _is_doubtful(operation) and _others_may_have_acted(operation, state_read):
-        verdict = replace(verdict, settled={i: _whose(outcome) for i, outcome in verdict.settled.items()})
+        verdict = replace(verdict, settled={i: perhaps_by_others(outcome) for i, outcome in verdict.settled.items()})
     operation = replace(operation.with_outcomes(verdict.settled), views_read_at=read_at, updating=verdict.updating)
     if any(call.ended is None for call in operation.calls):
         settled = _after_unread(rules, operation, verdict, now)
@@ -218,7 +215,10 @@ def _recover(
     since = operation.recovering_since or now
     operation = replace(operation, wave_confirmed_at=since)
     if not unhealthy:
-        return close_batch(rules, replace(operation, recovering_since=None), now)
+        closing = close_batch(rules, replace(operation, recovering_since=None), now)
+        if marker is not None and closing.operation.phase is not Phase.END:
+            return cancel(replace(operation, recovering_since=None), marker, now)
+        return closing
     if last:
         # The end need not wait for it, but the lease does.
         return close_batch(rules, replace(operation, recovering_since=since), now)
@@ -235,7 +235,7 @@ def _recover(
     return end(replace(operation.with_outcomes(outcomes), error=error), now)
 
 
-def close_batch(rules: Rules, operation: Operation, now: datetime) -> Action:
+def close_batch(rules: Rules, operation: Operation, now: datetime) -> Continue:
     """The batch is judged: the rest of its wave, the next wave, or the end."""
     canceled = any(call.ended == "canceled" for call in operation.calls)
     failures = operation.count(Result.FAILED, Result.UNKNOWN)
@@ -276,7 +276,7 @@ def _shown_from(rules: Rules, operation: Operation, now: datetime) -> datetime:
 
 def close_wave(
     rules: Rules, cleared: Operation, operation: Operation, now: datetime, *, not_before: datetime | None = None
-) -> Action:
+) -> Continue:
     """Every instance of the wave has its outcome. `cleared` is what a further record holds, `operation` what an end
     says. `not_before`: the earliest time at which the next wave may be planned, beside the request's pause."""
     failures = operation.count(Result.FAILED, Result.UNKNOWN)

@@ -7,7 +7,7 @@ view must agree before an instance is called completed; what is not known is cal
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from maintenance.domain.instances import Baseline, Instance, InstanceState
@@ -76,7 +76,9 @@ def _judge_one(
         return "pending"
     baseline = operation.baseline.get(instance_id)
     was_updating = instance_id in operation.updating
-    if instance.provisioning == "failed" and (ended != "unknown" or _was_worked_on(instance, baseline)):
+    # Where ARM never says how a call ended, it may not have come to one that had failed before.
+    has_come = ended not in ("unknown", "unreported") or _was_worked_on(instance, baseline)
+    if instance.provisioning == "failed" and has_come:
         if ended is None or not (rested or _differs(instance, baseline)):
             # It may have failed before, and the view may be from then.
             return "pending"
@@ -103,6 +105,13 @@ def _judge_one(
         # ARM has it, and may not have come to it yet.
         return "pending"
     return _unknown(wave, "the instance view never showed how maintenance ended") if given_up else "pending"
+
+
+def perhaps_by_others(outcome: Outcome) -> Outcome:
+    """The outcome where another run may have done what the view shows: completed for this one is not known then."""
+    if outcome.result is not Result.COMPLETED:
+        return outcome
+    return replace(outcome, result=Result.UNKNOWN, message="it was maintained, perhaps for another request")
 
 
 def is_completed(

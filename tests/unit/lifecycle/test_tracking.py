@@ -402,6 +402,16 @@ def test_run_whose_end_the_views_do_not_show_meets_a_cancellation_after_one_slic
     assert following(action).at_work
 
 
+def test_run_whose_wave_others_kept_updating_meets_a_cancellation_before_its_pause() -> None:
+    slow = replace(ONE, pause_between_waves=60 * MINUTE)
+    updated = two_waves(posted_at=NOW - 9 * MINUTE, views_read_at=NOW, rollout=slow)
+    assert deliver(updated, NOW) == Read(updated, views=True, coordination=False, newer_than=NOW)
+    assert deliver(updated, NOW + MINUTE) == Read(updated, views=True, coordination=True, newer_than=NOW)
+    action = read_state(updated, [*done("0"), eligible("1")], NOW + MINUTE, entries=[lease(), marker()])
+    assert ended(action) == ("Canceled", "Canceled")
+    assert outcomes(action) == {"0": "Completed", "1": "NotAttempted"}
+
+
 def test_run_that_is_seen_at_work_is_followed_though_it_was_canceled() -> None:
     busy = [in_progress("0")]
     action = read_state(final("0", status="unreported"), busy, NOW + 10 * MINUTE, entries=[lease(), marker()])

@@ -165,6 +165,13 @@ def test_failed_provisioning_of_before_the_post_is_no_failure_while_arm_is_at_wo
     assert judged(before, None, SOON, baseline=before.baseline) == "pending"
 
 
+def test_failed_provisioning_of_before_is_no_failure_while_arm_never_says_how_it_ended() -> None:
+    before = eligible("0", provisioning="failed")
+    assert judged(before, "unreported", RESTED, baseline=before.baseline) == "pending"
+    assert judged(before, "gone", RESTED, baseline=before.baseline) == "Failed"
+    assert judged(replace(before, changed_at=CHANGED), "unreported", RESTED, baseline=before.baseline) == "Failed"
+
+
 def test_failed_provisioning_of_before_a_post_in_doubt_is_unknown_though_the_window_moved() -> None:
     before = eligible("0", provisioning="failed")
     moved = replace(before, maintenance=MaintenanceStatus(True, window=("2026-02-01", "", "", "")))
