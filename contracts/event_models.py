@@ -156,9 +156,9 @@ class Deferred(_ScaleSet):
     """Always Deferred."""
     wave: Number
     """The wave that waits, from 1."""
-    waits_for: Literal["Window", "Blackout", "Pause"]
+    waits_for: Literal["Window", "Blackout", "Pause", "Limit"]
     """Window: until a maintenance window opens. Blackout: until a blackout is over. Pause: until its scope, or the app,
-    is resumed."""
+    is resumed. Limit: until runs that came first are over."""
     message: str
     """The same in words."""
     until: datetime | None

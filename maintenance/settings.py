@@ -14,6 +14,7 @@ from maintenance.alerts.rules import CAREFUL_ROLLOUT, SERVICES, AlertRules
 from maintenance.alerts.token_rules import ACTION_GROUPS, LOGIN, WEBHOOK_ROLE, TokenRules
 from maintenance.configuration import texts
 from maintenance.configuration.calendars import parse_blackouts, parse_windows
+from maintenance.configuration.limits import parse_limits
 from maintenance.configuration.reader import SettingsReader
 from maintenance.configuration.schedules import schedule
 from maintenance.configuration.texts import CONNECTION, NAMESPACE
@@ -23,6 +24,7 @@ from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.actions import Rules
 from maintenance.lifecycle.timing import Timing
 from maintenance.policies.calendar import Calendar
+from maintenance.policies.limits import Limits
 
 POLL_SCHEDULE = "*/30 * * * * *"
 DEAD_LETTER_SCHEDULE = "15 */5 * * * *"
@@ -92,6 +94,7 @@ class Settings:
     receive_wait: timedelta = timedelta(seconds=1)
     calendar: Calendar = field(default_factory=Calendar)
     paused: bool = False
+    limits: Limits = field(default_factory=Limits)
     alerts: AlertRules = field(default_factory=AlertRules)
     alert_tokens: TokenRules | None = None
 
@@ -113,6 +116,7 @@ class Settings:
             wait_for_lease=self.wait_for_lease,
             calendar=self.calendar,
             paused=self.paused,
+            limits=self.limits,
         )
 
 
@@ -165,6 +169,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         poll_receivers=reader.number("MAINTENANCE_POLL_RECEIVERS", 4),
         receive_wait=reader.read("MAINTENANCE_RECEIVE_WAIT", timedelta(seconds=1), texts.receive_wait),
         calendar=_calendar(reader),
+        limits=_limits(reader, views=views),
         paused=reader.flag("MAINTENANCE_PAUSED", default=False),
         alerts=_alert_rules(reader, views=views, dry_run=dry_run),
         alert_tokens=_alert_tokens(reader),
@@ -182,6 +187,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 def _calendar(reader: SettingsReader) -> Calendar:
     windows: tuple[Window, ...] = reader.read("MAINTENANCE_WINDOWS", (), parse_windows)
     return Calendar((windows,) if windows else (), reader.read("MAINTENANCE_BLACKOUTS", (), parse_blackouts))
+
+
+def _limits(reader: SettingsReader, *, views: bool) -> Limits:
+    limits = reader.read("MAINTENANCE_LIMITS", Limits(), parse_limits)
+    counts = limits.instances is not None or limits.instances_per_scale_set is not None or limits.per == "region"
+    if counts and not views:
+        rule = "needs instance views for regions and numbers of instances; MAINTENANCE_READ_INSTANCE_VIEWS is false"
+        reader.report("MAINTENANCE_LIMITS", rule)
+    return limits
 
 
 def _alert_rules(reader: SettingsReader, *, views: bool, dry_run: bool) -> AlertRules:

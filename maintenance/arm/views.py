@@ -58,6 +58,7 @@ def read_instance(document: Mapping[str, Any]) -> Instance:
         healthy=health == "healthy" if health else None,
         changed_at=changed_at,
         reported=reported,
+        location=_location(document) or None,
     )
 
 
@@ -71,6 +72,10 @@ def _maintenance(document: object) -> MaintenanceStatus | None:
         window=tuple(str(document.get(name) or "")[:40] for name in WINDOW),
         last_message=error_text(message, MAX_MESSAGE - 1),
     )
+
+
+def _location(document: Mapping[str, Any]) -> str:
+    return str(document.get("location") or "").replace(" ", "").lower()
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -93,6 +98,6 @@ def read_scale_set_summary(document: Mapping[str, Any]) -> ScaleSetSummary:
     mode = properties.get("orchestrationMode") if isinstance(properties, Mapping) else None
     return ScaleSetSummary(
         scale_set=parse_scale_set_id(document["id"]),
-        location=str(document.get("location") or "").replace(" ", "").lower(),
+        location=_location(document),
         flexible=isinstance(mode, str) and mode.lower() == "flexible",
     )

@@ -32,6 +32,8 @@ def write_entry(entry: Entry) -> bytes:
             document |= {"openEnded": entry.open_ended, "reason": entry.reason}
         case Lease():
             document |= {"content": entry.content, "limit": entry.limit}
+            if entry.instances is not None or entry.region is not None:
+                document |= {"instances": entry.instances, "region": entry.region}
         case CancellationMarker():
             document |= {"enqueuedAt": entry.enqueued_at.isoformat(), "reason": entry.reason}
         case StaleViews():
@@ -62,6 +64,8 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
                     until=until,
                     content=str(document.get("content") or "")[:64],
                     limit=_limit(document.get("limit")),
+                    instances=_limit(document.get("instances")),
+                    region=str(document["region"])[:64] if document.get("region") else None,
                     number=number,
                 )
             case "cancellation":

@@ -31,6 +31,7 @@ class Lease:
     `scale_set` is a `ScaleSet.key`. `until` is when Service Bus would deliver it: it counts until then. `number` is
     Service Bus's sequence number; 0 before it has one. `content` is `MaintenanceRequest.content`. `limit`: how many
     instances of the scale set may be down at once as long as a wave of this run is at work; None where it says nothing.
+    `instances`: how many this run takes down at once at the most; `region`: where; None where it is not known.
     """
 
     run_id: str
@@ -39,6 +40,8 @@ class Lease:
     until: datetime
     content: str = ""
     limit: int | None = None
+    instances: int | None = None
+    region: str | None = None
     number: int = 0
 
     @property

@@ -57,7 +57,8 @@ class Baseline:
 @dataclass(frozen=True, slots=True)
 class Instance:
     """Instance as its view reports it. `changed_at`: when its provisioning state last changed, if reported.
-    `reported` is false where the view was asked for and is not there: then it says nothing at all."""
+    `reported` is false where the view was asked for and is not there: then it says nothing at all. `location`: its
+    region, as `ScaleSetSummary` has it."""
 
     instance_id: str
     provisioning: str = "succeeded"
@@ -67,6 +68,7 @@ class Instance:
     healthy: bool | None = None
     changed_at: datetime | None = None
     reported: bool = True
+    location: str | None = None
 
     @property
     def state(self) -> InstanceState:

@@ -18,6 +18,7 @@ from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.timing import Timing
 from maintenance.policies.calendar import Calendar
+from maintenance.policies.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Rules:
     """How this app proceeds. `allowed_scopes` bounds what may be touched, whatever a record says: by default nothing.
     `views`: whether it may read instance views; without them ARM's status is all there is. `wait_for_lease`: whether a
     run waits for another's lease on its scale set, or is rejected. `calendar`: when waves may start at all; `paused`:
-    none may."""
+    none may. `limits`: how many instances and scale sets may be under way at once."""
 
     allowed_scopes: tuple[Scope, ...] = ()
     timing: Timing = field(default_factory=Timing)
@@ -33,6 +34,7 @@ class Rules:
     wait_for_lease: bool = True
     calendar: Calendar = field(default_factory=Calendar)
     paused: bool = False
+    limits: Limits = field(default_factory=Limits)
 
     def allows(self, scale_set: ScaleSet) -> bool:
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)
@@ -50,13 +52,15 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class TakeLease:
-    """Put up the run's lease until then, with the limit that the run keeps to, and read the coordination queue after
-    it."""
+    """Put up the run's lease until then, with the limit that the run keeps to, how many instances it takes down at once
+    and where, and read the coordination queue after it."""
 
     operation: Operation
     state_read: StateRead
     until: datetime
     limit: int | None = None
+    instances: int | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

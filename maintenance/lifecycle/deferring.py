@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
-from maintenance.coordination.entries import Entry
+from maintenance.coordination.entries import Entry, Lease, own_leases
 from maintenance.coordination.pauses import deferral_of, pause_of
 from maintenance.domain.calendars import Deferral
 from maintenance.domain.errors import Problem
@@ -19,9 +19,12 @@ from maintenance.domain.operation import Operation, Owed, Status
 from maintenance.lifecycle.actions import Action, Rules
 from maintenance.lifecycle.ending import end, proceed, reject
 from maintenance.policies.calendar import Calendar
+from maintenance.policies.limits import turn
 
 # What is over at a time that is known beforehand.
 BY_CALENDAR = ("Window", "Blackout")
+# What the coordination queue alone tells: no views are read until it is over.
+BY_ENTRIES = ("Pause", "Limit")
 
 
 def calendar_of(rules: Rules, operation: Operation) -> Calendar:
@@ -33,8 +36,8 @@ def is_kept_waiting(rules: Rules, operation: Operation, now: datetime) -> bool:
     """Whether nothing can be started now, for all that is known before anything is read."""
     if operation.dry_run:
         return False
-    paused = operation.deferral is not None and operation.deferral.waits_for == "Pause"
-    return rules.paused or paused or calendar_of(rules, operation).closed(now) is not None
+    by_entries = operation.deferral is not None and operation.deferral.waits_for in BY_ENTRIES
+    return rules.paused or by_entries or calendar_of(rules, operation).closed(now) is not None
 
 
 def deferral(rules: Rules, operation: Operation, entries: Sequence[Entry], now: datetime) -> Deferral | None:
@@ -45,7 +48,11 @@ def deferral(rules: Rules, operation: Operation, entries: Sequence[Entry], now: 
         return Deferral("Pause", "The app is paused (MAINTENANCE_PAUSED).")
     if (pause := pause_of(entries, operation.scale_set.key)) is not None:
         return deferral_of(pause)
-    return calendar_of(rules, operation).closed(now)
+    if (closed := calendar_of(rules, operation).closed(now)) is not None:
+        return closed
+    leases = [each for each in entries if isinstance(each, Lease)] if rules.limits.across else []
+    own = own_leases(leases, operation.run_id)
+    return turn(rules.limits, leases, own[0], now) if own else None
 
 
 def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> Action:
@@ -59,9 +66,11 @@ def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> A
         # Published at once, not when it is over.
         owed = (*operation.owed, Owed("deferred", now, operation.wave, deferral=why))
         return proceed(replace(waiting, deferred=(*operation.deferred, told), owed=owed), now)
+    # Whose turn it is changes at any time: others end.
+    look = rules.timing.default_poll if why.waits_for == "Limit" else rules.timing.slice
     # A clock that is ahead sees the end of a pause before Service Bus does.
     until = max(why.until or operation.deadline, now + rules.timing.min_poll)
-    due = min(until, now + rules.timing.slice, operation.deadline)
+    due = min(until, now + look, operation.deadline)
     return proceed(waiting, now, due)
 
 
@@ -69,6 +78,13 @@ def planned_anew(operation: Operation) -> Operation:
     """The run waits before it starts anything: what is planned now is planned anew then. What is known stays: its end
     may come first."""
     return operation if operation.started_at else replace(operation, planned=False, waves=())
+
+
+def in_line(rules: Rules, operation: Operation, entries: Sequence[Entry], now: datetime) -> Operation:
+    """The operation, with the time at which its run took its place among all that the limits bound."""
+    if not rules.limits.across or operation.leased_at is not None or not own_leases(entries, operation.run_id):
+        return operation
+    return replace(operation, leased_at=now)
 
 
 def resume(operation: Operation) -> Operation:

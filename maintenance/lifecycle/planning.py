@@ -18,9 +18,10 @@ from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Phase, Result, Status
 from maintenance.lifecycle.actions import Action, Read, Rules, StateRead, TakeLease
-from maintenance.lifecycle.deferring import defer, deferral, is_kept_waiting, planned_anew, resume
+from maintenance.lifecycle.deferring import defer, deferral, in_line, is_kept_waiting, planned_anew, resume
 from maintenance.lifecycle.ending import cancel, duplicate, end, proceed, reject, retry, time_out, wait
 from maintenance.lifecycle.tracking import close_wave
+from maintenance.policies.limits import least
 from maintenance.policies.waves import most_per_flexible_wave, own_limit, split, startable
 
 
@@ -50,6 +51,7 @@ def plan(
         return time_out(operation, now)
     if operation.resume_at is not None and now < operation.resume_at:
         return wait(rules, operation, now, operation.resume_at)
+    operation = in_line(rules, operation, state_read.entries, now)
     if (why := deferral(rules, operation, state_read.entries, now)) is not None:
         return defer(rules, operation, why, now)
     operation = resume(operation)
@@ -59,7 +61,8 @@ def plan(
         return _plan_without_views(rules, operation, state_read, now, lease_is_put=lease_is_put)
     operation = replace(operation, flexible=state_read.flexible)
     if not operation.planned:
-        operation, problems = split_targets(operation, state_read.instances or ())
+        most = rules.limits.of_wave(len(state_read.instances or ()))
+        operation, problems = split_targets(operation, state_read.instances or (), most=most)
         if problems:
             return reject(operation, problems, now)
     if operation.dry_run:
@@ -111,11 +114,21 @@ def _lease(
             return retry(rules, operation, ErrorDetail("LeaseNotShown", "The run's lease does not show yet."), now)
         instances = {instance.instance_id: instance for instance in state_read.instances or ()}
         limit = own_limit(operation, instances) if operation.waves else None
-        return TakeLease(operation, state_read, operation.deadline + LEASE_OUTLASTS_DEADLINE, limit)
+        lease = TakeLease(operation, state_read, operation.deadline + LEASE_OUTLASTS_DEADLINE, limit)
+        if not rules.limits.across:
+            return lease
+        most = max(map(len, operation.waves), default=0) if rules.views else None
+        region = next((each.location for each in instances.values() if each.location), None)
+        return replace(lease, instances=most, region=region)
     if holder is not None and holder.run_id != operation.run_id:
         message = f"Not started: request {holder.request_id} holds the lease of this scale set."
         leased = replace(planned_anew(operation), leased_at=operation.leased_at or now)
         return retry(rules, leased, ErrorDetail("LeaseHeld", message), now)
+    if rules.limits.across and operation.started_at is None:
+        # Leases with lower numbers show within a minute, by clocks that differ by five.
+        shows = (operation.leased_at or now) + min(rules.timing.release_read, rules.timing.lease_wait)
+        if now < shows:
+            return wait(rules, replace(planned_anew(operation), leased_at=operation.leased_at or now), now, shows)
     behind = any(lease.run_id != operation.run_id for lease in leases)
     if behind and now < (operation.leased_at or now) + rules.timing.lease_wait and operation.started_at is None:
         # One behind may have read the queue before this lease showed, and posted: that must have been judged by now.
@@ -125,11 +138,14 @@ def _lease(
     return None
 
 
-def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[Operation, tuple[Problem, ...]]:
+def split_targets(
+    operation: Operation, instances: Sequence[Instance], *, most: int | None = None
+) -> tuple[Operation, tuple[Problem, ...]]:
     """The operation with its waves, and with the outcomes of those that need none; problems where the request asks to
     be rejected rather than to skip instances.
 
-    Instances that are being updated, and those whose view was not reported, are in the waves: they are waited for.
+    `most`: how many a wave may hold, whatever the request says. Instances that are being updated, and those whose view
+    was not reported, are in the waves: they are waited for.
     """
     found, missing = select(instances, operation.targets)
     standing: list[Instance] = []
@@ -147,7 +163,7 @@ def split_targets(operation: Operation, instances: Sequence[Instance]) -> tuple[
             case _:
                 outcomes[target] = Outcome(Result.SKIPPED, instance.why)
                 problems.append(Problem("instanceIds", instance.why, target))
-    most = most_per_flexible_wave(found) if operation.flexible else None
+    most = least(most, most_per_flexible_wave(found) if operation.flexible else None)
     waves = split(standing, operation.rollout, most=most)
     planned = replace(operation, planned=True, waves=waves, outcomes=outcomes)
     return planned, tuple(problems) if operation.reject_ineligible else ()
@@ -163,7 +179,8 @@ def _choose(rules: Rules, operation: Operation, state_read: StateRead, now: date
         return close_wave(rules, operation, operation, now)
     if not eligible:
         return _wait_for_others(rules, operation, instances, blocked, now)
-    batch = startable(operation, instances, leases_of(state_read.entries, operation.scale_set.key), eligible)
+    leases = leases_of(state_read.entries, operation.scale_set.key)
+    batch = startable(operation, instances, leases, eligible, rules.limits)
     if operation.one_by_one:
         batch = batch[:1]
     if not batch:

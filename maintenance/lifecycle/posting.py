@@ -65,7 +65,7 @@ def post(rules: Rules, operation: Operation, state_read: StateRead, now: datetim
         return end(replace(operation, error=LEASE_LOST), now)
     if deferral(rules, operation, state_read.entries, now) is not None:
         return proceed(planning_again(operation), now)
-    if leases[0].run_id != operation.run_id or (rules.views and not _as_planned(operation, state_read)):
+    if leases[0].run_id != operation.run_id or (rules.views and not _as_planned(rules, operation, state_read)):
         return proceed(planning_again(operation), now)
     groups: tuple[tuple[str, ...] | None, ...] = (operation.batch or None,)
     if operation.flexible:
@@ -98,7 +98,7 @@ def _submit(
     return Submit(operation, judge, now + rules.timing.settle, groups, state_read_at, instead, until)
 
 
-def _as_planned(operation: Operation, state_read: StateRead) -> bool:
+def _as_planned(rules: Rules, operation: Operation, state_read: StateRead) -> bool:
     instances = state_read.instances or ()
     found, missing = select(instances, operation.batch)
     if missing or any(
@@ -110,7 +110,7 @@ def _as_planned(operation: Operation, state_read: StateRead) -> bool:
     if stale_views(state_read.entries, operation.scale_set.key, operation.batch) is not None:
         return False
     leases = leases_of(state_read.entries, operation.scale_set.key)
-    return startable(operation, instances, leases, operation.batch) == operation.batch
+    return startable(operation, instances, leases, operation.batch, rules.limits) == operation.batch
 
 
 def after_submission(

@@ -169,6 +169,8 @@ class Runner:
             until=action.until,
             content=operation.content,
             limit=action.limit,
+            instances=action.instances,
+            region=action.region,
         )
         try:
             await self._coordination.put(lease)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from maintenance.coordination.entries import Lease
 from maintenance.domain.instances import Instance, InstanceState
 from maintenance.domain.operation import Operation, Rollout
+from maintenance.policies.limits import Limits, least
 
 
 def split(instances: Iterable[Instance], rollout: Rollout, *, most: int | None = None) -> tuple[tuple[str, ...], ...]:
@@ -41,11 +42,23 @@ def most_per_flexible_wave(instance_ids: Iterable[str]) -> int:
 
 
 def startable(
-    operation: Operation, instances: Sequence[Instance], leases: Iterable[Lease], wanted: Sequence[str]
+    operation: Operation,
+    instances: Sequence[Instance],
+    leases: Iterable[Lease],
+    wanted: Sequence[str],
+    limits: Limits | None = None,
 ) -> tuple[str, ...]:
-    """As many of the wanted ids as this run may post now. `instances` are all of the set, `leases` those of the set."""
+    """As many of the wanted ids as this run may post now. `instances` are all of the set, `leases` those of the set;
+    `limits` are the app's."""
     by_id = {instance.instance_id: instance for instance in instances}
-    return within(most_down(operation, by_id, leases), wanted, by_id)
+    leases = list(leases)
+    most = most_down(operation, by_id, leases)
+    if limits is None:
+        return within(most, wanted, by_id)
+    # What its lease says is what others count on.
+    said = least(*(lease.instances for lease in leases if lease.run_id == operation.run_id))
+    own = tuple(wanted) if said is None or not limits.across else tuple(wanted)[:said]
+    return within(least(most, limits.of_set(len(instances))), own, by_id)
 
 
 def most_down(operation: Operation, instances: Mapping[str, Instance], leases: Iterable[Lease]) -> int | None:

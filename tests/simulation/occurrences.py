@@ -44,7 +44,7 @@ MAIN = (
     "event rejected Rejected",
     "event duplicate Duplicate",
     *(f"message {kind}" for kind in ("pause", "resume")),
-    *(f"deferred for {reason}" for reason in ("Window", "Blackout", "Pause")),
+    *(f"deferred for {reason}" for reason in ("Window", "Blackout", "Pause", "Limit")),
     "canceled while waiting",
     "canceled between waves",
     "canceled at work",

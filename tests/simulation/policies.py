@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from maintenance.domain.calendars import Blackout, Window
 from maintenance.policies.calendar import Calendar
+from maintenance.policies.limits import Limits
 from tests.simulation.clock import EPOCH
 from tests.simulation.plans import HOUR, MINUTE, SUBSCRIPTION, MessagePlan, Plan
 from tests.simulation.runs import Run
@@ -46,9 +47,10 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Those of the app. `blackout`: its begin and end, in seconds."""
+    """Those of the app: its windows, limits and blackouts. `blackout`: its begin and end, in seconds."""
 
     opening: Opening | None = None
+    limits: Limits = field(default_factory=Limits)
     blackout: tuple[float, float] | None = None
 
     @property
@@ -69,11 +71,13 @@ def with_policies(plan: Plan) -> Plan:
         return plan
     last = plan.messages[-1].at
     policies = Policies(
-        _opening(draw) if draw.random() < 0.5 else None,
-        (start := draw.uniform(0, last + HOUR), start + draw.uniform(MINUTE, 4 * HOUR))
+        opening=_opening(draw) if draw.random() < 0.5 else None,
+        blackout=(start := draw.uniform(0, last + HOUR), start + draw.uniform(MINUTE, 4 * HOUR))
         if draw.random() < 0.3
         else None,
     )
+    if plan.knobs.views and draw.random() < 0.4:
+        policies = replace(policies, limits=_limits(draw))
     windows = {f"req-{number}": _opening(draw) for number in range(9) if draw.random() < 0.3}
     messages = [_windowed(each, windows) for each in plan.messages]
     if draw.random() < 0.6:
@@ -87,6 +91,15 @@ def with_policies(plan: Plan) -> Plan:
 
 def _opening(draw: random.Random) -> Opening:
     return Opening(draw.choice((1, 1, 2, 4)), draw.choice((0, 17, 45)), draw.choice((4, 15, 50)))
+
+
+def _limits(draw: random.Random) -> Limits:
+    return Limits(
+        scale_sets=draw.choice((None, 1, 1)),
+        instances=draw.choice((None, 2, 4)),
+        per=draw.choice(("app", "subscription", "region")),
+        instances_per_scale_set=draw.choice((None, 1, 2, "34%")),
+    )
 
 
 def _windowed(message: MessagePlan, windows: Mapping[str, Opening]) -> MessagePlan:

@@ -90,6 +90,22 @@ class Promises:
         if now - oldest > LOOK:
             self.break_("S7", f"run {operation.run_id[:6]} posts, and state_read {now - oldest:.0f} s ago")
 
+    def _check_limits(self, key: str, down: int, total: int) -> None:
+        """That no more is under way than the app's limits allow; `down` instances of this set are because of us."""
+        policies = self._simulation.plan.knobs.policies or Policies()
+        limits = policies.limits
+        most = limits.of_set(total)
+        if most is not None and down > most:
+            self.break_("S5", f"{down} are down because of us, the app allows {most}")
+        # What is not over at its deadline no longer counts.
+        under_way = {
+            each
+            for each, runs in self._at_work.items()
+            if any(left > 0 and self.run(run_id).ended_at is None for run_id, left in runs.items())
+        } | {key}
+        if limits.scale_sets is not None and len(under_way) > limits.scale_sets:
+            self.break_("S5", f"{len(under_way)} scale sets are under way, the app allows {limits.scale_sets}")
+
     def _check_policies(self, operation: Operation, process: Process) -> None:
         """That no window, blackout or pause forbids a start now."""
         simulation, run = self._simulation, self.run(operation.run_id)
@@ -124,6 +140,7 @@ class Promises:
             if left and limit is not None and len(down) > limit:
                 shown = ", ".join(f"{name} ({machine.ours or ''})"[:12] for name, machine in down.items())
                 self.break_("S5", f"{len(down)} are down because of us ({shown}), run {run_id[:6]} allows {limit:.0f}")
+        self._check_limits(key, len(down), len(simulated.machines))
         if operation.rollout.by_update_domain:
             mixed = {
                 machine.plan.domain for machine in down.values() if machine.ours == operation.run_id and machine.by

@@ -57,7 +57,7 @@ class SimulatedWorker:
         knobs = process.simulation.plan.knobs
         settings = replace(SETTINGS, read_instance_views=knobs.views, wait_for_lease=knobs.wait_for_lease)
         if knobs.policies is not None:
-            settings = replace(settings, calendar=knobs.policies.calendar)
+            settings = replace(settings, calendar=knobs.policies.calendar, limits=knobs.policies.limits)
         self.process = process
         self._simulation = process.simulation
         bus = Bus(process)

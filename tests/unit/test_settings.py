@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from maintenance.domain.calendars import Window
 from maintenance.domain.errors import SettingsError
+from maintenance.policies.limits import Limits
 from maintenance.settings import DEAD_LETTER_SCHEDULE, FUNCTION_TIMEOUT, POLL_SCHEDULE, Settings, read_settings
 from tests.support.samples import OTHER_SUBSCRIPTION, SCALE_SET, SUBSCRIPTION
 
@@ -438,3 +440,52 @@ def test_name_that_is_nearly_one_of_ours_is_refused_with_the_one_that_was_meant(
 @pytest.mark.parametrize("name", ["JOB_QUEUE", "WEBSITE_TIME_SCHEDULE", "SBCC_TOPIC", "QUEUE_NAME"])
 def test_name_of_others_that_ends_like_ours_is_none_of_ours(name: str) -> None:
     read(**{name: "x"})
+
+
+def test_windows_blackouts_pause_and_limits_are_read() -> None:
+    settings = read(
+        MAINTENANCE_WINDOWS='[{"schedule": "0 22 * * sat", "duration": "PT6H", "timeZone": "Europe/Berlin"}]',
+        MAINTENANCE_BLACKOUTS='[{"date": "2026-12-24", "timeZone": "Europe/Berlin", "reason": "eve"}, '
+        '{"start": "2026-12-31T12:00:00", "end": "2027-01-02"}]',
+        MAINTENANCE_PAUSED="true",
+        MAINTENANCE_LIMITS='{"scaleSets": 2, "instances": 50, "per": "region", "instancesPerScaleSet": "20%"}',
+    )
+    ((window,),) = settings.calendar.groups
+    assert window == Window("0 22 * * SAT", timedelta(hours=6), "Europe/Berlin")
+    eve, year = settings.calendar.blackouts
+    assert (eve.start, eve.end) == (datetime(2026, 12, 23, 23, tzinfo=UTC), datetime(2026, 12, 24, 23, tzinfo=UTC))
+    assert eve.reason == "eve"
+    assert (year.start, year.end) == (datetime(2026, 12, 31, 12, tzinfo=UTC), datetime(2027, 1, 3, tzinfo=UTC))
+    assert settings.rules.paused
+    assert settings.rules.limits == Limits(scale_sets=2, instances=50, per="region", instances_per_scale_set="20%")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule"),
+    [
+        ("MAINTENANCE_WINDOWS", "Saturday", "must be a JSON list"),
+        ("MAINTENANCE_WINDOWS", '[{"schedule": "0 22 * * SAT"}]', "windows.0.duration"),
+        ("MAINTENANCE_WINDOWS", '[{"schedule": "0 25 * * *", "duration": "PT1H"}]', "windows.0.schedule"),
+        ("MAINTENANCE_WINDOWS", '[{"schedule": "0 1 * * *", "duration": "PT1H", "timeZone": "CET/X"}]', "IANA"),
+        ("MAINTENANCE_BLACKOUTS", "2026-12-24", "must be a JSON list"),
+        ("MAINTENANCE_BLACKOUTS", '[{"date": "24.12.2026"}]', "must be a date"),
+        ("MAINTENANCE_BLACKOUTS", '[{"start": "2026-12-24"}]', "`start` and `end`"),
+        ("MAINTENANCE_BLACKOUTS", '[{"start": "2026-12-24", "end": "2026-12-23"}]', "after `start`"),
+        ("MAINTENANCE_BLACKOUTS", '[{"date": "2026-12-24", "timeZone": "Berlin"}]', "IANA"),
+        ("MAINTENANCE_BLACKOUTS", '[{"date": "2026-12-24", "until": "x"}]', "may have"),
+        ("MAINTENANCE_PAUSED", "perhaps", "true or false"),
+        ("MAINTENANCE_LIMITS", "2", "must be a JSON object"),
+        ("MAINTENANCE_LIMITS", '{"per": "app"}', "must be a JSON object"),
+        ("MAINTENANCE_LIMITS", '{"scaleSets": 0, "sets": 1, "per": "zone"}', "sets is none of"),
+        ("MAINTENANCE_LIMITS", '{"instancesPerScaleSet": "0%"}', "a share"),
+    ],
+)
+def test_invalid_policy_stops_the_app_with_its_name(name: str, text: str, rule: str) -> None:
+    problems = problems_of({**NEEDED, name: text})
+    assert problems.keys() == {name}
+    assert rule in problems[name]
+
+
+def test_limit_that_counts_instances_needs_their_views() -> None:
+    limits = {"MAINTENANCE_LIMITS": '{"instancesPerScaleSet": 2}', "MAINTENANCE_READ_INSTANCE_VIEWS": "false"}
+    assert "needs instance views" in problems_of({**NEEDED, **limits})["MAINTENANCE_LIMITS"]

@@ -15,7 +15,8 @@ from maintenance.domain.operation import Operation, Phase, Status
 from maintenance.lifecycle.actions import Action, Continue, Read, Submit, TakeLease
 from maintenance.lifecycle.events import owed_events
 from maintenance.policies.calendar import Calendar
-from tests.support.machine import RULES, deliver, marker, planned, posting, read_state
+from maintenance.policies.limits import Limits
+from tests.support.machine import ALL, OTHER_RUN, RULES, deliver, lease, marker, planned, posting, read_state
 from tests.support.samples import NOW, RUN, SCALE_SET, new_operation, seconds
 
 # Open from 14:00 to 15:00; NOW is 12:00.
@@ -174,3 +175,60 @@ def test_pause_that_is_over_by_the_workers_clock_alone_is_not_looked_at_without_
     pause = Pause(run_id=RUN, scope=SCALE_SET.key, enqueued_at=NOW, order=7, until=NOW - seconds(200), number=3)
     told = new_operation(deferred=("w0:Pause",))
     assert continued(read_state(told, entries=[pause])).due == NOW + RULES.timing.min_poll
+
+
+# ------------------------------------------------------------------ limits
+
+LIMITED = replace(RULES, limits=Limits(scale_sets=1))
+ELSEWHERE = lease(OTHER_RUN, 1, scale_set="/subscriptions/x/resourcegroups/g/other", until=NOW + timedelta(hours=12))
+
+
+def test_lease_says_how_much_its_run_takes_down_and_where() -> None:
+    record, rules = new_operation(), replace(RULES, limits=Limits(instances=2))
+    there = [replace(each, location="westeurope") for each in ALL]
+    action = read_state(record, there, entries=(), rules=rules)
+    assert isinstance(action, TakeLease)
+    assert (action.instances, action.region) == (2, "westeurope")
+    assert [len(wave) for wave in action.operation.waves] == [2, 1]
+    plain = read_state(record, there, entries=())
+    assert isinstance(plain, TakeLease)
+    assert (plain.instances, plain.region) == (None, None)
+
+
+def test_run_under_limits_waits_until_leases_that_came_before_it_show() -> None:
+    waiting = continued(read_state(new_operation(), rules=LIMITED))
+    assert waiting.due == NOW + RULES.timing.release_read
+    assert (waiting.operation.phase, waiting.operation.leased_at) == (Phase.PLAN, NOW)
+    posts = continued(read_state(waiting.operation, now=waiting.due, rules=LIMITED))
+    assert posts.operation.phase is Phase.POST
+
+
+def test_run_whose_turn_has_not_come_waits_and_reads_no_views() -> None:
+    own = lease(number=2)
+    first = continued(read_state(new_operation(leased_at=NOW), entries=(ELSEWHERE, own), rules=LIMITED))
+    assert first.operation.deferral is not None
+    assert first.operation.deferral.waits_for == "Limit"
+    waiting = replace(first.operation, owed=())
+    read = deliver(waiting, rules=LIMITED)
+    assert isinstance(read, Read)
+    assert (read.views, read.coordination) == (False, True)
+    again = continued(read_state(waiting, None, entries=(ELSEWHERE, own), rules=LIMITED))
+    assert again.due == NOW + RULES.timing.default_poll
+    later = NOW + timedelta(minutes=10)
+    freed = continued(read_state(waiting, None, later, entries=(own,), rules=LIMITED)).operation
+    assert freed.deferral is None
+    assert continued(read_state(freed, now=later, entries=(own,), rules=LIMITED)).operation.phase is Phase.POST
+
+
+def test_wave_is_not_posted_once_a_set_that_came_before_shows() -> None:
+    action = read_state(posting("0"), entries=(ELSEWHERE, lease(number=2)), rules=LIMITED)
+    assert isinstance(action, Submit)
+    assert action.groups == ()
+
+
+def test_no_more_instances_of_a_set_go_down_than_the_app_allows_whatever_is_asked() -> None:
+    rules = replace(RULES, limits=Limits(instances_per_scale_set=2))
+    assert continued(read_state(planned(("0", "1", "2")), rules=rules)).operation.batch == ("0", "1")
+    down = [replace(ALL[0], power="stopped"), *ALL[1:]]
+    assert continued(read_state(planned(("1", "2")), down, rules=rules)).operation.batch == ("1",)
+    assert [len(wave) for wave in continued(read_state(new_operation(), rules=rules)).operation.waves] == [2, 1]
