@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+from maintenance.coordination.pauses import covers
 from maintenance.domain import message_ids
 from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Operation
@@ -216,3 +218,13 @@ def shared_for_ever(original: Original) -> Any:
 
 def post_late(original: Original) -> Any:
     return lambda self, operation, ids, until: original(self, operation, ids, FAR)
+
+
+def whenever(original: Original) -> Any:
+    """A resume that ends pauses whenever their messages came."""
+    return lambda resume, pause: covers(resume.scope, pause.scope)
+
+
+def long_in_line(original: Original) -> Any:
+    """Every run took its place long ago."""
+    return lambda rules, operation, entries, now: replace(operation, leased_at=now - timedelta(hours=1))

@@ -16,16 +16,19 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
+from maintenance.coordination.pauses import Resume
 from maintenance.domain.instances import Baseline, Instance
 from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Operation
-from maintenance.lifecycle import ending, planning, posting, tracking, verdicts
-from maintenance.lifecycle.actions import Done
+from maintenance.lifecycle import deferring, ending, planning, posting, tracking, verdicts
+from maintenance.lifecycle.actions import Done, Submit
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.instance_views import InstanceViews
 from maintenance.operations.poller import Poller
 from maintenance.operations.runner import Runner
 from maintenance.policies import waves
+from maintenance.policies.calendar import Calendar
+from maintenance.policies.limits import Limits
 from maintenance.requests import controls, handler
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from tests.simulation.gateways import Bus, CoordinationClient
@@ -51,6 +54,7 @@ from tests.simulation.mutants import (
     shared_for_ever,
     timing,
     up,
+    whenever,
     with_argument,
     without,
     without_confirmation,
@@ -159,6 +163,31 @@ MUTATIONS = (
     ),
     Mutation("dead letters are ignored", ((DeadLetterReader, "read", nothing),)),
     Mutation("JUDGE is not canceled", ((Bus, "cancel", nothing),), harmless=True),
+    Mutation(
+        "the POST does not read what keeps it waiting",
+        ((posting, "deferral", always(None)),),
+        hidden="PLAN has just read it",
+    ),
+    Mutation("windows and blackouts do not count", ((Calendar, "closed", always(None)),)),
+    Mutation("pauses do not count", ((deferring, "pause_of", always(None)),)),
+    Mutation(
+        "calls may be sent after the window",
+        ((Submit, "seconds_left", without("until", 0, None)),),
+        hidden="what was read must be a minute old at the most",
+    ),
+    Mutation("a resume ends later pauses, too", ((Resume, "lifts", whenever),)),
+    Mutation("whose turn it is does not count", ((deferring, "turn", always(None)),)),
+    Mutation(
+        "runs under limits do not wait until leases show",
+        (
+            (
+                planning,
+                "in_line",
+                lambda _: lambda r, o, e, n: replace(o, leased_at=o.leased_at or n - timedelta(hours=1)),
+            ),
+        ),
+    ),
+    Mutation("the app's limit of a set does not count", ((Limits, "of_set", lambda _: lambda self, total: None),)),
     Mutation("nothing", (), harmless=True),
 )
 

@@ -5,6 +5,7 @@ Drawn by a chance of its own, so that what a seed stands for without them stays 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -78,6 +79,7 @@ def with_policies(plan: Plan) -> Plan:
     )
     if plan.knobs.views and draw.random() < 0.4:
         policies = replace(policies, limits=_limits(draw))
+        plan = _with_others(draw, plan)
     windows = {f"req-{number}": _opening(draw) for number in range(9) if draw.random() < 0.3}
     messages = [_windowed(each, windows) for each in plan.messages]
     if draw.random() < 0.6:
@@ -102,6 +104,25 @@ def _limits(draw: random.Random) -> Limits:
     )
 
 
+def _with_others(draw: random.Random, plan: Plan) -> Plan:
+    """The plan, with further sets like its first one, and requests for them at about the same times."""
+    sets, messages = list(plan.sets), list(plan.messages)
+    for number in range(len(sets), draw.randint(2, 4)):
+        name = f"web{number}"
+        sets.append(replace(sets[0], scale_set=replace(sets[0].scale_set, name=name)))
+        for message in plan.messages:
+            document = message.document
+            if message.kind == "request" and not isinstance(document, bytes):
+                copied = {**document, "vmScaleSetName": name}
+                at, message_id = (
+                    message.at + draw.choice((0.0, 1.0, draw.uniform(0, 900))),
+                    f"{message.message_id}-{name}",
+                )
+                messages.append(replace(message, at=at, document=copied, message_id=message_id))
+    messages.sort(key=lambda each: each.at)
+    return replace(plan, sets=tuple(sets), messages=tuple(messages))
+
+
 def _windowed(message: MessagePlan, windows: Mapping[str, Opening]) -> MessagePlan:
     document = message.document
     if isinstance(document, bytes) or message.kind in ("bad", "cancel"):
@@ -124,6 +145,13 @@ def _pauses(draw: random.Random, plan: Plan, last: float) -> Iterator[MessagePla
 
 
 # ------------------------------------------------------------------ what they forbid
+
+
+def most_of(bound: int | str | None, total: int) -> int | None:
+    """How many instances of a set a number or share allows."""
+    if isinstance(bound, str):
+        return max(1, math.floor(total * float(bound.removesuffix("%")) / 100))
+    return bound
 
 
 def closed(policies: Policies, document: object, seconds: float) -> str | None:

@@ -15,7 +15,7 @@ from maintenance.domain.observations import Refused, Submission, Throttled
 from maintenance.domain.operation import Operation
 from tests.simulation.machine import Machine
 from tests.simulation.plans import MessagePlan
-from tests.simulation.policies import Policies, closed, paused
+from tests.simulation.policies import Policies, closed, most_of, paused
 from tests.simulation.process import Process
 from tests.simulation.resource_manager import DONE, SimulatedScaleSet
 from tests.simulation.runs import Broken, Run, cancels, limit_of, same
@@ -94,7 +94,7 @@ class Promises:
         """That no more is under way than the app's limits allow; `down` instances of this set are because of us."""
         policies = self._simulation.plan.knobs.policies or Policies()
         limits = policies.limits
-        most = limits.of_set(total)
+        most = most_of(limits.instances_per_scale_set, total)
         if most is not None and down > most:
             self.break_("S5", f"{down} are down because of us, the app allows {most}")
         # What is not over at its deadline no longer counts.
