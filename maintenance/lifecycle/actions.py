@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from maintenance.coordination.entries import Entry, StaleViews
+from maintenance.coordination.entries import Entry, Lease, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
@@ -61,6 +61,19 @@ class TakeLease:
     limit: int | None = None
     instances: int | None = None
     region: str | None = None
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(
+            run_id=self.operation.run_id,
+            request_id=self.operation.request_id,
+            scale_set=self.operation.scale_set.key,
+            until=self.until,
+            content=self.operation.content,
+            limit=self.limit,
+            instances=self.instances,
+            region=self.region,
+        )
 
 
 @dataclass(frozen=True, slots=True)

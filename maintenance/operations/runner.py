@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from maintenance.arm.error_details import untrusted
-from maintenance.coordination.entries import Lease, own_leases
+from maintenance.coordination.entries import own_leases
 from maintenance.domain import message_ids
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, UntrustedUrl
 from maintenance.domain.observations import Ambiguous, ErrorDetail, Reading, Submission
@@ -161,19 +161,8 @@ class Runner:
         return state_read
 
     async def _take_lease(self, action: TakeLease) -> Observation:
-        operation = action.operation
-        lease = Lease(
-            run_id=operation.run_id,
-            request_id=operation.request_id,
-            scale_set=operation.scale_set.key,
-            until=action.until,
-            content=operation.content,
-            limit=action.limit,
-            instances=action.instances,
-            region=action.region,
-        )
         try:
-            await self._coordination.put(lease)
+            await self._coordination.put(action.lease)
             return LeaseTaken(replace(action.state_read, entries=await self._coordination.read()))
         except BusUnavailable as error:
             return _bus_unavailable(error)
