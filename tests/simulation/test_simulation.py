@@ -13,7 +13,8 @@ from tests.simulation.mutations import MUTATIONS, mutated
 from tests.simulation.occurrences import missing
 from tests.simulation.story import play, play_seed, shrink, silence
 
-SEEDS = range(1, 251)
+# In 347, an operation is gone from ARM before anybody reads that it ended: that is rare.
+SEEDS = (*range(1, 251), 347)
 
 
 @pytest.fixture(autouse=True)
