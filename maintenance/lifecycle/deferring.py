@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from maintenance.coordination.entries import Entry, Lease, own_leases
@@ -66,12 +66,18 @@ def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> A
         # Published at once, not when it is over.
         owed = (*operation.owed, Owed("deferred", now, operation.wave, deferral=why))
         return proceed(replace(waiting, deferred=(*operation.deferred, told), owed=owed), now)
-    # Whose turn it is changes at any time: others end.
-    look = rules.timing.default_poll if why.waits_for == "Limit" else rules.timing.slice
+    look = _look(rules, operation, now) if why.waits_for == "Limit" else rules.timing.slice
     # A clock that is ahead sees the end of a pause before Service Bus does.
     until = max(why.until or operation.deadline, now + rules.timing.min_poll)
     due = min(until, now + look, operation.deadline)
     return proceed(waiting, now, due)
+
+
+def _look(rules: Rules, operation: Operation, now: datetime) -> timedelta:
+    """How soon a run that waits for its turn looks again: others may end at any time. The longer it has waited the
+    less often, so that hundreds in line cost little: a tenth of that time, between a minute and one slice."""
+    waited = now - (operation.leased_at or now)
+    return min(max(waited / 10, rules.timing.default_poll), rules.timing.slice)
 
 
 def planned_anew(operation: Operation) -> Operation:

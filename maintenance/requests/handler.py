@@ -198,11 +198,15 @@ class RequestHandler:
 
     def give_up(self, delivery: Delivery, reason: str) -> Record:
         """The end of a message that was dead-lettered; dropped as a duplicate where its run had begun."""
-        text = f"could not be handled: Service Bus gave up delivering it: {reason}; nothing was started, send it again"
+        document = document_of(delivery.envelope)
+        # A process may have died between taking it and answering it.
+        asks = document is not None and Controls.recognizes(document)
+        outcome = "what it asks for may hold already" if asks else "nothing was started"
+        text = f"could not be handled: Service Bus gave up delivering it: {reason}; {outcome}, send it again"
         problem = Problem("body", text)
         if delivery.section != "data":
             problem = Problem("body", OTHER_SECTION.format(delivery.section))
-        return self.rejection(delivery.envelope, [problem], document=document_of(delivery.envelope))
+        return self.rejection(delivery.envelope, [problem], document=document)
 
     def deadline(self, delivery: Delivery) -> datetime:
         """When the request in a message must have ended: its own deadline where it can be read, else the app's."""

@@ -77,7 +77,7 @@ def with_policies(plan: Plan) -> Plan:
         if draw.random() < 0.3
         else None,
     )
-    if plan.knobs.views and draw.random() < 0.4:
+    if plan.knobs.views and draw.random() < 0.25:
         policies = replace(policies, limits=_limits(draw))
         plan = _with_others(draw, plan)
     windows = {f"req-{number}": _opening(draw) for number in range(9) if draw.random() < 0.3}
@@ -107,7 +107,7 @@ def _limits(draw: random.Random) -> Limits:
 def _with_others(draw: random.Random, plan: Plan) -> Plan:
     """The plan, with further sets like its first one, and requests for them at about the same times."""
     sets, messages = list(plan.sets), list(plan.messages)
-    for number in range(len(sets), draw.randint(2, 4)):
+    for number in range(len(sets), draw.randint(2, 3)):
         name = f"web{number}"
         sets.append(replace(sets[0], scale_set=replace(sets[0].scale_set, name=name)))
         for message in plan.messages:

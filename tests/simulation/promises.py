@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import Refused, Submission, Throttled
 from maintenance.domain.operation import Operation
+from maintenance.operations.bus_clock import WORTH_TELLING
 from tests.simulation.machine import Machine
 from tests.simulation.plans import MessagePlan
 from tests.simulation.policies import Policies, closed, most_of, paused
@@ -111,8 +112,11 @@ class Promises:
         simulation, run = self._simulation, self.run(operation.run_id)
         policies = simulation.plan.knobs.policies or Policies()
         document = run.message.document if run.message else b""
-        # Where the process's clock is behind, the time of Service Bus's that it has seen counts.
-        why = [closed(policies, document, each) for each in (process.seconds(), simulation.loop.time())]
+        # Where the process's clock is behind, the time of Service Bus's that it has seen counts: what it sees of that
+        # is as old as the message that showed it.
+        now = simulation.loop.time()
+        seen = (process.seconds(), now, now - WORTH_TELLING.total_seconds())
+        why = [closed(policies, document, each) for each in seen]
         if all(why):
             self.break_("windows", f"run {operation.run_id[:6]} posts {why[0]}")
         if (pause := paused(self.runs, operation.scale_set.key, simulation.loop.time())) is not None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -218,6 +219,17 @@ def test_run_whose_turn_has_not_come_waits_and_reads_no_views() -> None:
     freed = continued(read_state(waiting, None, later, entries=(own,), rules=LIMITED)).operation
     assert freed.deferral is None
     assert continued(read_state(freed, now=later, entries=(own,), rules=LIMITED)).operation.phase is Phase.POST
+
+
+@pytest.mark.parametrize(("hours", "minutes"), [(0, 1), (1, 6), (2, 10), (20, 10)])
+def test_run_looks_less_often_whether_its_turn_has_come_the_longer_it_waits(hours: int, minutes: int) -> None:
+    entries = (ELSEWHERE, own := lease(number=2))
+    record = new_operation(leased_at=NOW, deadline=NOW + timedelta(days=2))
+    waiting = replace(continued(read_state(record, entries=entries, rules=LIMITED)).operation, owed=())
+    later = NOW + timedelta(hours=hours)
+    still = replace(ELSEWHERE, until=later + timedelta(hours=12))
+    again = continued(read_state(waiting, None, later, entries=(still, replace(own, until=still.until)), rules=LIMITED))
+    assert again.due == later + timedelta(minutes=minutes)
 
 
 def test_wave_is_not_posted_once_a_set_that_came_before_shows() -> None:

@@ -10,6 +10,7 @@ import pytest
 from maintenance.coordination.pauses import Pause
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.resources import parse_scope
+from maintenance.requests.handler import MAX_DELIVERIES
 from tests.support.fake_bus import envelope_of
 from tests.support.samples import NOW, OTHER_SUBSCRIPTION, SUBSCRIPTION, request_body
 from tests.support.unit_environment import UnitEnvironment
@@ -150,3 +151,16 @@ async def test_resume_whose_entry_could_not_be_put_is_delivered_again() -> None:
     environment.coordination.down = False
     await environment.run()
     assert not any(isinstance(each, Pause) for each in environment.coordination.entries)
+
+
+async def test_dead_lettered_pause_says_that_it_may_hold_already() -> None:
+    environment = UnitEnvironment()
+    environment.bus.down.add("operations")
+    environment.send(PAUSE, message_id="p")
+    for _ in range(MAX_DELIVERIES):
+        await environment.deliver()
+    assert len(environment.coordination.entries) == 1
+    environment.bus.down.clear()
+    await environment.run()
+    (problem,) = environment.end["problems"]
+    assert problem["message"].endswith("; what it asks for may hold already, send it again")
