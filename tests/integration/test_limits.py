@@ -12,7 +12,7 @@ from tests.support.story import LASTS, MINUTE, Story, subscriptions
 from tests.support.time_travel import journey
 
 SETS = [f"web{number:02}" for number in range(20)]
-TWO_AT_ONCE = {"MAINTENANCE_LIMITS": json.dumps({"scaleSets": 2})}
+TWO_AT_ONCE = json.dumps({"scaleSets": 2})
 
 
 def most_at_once(times: list[datetime]) -> int:
@@ -23,7 +23,7 @@ def most_at_once(times: list[datetime]) -> int:
 @pytest.mark.parametrize("locks_are_lost", [False, True], ids=["in peace", "each lock lost once in a while"])
 async def test_no_more_scale_sets_are_under_way_at_once_than_the_limit_allows(*, locks_are_lost: bool) -> None:
     (subscription,) = subscriptions(1)
-    async with journey([subscription], **TWO_AT_ONCE) as azure:
+    async with journey([subscription], MAINTENANCE_LIMITS=TWO_AT_ONCE) as azure:
         story = Story(azure, subscription)
         for name in SETS:
             story.place("01", name=name)
