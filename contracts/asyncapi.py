@@ -8,7 +8,13 @@ from typing import Any
 from contracts.event_models import EVENTS
 from contracts.event_schemas import EXAMPLES, cloud_event
 from contracts.identity import ROOT, schema_id, schema_place
-from contracts.request_words import CANCELLATION_EXAMPLES, PAUSE_EXAMPLES, REQUEST_EXAMPLES, RESUME_EXAMPLES
+from contracts.request_words import (
+    CANCELLATION_EXAMPLES,
+    PAUSE_EXAMPLES,
+    PROCEED_EXAMPLES,
+    REQUEST_EXAMPLES,
+    RESUME_EXAMPLES,
+)
 from maintenance.domain.messages import CONTENT_TYPE
 from maintenance.lifecycle.events import data_schema, event_type
 
@@ -20,7 +26,13 @@ def document() -> dict[str, Any]:
     namespace = json.loads(TOPOLOGY.read_text(encoding="utf-8"))["UserConfig"]["Namespaces"][0]
     queues = {each["Name"]: each["Properties"] for each in namespace["Queues"]}
     (topic,) = (each for each in namespace["Topics"] if each["Name"] == "maintenance-events")
-    sent = ("maintenanceRequest", "maintenanceCancellation", "maintenancePause", "maintenanceResume")
+    sent = (
+        "maintenanceRequest",
+        "maintenanceCancellation",
+        "maintenancePause",
+        "maintenanceResume",
+        "maintenanceProceed",
+    )
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -42,8 +54,9 @@ def document() -> dict[str, Any]:
             "requests": {
                 "address": "maintenance-requests",
                 "title": "Requests queue",
-                "description": "Requests, cancellations, pauses and their ends, from whoever may send here: UTF-8 JSON "
-                "in an AMQP data section. An AMQP value, such as JMS's TextMessage, is rejected; send a BytesMessage.",
+                "description": "Requests, cancellations, pauses and their ends, proceeds, from whoever may send here: "
+                "UTF-8 JSON in an AMQP data section. An AMQP value, such as JMS's TextMessage, is rejected; send a "
+                "BytesMessage.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in sent},
                 "x-servicebus": _queue(queues["maintenance-requests"]),
             },
@@ -58,7 +71,7 @@ def document() -> dict[str, Any]:
         "operations": {
             "receiveRequests": {
                 "action": "receive",
-                "title": "The app receives requests, cancellations and pauses",
+                "title": "The app receives requests, cancellations, pauses and proceeds",
                 "channel": {"$ref": "#/channels/requests"},
                 "messages": [{"$ref": f"#/channels/requests/messages/{name}"} for name in sent],
             },
@@ -75,6 +88,7 @@ def document() -> dict[str, Any]:
                 "maintenanceCancellation": _sent("maintenance-cancellation", "Cancellation", CANCELLATION_EXAMPLES),
                 "maintenancePause": _sent("maintenance-pause", "Pause", PAUSE_EXAMPLES),
                 "maintenanceResume": _sent("maintenance-resume", "End of a pause", RESUME_EXAMPLES),
+                "maintenanceProceed": _sent("maintenance-proceed", "Proceed with a wave", PROCEED_EXAMPLES),
                 **{_message_name(kind): _event(kind) for kind in EVENTS},
             },
         },

@@ -92,12 +92,16 @@ class _ScaleSet(_Event):
 
 
 class Accepted(_Event):
-    """Resource Manager took the first wave. Or a cancellation, a pause or its end was taken, and then `cancels` names
-    the request, `pauses` or `resumes` the scope."""
+    """Resource Manager took the first wave. Or a cancellation, a pause, its end or a proceed was taken, and then
+    `cancels` or `proceeds` names the request, `pauses` or `resumes` the scope."""
 
     model_config = ConfigDict(
         json_schema_extra=_one_of(
-            ("start", "deadline", "waves", "resourceId"), ("cancels", "resourceId"), ("pauses",), ("resumes",)
+            ("start", "deadline", "waves", "resourceId"),
+            ("cancels", "resourceId"),
+            ("pauses",),
+            ("resumes",),
+            ("proceeds", "wave", "resourceId"),
         )
     )
 
@@ -126,6 +130,10 @@ class Accepted(_Event):
     """When the pause is over by itself; left out where it has to be resumed."""
     resumes: str | Absent = None
     """The scope whose pauses are over."""
+    proceeds: str | Absent = None
+    """The requestId of the request whose wave may start."""
+    wave: Number | Absent = None
+    """The wave that may start, from 1."""
 
 
 class Progressed(_ScaleSet):
@@ -163,6 +171,25 @@ class Deferred(_ScaleSet):
     """The same in words."""
     until: datetime | None
     """The earliest time at which the wave may start; null where nobody knows."""
+    deadline: datetime
+    """What has not ended by then ends as TimedOut."""
+
+
+class Awaiting(_ScaleSet):
+    """A wave waits at its gate: it starts once a proceed is sent for it. Published once for each such wave."""
+
+    status: Literal["Awaiting"]
+    """Always Awaiting."""
+    wave: Number
+    """The wave that waits, from 1: what a proceed has to name."""
+    waves: Number
+    """How many waves there are."""
+    instance_ids: list[str]
+    """The instances of the wave; none where they are not known: all of the scale set."""
+    until: datetime
+    """How long it waits at the most."""
+    at_timeout: Literal["stop", "proceed"]
+    """What happens then. stop: the request ends, and starts nothing more. proceed: the wave starts."""
     deadline: datetime
     """What has not ended by then ends as TimedOut."""
 
@@ -235,6 +262,7 @@ EVENTS: dict[str, type[_Event]] = {
     "accepted": Accepted,
     "progressed": Progressed,
     "deferred": Deferred,
+    "awaiting": Awaiting,
     "completed": Completed,
     "rejected": Rejected,
     "duplicate": Duplicate,

@@ -39,6 +39,14 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
             "reason": "incident 4711",
         },
         {**_NAMES, "requestId": "9a2b-resume", "status": "Accepted", "resumes": RESOURCE_ID},
+        {
+            **_NAMES,
+            "requestId": "5c3d-proceed",
+            "status": "Accepted",
+            "proceeds": "4f7c0f6e-rolling",
+            "wave": 1,
+            "reason": "drained",
+        },
     ),
     "progressed": (
         {
@@ -61,6 +69,18 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
             "message": "No maintenance window is open; the next opens at 2026-01-31T21:00:00+00:00.",
             "until": "2026-01-31T21:00:00+00:00",
             "deadline": "2026-02-01T03:00:00+00:00",
+        },
+    ),
+    "awaiting": (
+        {
+            **_NAMES,
+            "status": "Awaiting",
+            "wave": 1,
+            "waves": 2,
+            "instanceIds": ["0", "3"],
+            "until": "2026-01-31T23:00:04+00:00",
+            "atTimeout": "stop",
+            "deadline": "2026-02-01T04:00:00+00:00",
         },
     ),
     "completed": (
@@ -158,7 +178,8 @@ def cloud_event_schema() -> Schema:
 def cloud_event(kind: str, number: int = 0) -> dict[str, Any]:
     """An example of a whole event."""
     data = EXAMPLES[kind][number]
-    end = {"accepted": "accepted", "progressed": "progressed:w0", "deferred": "deferred:w0:window"}.get(kind, "ended")
+    ids = {"progressed": "progressed:w0", "deferred": "deferred:w0:window", "awaiting": "awaiting:w0"}
+    end = {"accepted": "accepted", **ids}.get(kind, "ended")
     return {
         "specversion": "1.0",
         "id": f"{data['runId']}:{end}",

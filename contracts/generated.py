@@ -11,7 +11,13 @@ from contracts.event_models import EVENTS
 from contracts.event_schemas import cloud_event_schema, event_schema
 from contracts.identity import ROOT, older_ids, schema_path
 from contracts.reference import pages
-from contracts.request_schemas import cancellation_schema, pause_schema, request_schema, resume_schema
+from contracts.request_schemas import (
+    cancellation_schema,
+    pause_schema,
+    proceed_schema,
+    request_schema,
+    resume_schema,
+)
 from contracts.yaml_text import yaml_text
 
 DOCS = ROOT.parent / "docs" / "reference"
@@ -19,7 +25,7 @@ DOCS = ROOT.parent / "docs" / "reference"
 
 def schemas() -> dict[str, dict[str, Any]]:
     """The newest schema of each message by its `$id`."""
-    sent = [request_schema(), cancellation_schema(), pause_schema(), resume_schema()]
+    sent = [request_schema(), cancellation_schema(), pause_schema(), resume_schema(), proceed_schema()]
     found = [*sent, cloud_event_schema(), *(event_schema(kind) for kind in EVENTS)]
     return {schema["$id"]: schema for schema in found}
 

@@ -11,13 +11,13 @@ from contracts import request_words
 from contracts.identity import DIALECT, schema_id
 from contracts.request_words import Words
 from maintenance.requests.calendar_fields import MAX_WINDOWS, OTHER_CALENDAR_RULES, WindowFields
-from maintenance.requests.control_schema import PauseFields, PauseOfFields, ResumeFields, ResumeOfFields
+from maintenance.requests.control_schema import PauseFields, PauseOfFields, ProceedFields, ResumeFields, ResumeOfFields
 from maintenance.requests.field_types import OTHER_RULES
 from maintenance.requests.schema import SCALE_SET_FIELDS, CancellationFields, RequestFields, RolloutFields
 
 Schema = dict[str, Any]
 # Everywhere else, null means "left out".
-NEVER_NULL = ("instanceIds", "cancel")
+NEVER_NULL = ("instanceIds", "cancel", "proceed", "wave")
 
 
 def request_schema() -> Schema:
@@ -51,6 +51,18 @@ def cancellation_schema() -> Schema:
         "$comment": "What no schema can say: " + "; ".join(OTHER_RULES[-2:]) + ".",
         **_message(CancellationFields, request_words.CANCELLATION),
         "examples": list(request_words.CANCELLATION_EXAMPLES),
+    }
+
+
+def proceed_schema() -> Schema:
+    return {
+        "$schema": DIALECT,
+        "$id": schema_id("maintenance-proceed"),
+        "title": "Proceed with a wave of a maintenance request",
+        "description": "As far as its gate is concerned, this wave of this request for this scale set may start.",
+        "$comment": "What no schema can say: " + "; ".join(OTHER_RULES[-2:]) + ".",
+        **_message(ProceedFields, request_words.PROCEED),
+        "examples": list(request_words.PROCEED_EXAMPLES),
     }
 
 

@@ -95,6 +95,23 @@ ROLLOUT = {
         "most 7 days.",
         ("PT10M",),
     ),
+    "gate": Words(
+        "Gate",
+        "Which waves wait for a proceed before they start: the first that starts anything, or each. Left out: none.",
+        ("everyWave",),
+    ),
+    "gateTimeout": Words(
+        "Gate time-out",
+        "How long a wave waits at its gate at the most, and never beyond the deadline. ISO 8601 duration of at most 7 "
+        "days. Left out: an hour.",
+        ("PT30M",),
+    ),
+    "atGateTimeout": Words(
+        "At the gate time-out",
+        "What happens where no proceed came in time: stop (the request ends, and starts nothing more) or proceed. Left "
+        "out: stop.",
+        ("proceed",),
+    ),
 }
 WINDOW = {
     "schedule": Words(
@@ -116,6 +133,11 @@ CANCELLATION = {
     "cancel": Words(
         "Request to cancel", "The requestId of the request that is to start nothing more.", ("4f7c0f6e-rolling",)
     ),
+}
+PROCEED = {
+    **TARGET,
+    "proceed": Words("Request to proceed", "The requestId of the request whose wave may start.", ("4f7c0f6e-rolling",)),
+    "wave": Words("Wave", "The wave that may start, from 1, as the awaiting event names it. Holds for no other.", (1,)),
 }
 PAUSE = {
     "schemaVersion": TARGET["schemaVersion"],
@@ -159,6 +181,16 @@ CANCELLATION_EXAMPLES: tuple[dict[str, Any], ...] = (
         "vmScaleSetName": "web",
         "cancel": "4f7c0f6e-rolling",
         "reason": "wrong day",
+    },
+)
+PROCEED_EXAMPLES: tuple[dict[str, Any], ...] = (
+    {
+        "subscriptionId": SUBSCRIPTION,
+        "resourceGroupName": "shop",
+        "vmScaleSetName": "web",
+        "proceed": "4f7c0f6e-rolling",
+        "wave": 1,
+        "reason": "drained",
     },
 )
 PAUSE_EXAMPLES: tuple[dict[str, Any], ...] = (

@@ -9,8 +9,8 @@ from typing import TypeAlias
 PROG = "vmss-maintenance"
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 SCHEMAS = (
-    *("request", "cancellation", "pause", "resume", "event"),
-    *("accepted", "deferred", "progressed", "completed", "rejected", "duplicate"),
+    *("request", "cancellation", "pause", "resume", "proceed", "event"),
+    *("accepted", "deferred", "awaiting", "progressed", "completed", "rejected", "duplicate"),
 )
 SET_HELP = "resource id of the scale set, or GROUP/NAME"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}

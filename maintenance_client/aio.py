@@ -43,6 +43,13 @@ class MaintenanceClient(Messages[ServiceBusClient]):
             await sender.send_messages(message)
         return own_id
 
+    async def proceed(self, event: MaintenanceEvent, *, reason: str | None = None) -> str:
+        """Let the wave of an `awaiting` event start; return the id of the message, whose reply is `accepted`."""
+        own_id, message = self._proceed(event, reason)
+        async with self._client.get_queue_sender(self._queue) as sender:
+            await sender.send_messages(message)
+        return own_id
+
     async def events(self, subscription: str, *, max_wait: float | None = None) -> AsyncIterator[MaintenanceEvent]:
         """Receive events, each at least once. An event is settled when the next one is asked for: one whose handling
         raises is delivered again. Ends after `max_wait` seconds without an event; None waits for ever.

@@ -25,7 +25,8 @@ class InstanceOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceEvent:
-    """One event. `kind` is `accepted`, `progressed`, `completed`, `rejected`, `duplicate`, or one that came later.
+    """One event. `kind` is `accepted`, `awaiting`, `progressed`, `completed`, `rejected`, `duplicate`, or one that
+    came later.
 
     `event_id` is the same for the same event, however often it is delivered. `data` holds everything, as
     `docs/reference` describes it.

@@ -10,7 +10,13 @@ from typing import Generic, TypeVar
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
 from maintenance_client.events import EndOf, MaintenanceEvent, read_event
-from maintenance_client.requests import MaintenanceRequest, ScaleSet, cancellation_message, request_message
+from maintenance_client.requests import (
+    MaintenanceRequest,
+    ScaleSet,
+    cancellation_message,
+    proceed_message,
+    request_message,
+)
 
 REQUESTS, EVENTS = "maintenance-requests", "maintenance-events"
 # Between this machine's clock and the worker's, so that the end of a request is not taken for that of an earlier one.
@@ -46,6 +52,14 @@ class Messages(Generic[C]):
         """A cancellation's own id, and its message."""
         own_id = str(uuid.uuid4())
         return own_id, cancellation_message(request_id, scale_set, reason, own_id)
+
+    def _proceed(self, event: MaintenanceEvent, reason: str | None) -> tuple[str, ServiceBusMessage]:
+        """A proceed's own id, and its message, for the wave of an `awaiting` event. Its id follows from the event's, so
+        that a wave is let go once by whoever reads the event twice."""
+        names = (event.data[name] for name in ("subscriptionId", "resourceGroupName", "vmScaleSetName"))
+        own_id = f"proceed-{event.event_id}"
+        message = proceed_message(event.request_id, ScaleSet(*names), int(event.data["wave"]), reason, own_id)
+        return own_id, message
 
     def _pages(self, request_id: str, since: datetime | None) -> Pages:
         return Pages(EndOf(request_id, since or self._sent.get(request_id)))

@@ -32,7 +32,8 @@ class ScaleSet:
 class Rollout:
     """How many instances are maintained at a time, and when to stop. What is None is left to the worker.
 
-    `max_instances_per_wave` is a number, or a percentage as `"20%"`.
+    `max_instances_per_wave` is a number, or a percentage as `"20%"`. `gate`: which waves wait for a proceed, for
+    `gate_timeout` at the most; `at_gate_timeout`: what happens then.
     """
 
     max_instances_per_wave: int | str | None = None
@@ -40,6 +41,9 @@ class Rollout:
     pause_between_waves: timedelta | None = None
     max_failed_instances: int | None = None
     health_timeout: timedelta | None = None
+    gate: Literal["first", "everyWave"] | None = None
+    gate_timeout: timedelta | None = None
+    at_gate_timeout: Literal["stop", "proceed"] | None = None
 
     def to_document(self) -> dict[str, Any]:
         return _without_none(
@@ -49,6 +53,9 @@ class Rollout:
                 "pauseBetweenWaves": _duration(self.pause_between_waves),
                 "maxFailedInstances": self.max_failed_instances,
                 "healthTimeout": _duration(self.health_timeout),
+                "gate": self.gate,
+                "gateTimeout": _duration(self.gate_timeout),
+                "atGateTimeout": self.at_gate_timeout,
             }
         )
 
@@ -118,6 +125,13 @@ def request_message(request: MaintenanceRequest) -> ServiceBusMessage:
 
 def cancellation_message(request_id: str, scale_set: ScaleSet, reason: str | None, own_id: str) -> ServiceBusMessage:
     document = {"schemaVersion": 1, **scale_set.to_document(), "cancel": request_id, "reason": reason}
+    return _message(_without_none(document), own_id)
+
+
+def proceed_message(
+    request_id: str, scale_set: ScaleSet, wave: int, reason: str | None, own_id: str
+) -> ServiceBusMessage:
+    document = {"schemaVersion": 1, **scale_set.to_document(), "proceed": request_id, "wave": wave, "reason": reason}
     return _message(_without_none(document), own_id)
 
 

@@ -13,7 +13,12 @@ from referencing import Registry, Resource
 ENVELOPE = "maintenance-event"
 REQUEST, CANCELLATION = "maintenance-request", "maintenance-cancellation"
 # The schema of what has this field; what has none of them is a request.
-BY_FIELD = {"cancel": CANCELLATION, "pause": "maintenance-pause", "resume": "maintenance-resume"}
+BY_FIELD = {
+    "cancel": CANCELLATION,
+    "pause": "maintenance-pause",
+    "resume": "maintenance-resume",
+    "proceed": "maintenance-proceed",
+}
 
 
 def schema_of(document: Mapping[str, Any]) -> str:
@@ -55,6 +60,6 @@ class MessageSchemas:
         return None
 
     def takes_request(self, body: bytes) -> bool:
-        """Whether the schema accepts a body that is one of a request, a cancellation, a pause or the end of one."""
+        """Whether the schema accepts a body that is one of a request, a cancellation, a pause, its end or a proceed."""
         document = json.loads(body)
         return bool(self.validator(self.named(schema_of(document))).is_valid(document))

@@ -8,6 +8,7 @@ from typing import Any
 
 from maintenance.coordination.entries import CancellationMarker, Entry, Lease, StaleViews, kind_of
 from maintenance.coordination.pauses import OPEN_ENDED, Pause, Resume
+from maintenance.coordination.proceeds import Proceed
 from maintenance.domain import message_ids
 from maintenance.domain.formats import parse_json
 
@@ -36,6 +37,12 @@ def write_entry(entry: Entry) -> bytes:
                 document |= {"instances": entry.instances, "region": entry.region}
         case CancellationMarker():
             document |= {"enqueuedAt": entry.enqueued_at.isoformat(), "reason": entry.reason}
+        case Proceed():
+            document |= {
+                "wave": entry.wave,
+                "enqueuedAt": entry.enqueued_at.isoformat(),
+                "reason": entry.reason,
+            }
         case StaleViews():
             document["instances"] = entry.instances
     return json.dumps(document).encode()
@@ -73,6 +80,17 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
                     run_id=run_id,
                     request_id=request_id,
                     scale_set=scale_set,
+                    enqueued_at=_moment(document["enqueuedAt"]),
+                    until=until,
+                    number=number,
+                    reason=_reason(document),
+                )
+            case "proceed" if document["wave"] and document["wave"] == _limit(document["wave"]):
+                return Proceed(
+                    run_id=run_id,
+                    request_id=request_id,
+                    scale_set=scale_set,
+                    wave=document["wave"],
                     enqueued_at=_moment(document["enqueuedAt"]),
                     until=until,
                     number=number,

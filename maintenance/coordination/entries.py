@@ -1,5 +1,5 @@
-"""Entries of the coordination queue that every worker can see: leases of scale sets, cancellation markers, pauses, and
-notes that views may be stale. Pure.
+"""Entries of the coordination queue that every worker can see: leases of scale sets, cancellation markers, pauses,
+proceeds, and notes that views may be stale. Pure.
 
 An entry is a scheduled message. Scheduled messages can be peeked and canceled by the app, are numbered by Service Bus
 in one order for all, and count only while Service Bus shows them as scheduled. So a run that starts anything puts up
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from maintenance.coordination.pauses import Pause, Resume
+from maintenance.coordination.proceeds import Proceed
 from maintenance.domain import message_ids
 from maintenance.domain.resources import fold
 
@@ -91,7 +92,7 @@ class StaleViews:
         return self.instances is None or not {fold(each) for each in self.instances}.isdisjoint(map(fold, instance_ids))
 
 
-Entry = Lease | CancellationMarker | StaleViews | Pause | Resume
+Entry = Lease | CancellationMarker | StaleViews | Pause | Resume | Proceed
 
 
 def leases_of(entries: Iterable[Entry], scale_set: str) -> list[Lease]:
@@ -126,12 +127,14 @@ def cancellation(
 
 
 def kind_of(entry: Entry) -> str:
-    """`lease`, `cancellation`, `stale-views`, `pause` or `resume`, as the message's subject says it."""
+    """`lease`, `cancellation`, `stale-views`, `pause`, `resume` or `proceed`, as the message's subject says it."""
     match entry:
         case Pause():
             return "pause"
         case Resume():
             return "resume"
+        case Proceed():
+            return "proceed"
         case Lease():
             return "lease"
         case CancellationMarker():

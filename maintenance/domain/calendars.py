@@ -1,9 +1,13 @@
-"""When maintenance may start, as values: windows that recur, and spans in which nothing starts. Pure."""
+"""When maintenance may start, as values: windows that recur, spans in which nothing starts, and gates. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
+
+# As long as people take to decide, and well within the six hours that a request has by default.
+GATE_TIMEOUT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +30,19 @@ class Blackout:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """Before the first wave that starts anything, or every one, somebody is asked whether it may. Without an answer the
+    run ends `timeout` later, or starts the wave."""
+
+    waves: Literal["first", "everyWave"]
+    timeout: timedelta = GATE_TIMEOUT
+    at_timeout: Literal["stop", "proceed"] = "stop"
+
+
+@dataclass(frozen=True, slots=True)
 class Deferral:
     """Why the next wave does not start now: what it waits for (a `Window`, the end of a `Blackout`), the same in words,
-    and until when at the earliest; None where nobody knows."""
+    and until when at the earliest; None where nobody knows. At a gate: until when at the latest."""
 
     waits_for: str
     message: str

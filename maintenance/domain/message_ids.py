@@ -6,10 +6,11 @@ characters. All that belongs to a run has an id made of its *run id*, never of w
 | message | id |
 |---|---|
 | record of a run | `{run}:s{number}` |
-| events of a run | `{run}:accepted`, `{run}:progressed:w{wave}`, `{run}:deferred:w{wave}:{reason}`, `{run}:ended` |
+| events of a run | `{run}:accepted`, `{run}:progressed:w{wave}`, `{run}:deferred:w{wave}:{reason}`,
+  `{run}:awaiting:w{wave}`, `{run}:ended` |
 | lease of a run | `lease:{run}` |
 | cancellation marker | `cancel:{run}` |
-| pause, resume | `pause:{run}`, `resume:{run}` |
+| pause, resume, proceed | `pause:{run}`, `resume:{run}`, `proceed:{run}` |
 | note that views may be stale after a run | `stale:{run}` |
 | request from an alert | `alert-{origin}-{hash}`, and `-dry` in a dry run |
 | discovery, and each batch of one | `discover-{origin}-{hash}`, and `-dry` in a dry run |
@@ -64,6 +65,10 @@ def deferred(run_id: str, wave: int, waits_for: str) -> str:
     return f"{run_id}:deferred:w{wave}:{waits_for.lower()}"
 
 
+def awaiting(run_id: str, wave: int) -> str:
+    return f"{run_id}:awaiting:w{wave}"
+
+
 def ended(run_id: str) -> str:
     """One id for every kind of end."""
     return f"{run_id}:ended"
@@ -83,6 +88,10 @@ def pause(run_id: str) -> str:
 
 def resume(run_id: str) -> str:
     return f"resume:{run_id}"
+
+
+def proceed(run_id: str) -> str:
+    return f"proceed:{run_id}"
 
 
 def stale_views(run_id: str) -> str:

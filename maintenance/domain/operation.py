@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from maintenance.domain import message_ids
-from maintenance.domain.calendars import Deferral, Window
+from maintenance.domain.calendars import Deferral, Gate, Window
 from maintenance.domain.instances import Baseline
 from maintenance.domain.observations import ErrorDetail, UrlKind
 from maintenance.domain.redaction import redact
@@ -123,10 +123,10 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Owed:
     """An event that a delivery of the record publishes first: `accepted`, `progressed` with its wave, `deferred` with
-    its wave and why. Rebuilt from the record by `lifecycle.events`; `at` is the event's time. `began_at`,
-    `confirmed_at`: `wave_began_at` and `wave_confirmed_at` of that wave, for its span alone."""
+    its wave and why, `awaiting` with its wave. Rebuilt from the record by `lifecycle.events`; `at` is the event's time.
+    `began_at`, `confirmed_at`: `wave_began_at` and `wave_confirmed_at` of that wave, for its span alone."""
 
-    kind: Literal["accepted", "progressed", "deferred"]
+    kind: Literal["accepted", "progressed", "deferred", "awaiting"]
     at: datetime
     wave: int = 0
     began_at: datetime | None = field(default=None, compare=False)
@@ -145,7 +145,8 @@ class Operation:
     were seen updating since the POST. `refused`: those that ARM refused when they were posted last. `error` is how ARM
     says it failed, `transient_error` the last that kept us from a call. `at_work`: at its end a wave may still run.
     `windows`: the request's own. `deferral`: what the next wave waits for now; `deferred`: what events have told of
-    that, each by its wave.
+    that, each by its wave. `gate`: the request's own; `awaiting_since`: when the current wave was said to wait at it;
+    `gate_open`: it no longer does.
     """
 
     run_id: str
@@ -158,6 +159,7 @@ class Operation:
     rollout: Rollout = field(default_factory=Rollout)
     reject_ineligible: bool = False
     windows: tuple[Window, ...] = ()
+    gate: Gate | None = None
     flexible: bool | None = None
     dry_run: bool = False
     reason: str | None = None
@@ -189,6 +191,8 @@ class Operation:
     strikes: int = 0
     deferral: Deferral | None = None
     deferred: tuple[str, ...] = ()
+    awaiting_since: datetime | None = None
+    gate_open: bool = False
     error: ErrorDetail | None = None
     transient_error: ErrorDetail | None = None
     status: Status | None = None
@@ -253,8 +257,8 @@ class Reply:
     """The end of a message that started no run, as a record: `rejected`, or the reply to a cancellation.
 
     `cancels` is the requestId that a cancellation names, `pauses` and `resumes` the scope that a pause or its end
-    names, `until` the end of a pause. `quoted` is the beginning of the message's body, `size` the length of all of it
-    in bytes.
+    names, `until` the end of a pause, `proceeds` and `wave` (from 1) the requestId and the wave that a proceed names.
+    `quoted` is the beginning of the message's body, `size` the length of all of it in bytes.
     """
 
     run_id: str
@@ -268,6 +272,8 @@ class Reply:
     cancels: str | None = None
     pauses: str | None = None
     resumes: str | None = None
+    proceeds: str | None = None
+    wave: int | None = None
     until: datetime | None = None
     reason: str | None = None
     correlation_id: str | None = None
@@ -282,5 +288,10 @@ class Reply:
     @property
     def accepts(self) -> dict[str, str]:
         """What its message asked for, as the event says it; empty where it was rejected."""
-        asked = {"cancels": self.cancels, "pauses": self.pauses, "resumes": self.resumes}
+        asked = {
+            "cancels": self.cancels,
+            "pauses": self.pauses,
+            "resumes": self.resumes,
+            "proceeds": self.proceeds,
+        }
         return {name: value for name, value in asked.items() if value is not None}

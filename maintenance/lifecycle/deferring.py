@@ -1,6 +1,6 @@
 """What keeps the next wave from starting now, and how a run waits for it: in slices, as all waits. Pure.
 
-Each thing that a wave waits for is published once. Dry runs start nothing, so nothing keeps them.
+Each thing that a wave waits for is published once, a gate as `awaiting`. Dry runs start nothing, so nothing keeps them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from maintenance.domain.calendars import Deferral
 from maintenance.domain.errors import Problem
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Owed, Status
-from maintenance.lifecycle.actions import Action, Rules
+from maintenance.lifecycle.actions import Continue, Rules
 from maintenance.lifecycle.ending import end, proceed, reject
 from maintenance.policies.calendar import Calendar
+from maintenance.policies.gates import gate_until, is_awaiting, word
 from maintenance.policies.limits import turn
 
 # What is over at a time that is known beforehand.
 BY_CALENDAR = ("Window", "Blackout")
 # What the coordination queue alone tells: no views are read until it is over.
-BY_ENTRIES = ("Pause", "Limit")
+BY_ENTRIES = ("Pause", "Limit", "Gate")
 
 
 def calendar_of(rules: Rules, operation: Operation) -> Calendar:
@@ -55,7 +56,7 @@ def deferral(rules: Rules, operation: Operation, entries: Sequence[Entry], now: 
     return turn(rules.limits, leases, own[0], now) if own else None
 
 
-def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> Action:
+def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> Continue:
     """The run waits and looks again. Where it would wait beyond its deadline for what is known to last: the end."""
     if why.waits_for in BY_CALENDAR and (why.until is None or why.until >= operation.deadline):
         return _never(rules, operation, why, now)
@@ -66,24 +67,71 @@ def defer(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> A
         # Published at once, not when it is over.
         owed = (*operation.owed, Owed("deferred", now, operation.wave, deferral=why))
         return proceed(replace(waiting, deferred=(*operation.deferred, told), owed=owed), now)
-    look = _look(rules, operation, now) if why.waits_for == "Limit" else rules.timing.slice
+    look = _look(rules, operation.leased_at, now) if why.waits_for == "Limit" else rules.timing.slice
     # A clock that is ahead sees the end of a pause before Service Bus does.
     until = max(why.until or operation.deadline, now + rules.timing.min_poll)
     due = min(until, now + look, operation.deadline)
     return proceed(waiting, now, due)
 
 
-def _look(rules: Rules, operation: Operation, now: datetime) -> timedelta:
-    """How soon a run that waits for its turn looks again: others may end at any time. The longer it has waited the
-    less often, so that hundreds in line cost little: a tenth of that time, between a minute and one slice."""
-    waited = now - (operation.leased_at or now)
+def ask(operation: Operation, now: datetime) -> Continue:
+    """The wave could start, and somebody is to say that it may: published at once. What is planned stays, since it was
+    told."""
+    owed = (*operation.owed, Owed("awaiting", now, operation.wave))
+    return proceed(_at_gate(replace(operation, awaiting_since=now, owed=owed), now), now)
+
+
+def _wait_at_gate(rules: Rules, operation: Operation, now: datetime) -> Continue:
+    """Nobody has said yet that the wave may start."""
+    since = operation.awaiting_since or now
+    due = min(gate_until(operation, since), now + _look(rules, since, now))
+    return proceed(_at_gate(operation, now), now, due)
+
+
+def _at_gate(operation: Operation, now: datetime) -> Operation:
+    until = gate_until(operation, operation.awaiting_since or now)
+    message = f"Wave {operation.wave + 1} waits for a proceed, until {until.isoformat()} at the latest."
+    error = ErrorDetail("WaitsForGate", message)
+    return replace(operation, deferral=Deferral("Gate", message, until), transient_error=error, failures=0)
+
+
+def _stop(operation: Operation, now: datetime) -> Continue:
+    until = gate_until(operation, operation.awaiting_since or now)
+    message = f"Nobody sent a proceed for wave {operation.wave + 1} by {until.isoformat()}; nothing more is started."
+    return end(replace(operation, error=ErrorDetail("GateTimedOut", message)), now)
+
+
+def _look(rules: Rules, since: datetime | None, now: datetime) -> timedelta:
+    """How soon a run looks again that waits for its turn, or at a gate: it may come at any time. The longer it has
+    waited the less often, so that hundreds cost little: a tenth of that time, between a minute and one slice."""
+    waited = now - (since or now)
     return min(max(waited / 10, rules.timing.default_poll), rules.timing.slice)
 
 
 def planned_anew(operation: Operation) -> Operation:
-    """The run waits before it starts anything: what is planned now is planned anew then. What is known stays: its end
-    may come first."""
-    return operation if operation.started_at else replace(operation, planned=False, waves=())
+    """The run waits before it starts anything: what is planned now is planned anew then, unless an event has told of
+    it. What is known stays: its end may come first."""
+    told = operation.started_at or operation.wave or operation.awaiting_since
+    return operation if told else replace(operation, planned=False, waves=())
+
+
+def unless_kept(rules: Rules, operation: Operation, entries: Sequence[Entry], now: datetime) -> Operation | Continue:
+    """The operation, in its place in line, where nothing keeps its next wave from starting; else how it waits, or ends.
+
+    A gate that is open is only one thing less that the wave waits for.
+    """
+    if is_awaiting(operation):
+        match word(operation, entries, now):
+            case "proceed":
+                operation = replace(operation, gate_open=True)
+            case "stop":
+                return _stop(operation, now)
+    operation = in_line(rules, operation, entries, now)
+    if (why := deferral(rules, operation, entries, now)) is not None:
+        return defer(rules, operation, why, now)
+    if is_awaiting(operation):
+        return _wait_at_gate(rules, operation, now)
+    return replace(operation, deferral=None, transient_error=None) if operation.deferral else operation
 
 
 def in_line(rules: Rules, operation: Operation, entries: Sequence[Entry], now: datetime) -> Operation:
@@ -93,12 +141,7 @@ def in_line(rules: Rules, operation: Operation, entries: Sequence[Entry], now: d
     return replace(operation, leased_at=now)
 
 
-def resume(operation: Operation) -> Operation:
-    """What kept the run from starting is over."""
-    return replace(operation, deferral=None, transient_error=None) if operation.deferral else operation
-
-
-def _never(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> Action:
+def _never(rules: Rules, operation: Operation, why: Deferral, now: datetime) -> Continue:
     if operation.leased_at is None:
         return reject(operation, [no_start(calendar_of(rules, operation), now, operation.deadline)], now)
     message = f"The next wave cannot start before the deadline, {operation.deadline.isoformat()}: {why.message}"

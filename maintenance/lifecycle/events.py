@@ -13,6 +13,7 @@ from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Owed, Phase, Reply, Result, Status
 from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet
+from maintenance.policies.gates import gate_until
 
 TYPE_PREFIX = "vmss.maintenance"
 # Names a schema and never changes once an event carried it: a change of the data gets the next number. Nothing is
@@ -42,6 +43,8 @@ def owed_events(operation: Operation) -> tuple[MaintenanceEvent, ...]:
 def _owed(operation: Operation, owed: Owed) -> MaintenanceEvent:
     if owed.deferral is not None:
         return deferred(operation, owed.wave, owed.deferral, owed.at)
+    if owed.kind == "awaiting":
+        return awaiting(operation, owed.wave, owed.at)
     return accepted(operation, owed.at) if owed.kind == "accepted" else progressed(operation, owed.wave, owed.at)
 
 
@@ -85,6 +88,20 @@ def deferred(operation: Operation, wave: int, why: Deferral, at: datetime) -> Ma
     return _event(operation, "deferred", message_ids.deferred(operation.run_id, wave, why.waits_for), at, data)
 
 
+def awaiting(operation: Operation, wave: int, at: datetime) -> MaintenanceEvent:
+    """A wave waits at its gate since `at`: which instances are to be maintained in it, and what happens when."""
+    data = {
+        "status": "Awaiting",
+        "wave": wave + 1,
+        "waves": len(operation.waves),
+        "instanceIds": list(operation.left_of_wave()),
+        "until": _iso(gate_until(operation, at)),
+        "atTimeout": operation.gate.at_timeout if operation.gate else "stop",
+        "deadline": _iso(operation.deadline),
+    }
+    return _event(operation, "awaiting", message_ids.awaiting(operation.run_id, wave), at, data)
+
+
 def ended(operation: Operation) -> MaintenanceEvent:
     """The run ended, as `completed`, `rejected` or `duplicate`; `operation` is an END record."""
     now = operation.ended_at
@@ -113,7 +130,7 @@ def ended(operation: Operation) -> MaintenanceEvent:
 
 
 def replied(reply: Reply) -> MaintenanceEvent:
-    """The end of a message that started no run: `rejected`, or `accepted` for a cancellation, pause or resume."""
+    """The end of a message that started no run: `rejected`, or `accepted` for what starts none."""
     data: dict[str, Any] = {"requestId": reply.request_id, "runId": reply.run_id, **_names(reply.scale_set)}
     accepts = reply.accepts
     if accepts:
@@ -121,6 +138,8 @@ def replied(reply: Reply) -> MaintenanceEvent:
         data.update(status=status, **accepts)
         if reply.until is not None:
             data["until"] = _iso(reply.until)
+        if reply.wave is not None:
+            data["wave"] = reply.wave
     else:
         kind, status = "rejected", Status.REJECTED.value
         data.update(

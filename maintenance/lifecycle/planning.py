@@ -17,10 +17,11 @@ from maintenance.domain.errors import Problem
 from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Read, Rules, StateRead, TakeLease
-from maintenance.lifecycle.deferring import defer, deferral, in_line, is_kept_waiting, planned_anew, resume
+from maintenance.lifecycle.actions import Action, Continue, Read, Rules, StateRead, TakeLease
+from maintenance.lifecycle.deferring import ask, is_kept_waiting, planned_anew, unless_kept
 from maintenance.lifecycle.ending import cancel, duplicate, end, proceed, reject, retry, time_out, wait
 from maintenance.lifecycle.tracking import close_wave
+from maintenance.policies.gates import must_ask
 from maintenance.policies.limits import least
 from maintenance.policies.waves import most_per_flexible_wave, own_limit, split, startable
 
@@ -51,10 +52,10 @@ def plan(
         return time_out(operation, now)
     if operation.resume_at is not None and now < operation.resume_at:
         return wait(rules, operation, now, operation.resume_at)
-    operation = in_line(rules, operation, state_read.entries, now)
-    if (why := deferral(rules, operation, state_read.entries, now)) is not None:
-        return defer(rules, operation, why, now)
-    operation = resume(operation)
+    found = unless_kept(rules, operation, state_read.entries, now)
+    if isinstance(found, Continue):
+        return found
+    operation = found
     if rules.views and state_read.instances is None:
         return proceed(operation, now)
     if not rules.views:
@@ -86,6 +87,8 @@ def _plan_without_views(
         return end(operation, now, Status.NOTHING_TO_DO)
     if (way := _lease(rules, operation, state_read, now, lease_is_put=lease_is_put)) is not None:
         return way
+    if must_ask(operation):
+        return ask(replace(operation, leased_at=operation.leased_at or now), now)
     batch = operation.targets or ()
     return proceed(replace(operation, phase=Phase.POST, batch=batch, leased_at=operation.leased_at or now), now)
 
@@ -191,6 +194,8 @@ def _choose(rules: Rules, operation: Operation, state_read: StateRead, now: date
         message = f"Not started: the views may not show yet what request {note.request_id} did."
         stale = ErrorDetail("ViewsStale", message)
         return retry(rules, planned_anew(operation), stale, now, retry_after=note.until - now)
+    if must_ask(operation):
+        return ask(operation, now)
     found, _ = select(instances, batch)
     baseline = {instance_id: found[instance_id].baseline for instance_id in batch}
     posting = replace(operation, phase=Phase.POST, batch=batch, baseline=baseline, blocked_since=None)

@@ -230,8 +230,7 @@ def _recover(
         return wait(rules, replace(operation, recovering_since=since), now, due)
     message = f"maintained, but not healthy {operation.rollout.health_timeout} later"
     outcomes = {i: replace(operation.outcomes[i], message=message) for i in unhealthy}
-    shown = ", ".join(unhealthy[:20])
-    error = ErrorDetail("InstancesUnhealthy", f"The rollout stopped: {message}: {shown}.")
+    error = ErrorDetail("InstancesUnhealthy", f"The rollout stopped: {message}: {', '.join(unhealthy[:20])}.")
     return end(replace(operation.with_outcomes(outcomes), error=error), now)
 
 
@@ -294,6 +293,8 @@ def close_wave(
         refused=(),
         blocked_since=None,
         resume_at=resume_at,
+        awaiting_since=None,
+        gate_open=False,
         owed=(*operation.owed, closed),
     )
     return wait(rules, onward, now, resume_at)

@@ -34,7 +34,7 @@ from maintenance.lifecycle.actions import Continue
 from maintenance.policies.windows import schedule_problem, zone_problem
 
 SCHEMA_VERSION = 2
-# Of records that a version which does not know windows would misread: it would start outside them.
+# Of records that a version which knows no windows and gates would misread: it would start regardless of them.
 BOUND_VERSION = 3
 # Under the 256 KB that a message may have in the Standard tier, with room for its properties.
 MAX_RECORD = 200_000
@@ -84,7 +84,7 @@ def to_reply_record(reply: Reply, due: datetime | None) -> Record:
     """The record of a message that started no run."""
     document = _REPLY.dump_python(reply, mode="json", exclude_defaults=True)
     # An older app would tell that as a rejection.
-    version = BOUND_VERSION if reply.pauses or reply.resumes else SCHEMA_VERSION
+    version = BOUND_VERSION if reply.pauses or reply.resumes or reply.proceeds else SCHEMA_VERSION
     body = json.dumps({"schemaVersion": version, **document}, ensure_ascii=False).encode(errors="replace")
     properties = {ABOUT: f"{reply.request_id} {(reply.at + REPLY_LASTS).isoformat()}"}
     return Record(reply.message_id, body, due, REPLY, reply.correlation_id or reply.request_id, properties)
@@ -239,7 +239,7 @@ def _write(operation: Operation) -> bytes:
 
 def _write_all_but_number(operation: Operation) -> bytes:
     """Open at its end."""
-    version = BOUND_VERSION if operation.windows else SCHEMA_VERSION
+    version = BOUND_VERSION if operation.windows or operation.gate else SCHEMA_VERSION
     if not operation.extra:
         try:
             beginning = f'{{"schemaVersion":{version},'.encode()

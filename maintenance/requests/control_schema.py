@@ -1,4 +1,7 @@
-"""Documents of the requests queue that start nothing: pauses and their ends, read with every problem found. Pure."""
+"""Documents of the requests queue that start no run, read with every problem found: pauses, their ends, proceeds.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from maintenance.domain.resources import Scope, fold, parse_scope
-from maintenance.requests.field_types import Reason, SchemaVersion, ScopePath, Time
-from maintenance.requests.schema import Strict, validated
+from maintenance.domain.resources import ScaleSet, Scope, fold, parse_scope
+from maintenance.requests.field_types import Reason, RequestId, SchemaVersion, ScopePath, Time, WaveNumber
+from maintenance.requests.schema import Strict, Targeted, validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,21 @@ class ResumeRequest:
 
     scope: Scope
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProceedRequest:
+    """As far as its gate is concerned, this wave (from 1) of this request for this scale set may start."""
+
+    request_id: str
+    scale_set: ScaleSet
+    wave: int
+    reason: str | None = None
+
+
+class ProceedFields(Targeted):
+    proceed: RequestId
+    wave: WaveNumber
 
 
 class ResumeOfFields(Strict):
@@ -61,6 +79,12 @@ def read_resume(document: dict[str, Any]) -> ResumeRequest:
     """The end of a pause in a document, which has the field `resume`. Raises InvalidRequest with every problem."""
     fields = validated(ResumeFields, document).resume
     return ResumeRequest(parse_scope(fields.scope), fields.reason)
+
+
+def read_proceed(document: dict[str, Any]) -> ProceedRequest:
+    """The proceed in a document, which has the field `proceed`. Raises InvalidRequest with every problem found."""
+    fields = validated(ProceedFields, document)
+    return ProceedRequest(fields.proceed, fields.scale_set(), fields.wave, fields.reason)
 
 
 def scope_key(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""Messages of the requests queue that start nothing: cancellations, pauses and their ends.
+"""Messages of the requests queue that start no run: cancellations, pauses and their ends, proceeds.
 
 Each puts up its entry first: once the reply is published, no run that reads later misses it.
 """
@@ -12,18 +12,19 @@ from typing import Any, Protocol
 
 from maintenance.coordination.entries import MARKER_LASTS, CancellationMarker, Entry
 from maintenance.coordination.pauses import OPEN_ENDED, Pause, Resume, lifted
+from maintenance.coordination.proceeds import Proceed
 from maintenance.domain import message_ids
 from maintenance.domain.messages import Envelope, Record, trace_of
 from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.operations.records import to_reply_record
-from maintenance.requests.control_schema import read_pause, read_resume, scope_key
-from maintenance.requests.policy import Policy, check_cancellation, check_pause, check_scope
+from maintenance.requests.control_schema import read_pause, read_proceed, read_resume, scope_key
+from maintenance.requests.policy import Policy, check_pause, check_scale_set, check_scope
 from maintenance.requests.schema import read_cancellation
 
 logger = logging.getLogger(__name__)
-KINDS = ("cancel", "pause", "resume")
+KINDS = ("cancel", "pause", "resume", "proceed")
 
 
 # Is told what became of a message, for telemetry: `taken`, `rejected` or the kind of a control, and its request id.
@@ -66,12 +67,14 @@ class Controls:
             return await self._cancel(envelope, document)
         if "pause" in document:
             return await self._pause(envelope, document)
-        return await self._resume(envelope, document)
+        if "resume" in document:
+            return await self._resume(envelope, document)
+        return await self._proceed(envelope, document)
 
     async def _cancel(self, envelope: Envelope, document: dict[str, Any]) -> Record:
         now = self._now()
         cancellation = read_cancellation(document)
-        check_cancellation(cancellation, self._policy)
+        check_scale_set(cancellation.scale_set, self._policy, cancellation.reason)
         marker = CancellationMarker(
             run_id=envelope.run_id,
             request_id=cancellation.request_id,
@@ -80,18 +83,7 @@ class Controls:
             until=now + MARKER_LASTS,
             reason=cancellation.reason,
         )
-        await self._coordination.put(marker)
-        self._watch("cancellation", cancellation.request_id)
-        logger.info(
-            "Cancellation of request %s taken for %s",
-            cancellation.request_id,
-            cancellation.scale_set,
-            extra={
-                "vmss.maintenance.request_id": redact(cancellation.request_id),
-                "vmss.resource_id": cancellation.scale_set.resource_id,
-                "vmss.maintenance.line": "cancellation",
-            },
-        )
+        await self._put("cancellation", "Cancellation", marker, cancellation.scale_set)
         return self._reply(
             envelope, cancellation.reason, scale_set=cancellation.scale_set, cancels=cancellation.request_id
         )
@@ -139,6 +131,40 @@ class Controls:
         self._watch("resume", envelope.message_id or "")
         logger.info("Resume taken for %s", asked.scope)
         return self._reply(envelope, asked.reason, scale_set=_scale_set(asked.scope), resumes=str(asked.scope))
+
+    async def _proceed(self, envelope: Envelope, document: dict[str, Any]) -> Record:
+        now = self._now()
+        asked = read_proceed(document)
+        check_scale_set(asked.scale_set, self._policy, asked.reason)
+        proceed = Proceed(
+            run_id=envelope.run_id,
+            request_id=asked.request_id,
+            scale_set=asked.scale_set.key,
+            wave=asked.wave,
+            enqueued_at=envelope.enqueued_at or now,
+            until=now + MARKER_LASTS,
+            reason=asked.reason,
+        )
+        await self._put("proceed", f"Proceed with wave {asked.wave}", proceed, asked.scale_set)
+        return self._reply(
+            envelope, asked.reason, scale_set=asked.scale_set, proceeds=asked.request_id, wave=asked.wave
+        )
+
+    async def _put(self, kind: str, what: str, entry: CancellationMarker | Proceed, scale_set: ScaleSet) -> None:
+        """Put up what a message says of a request, and tell."""
+        await self._coordination.put(entry)
+        self._watch(kind, entry.request_id)
+        logger.info(
+            "%s of request %s taken for %s",
+            what,
+            entry.request_id,
+            scale_set,
+            extra={
+                "vmss.maintenance.request_id": redact(entry.request_id),
+                "vmss.resource_id": scale_set.resource_id,
+                "vmss.maintenance.line": kind,
+            },
+        )
 
     def _reply(self, envelope: Envelope, reason: str | None, *, scale_set: ScaleSet | None, **asked: Any) -> Record:
         reply = Reply(

@@ -18,9 +18,15 @@ REQUEST_TYPE = "vmss.maintenance.request.v1"
 CANCELLATION_TYPE = "vmss.maintenance.cancellation.v1"
 PAUSE_TYPE = "vmss.maintenance.pause.v1"
 RESUME_TYPE = "vmss.maintenance.resume.v1"
+PROCEED_TYPE = "vmss.maintenance.proceed.v1"
 # What has this field is of this type; what has none of them is a request.
-_FIELDS = {CANCELLATION_TYPE: "cancel", PAUSE_TYPE: "pause", RESUME_TYPE: "resume"}
-_NAMES = {CANCELLATION_TYPE: "a cancellation", PAUSE_TYPE: "a pause", RESUME_TYPE: "the end of a pause"}
+_FIELDS = {CANCELLATION_TYPE: "cancel", PAUSE_TYPE: "pause", RESUME_TYPE: "resume", PROCEED_TYPE: "proceed"}
+_NAMES = {
+    CANCELLATION_TYPE: "a cancellation",
+    PAUSE_TYPE: "a pause",
+    RESUME_TYPE: "the end of a pause",
+    PROCEED_TYPE: "a proceed",
+}
 # The binding's prefix, and the one for clients whose properties may not have a colon in their names (JMS).
 _PREFIXES = ("cloudEvents:", "cloudEvents_")
 _DAPR = "com.dapr.event.sent"

@@ -39,6 +39,7 @@ LONGEST_PAUSE = timedelta(days=7)
 # What the worker refuses and no JSON Schema can say.
 OTHER_RULES = (
     "`deadline` must be after `notBefore`",
+    "`gateTimeout` and `atGateTimeout` of a rollout need its `gate`",
     "`instanceIds` must name each instance once, whatever the case of its ASCII letters",
     f"`instanceIds` must have at most {MAX_NAMES:,} characters in all",
     "what is not ASCII in a resource group's name must be a letter or a digit",
@@ -251,5 +252,6 @@ WaveSize = Annotated[
         }
     ),
 ]
+WaveNumber = Annotated[int, Field(ge=1, le=MAX_INSTANCES), BeforeValidator(_number)]
 FailedInstances = Annotated[int, Field(ge=0, le=MAX_NUMBER), BeforeValidator(_number)]
 SchemaVersion = Annotated[Literal[1], BeforeValidator(_schema_version), WithJsonSchema({"const": 1})]

@@ -12,7 +12,7 @@ from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.deferring import no_start
 from maintenance.policies.calendar import Calendar
 from maintenance.requests.control_schema import PauseRequest, scope_key
-from maintenance.requests.schema import Cancellation, MaintenanceRequest
+from maintenance.requests.schema import MaintenanceRequest
 
 
 class Policy(Protocol):
@@ -80,10 +80,10 @@ def deadline_of(request: MaintenanceRequest, policy: Policy, requested_at: datet
     return min(deadline, requested_at + FURTHEST_AHEAD + policy.default_deadline, requested_at + LONGEST_RUN)
 
 
-def check_cancellation(cancellation: Cancellation, policy: Policy) -> None:
-    """Raises PolicyViolation where the scale set is not this app's."""
-    if not policy.allows(cancellation.scale_set):
-        raise PolicyViolation((_not_allowed(cancellation.scale_set),), cancellation.scale_set, cancellation.reason)
+def check_scale_set(scale_set: ScaleSet, policy: Policy, reason: str | None) -> None:
+    """Raises PolicyViolation where a scale set is not this app's."""
+    if not policy.allows(scale_set):
+        raise PolicyViolation((_not_allowed(scale_set),), scale_set, reason)
 
 
 def check_pause(pause: PauseRequest, policy: Policy, now: datetime) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from maintenance.domain import message_ids
-from maintenance.domain.calendars import Window
+from maintenance.domain.calendars import GATE_TIMEOUT, Gate, Window
 from maintenance.domain.errors import InvalidRequest, Problem
 from maintenance.domain.formats import MAX_SHOWN, refuse, shown
 from maintenance.domain.messages import Envelope, trace_of
@@ -53,6 +53,7 @@ class MaintenanceRequest:
     deadline: datetime | None = None
     rollout: Rollout = field(default_factory=Rollout)
     windows: tuple[Window, ...] = ()
+    gate: Gate | None = None
     reject_ineligible: bool = False
     dry_run: bool = False
     reason: str | None = None
@@ -62,8 +63,8 @@ class MaintenanceRequest:
         """The same for requests that ask for the same, whatever brought them and whatever they call it."""
         ids = None if self.instance_ids is None else tuple(sorted(map(fold, self.instance_ids)))
         asked = (ids, self.not_before, self.deadline, self.rollout, self.reject_ineligible, self.dry_run)
-        # Only where there are any: so that versions without windows agree about all other requests.
-        more = (repr(self.windows),) if self.windows else ()
+        # Only where there are any: so that versions without windows or gates agree about all other requests.
+        more = tuple(repr(each) for each in (self.windows, self.gate) if each)
         return message_ids.short_hash(self.scale_set.key, repr(asked), *more, length=32)
 
     def operation(self, *, requested_at: datetime, deadline: datetime, dry_run: bool, envelope: Envelope) -> Operation:
@@ -78,6 +79,7 @@ class MaintenanceRequest:
             targets=self.instance_ids,
             rollout=self.rollout,
             windows=self.windows,
+            gate=self.gate,
             reject_ineligible=self.reject_ineligible,
             dry_run=self.dry_run or dry_run,
             reason=self.reason,
@@ -119,10 +121,21 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
             health_timeout=rollout.health_timeout,
         ),
         windows=tuple(each.window() for each in fields.windows or ()),
+        gate=_gate(rollout),
         reject_ineligible=fields.ineligible == "reject",
         dry_run=fields.dry_run,
         reason=fields.reason,
     )
+
+
+def _gate(rollout: RolloutFields) -> Gate | None:
+    for name, value in (("gateTimeout", rollout.gate_timeout), ("atGateTimeout", rollout.at_gate_timeout)):
+        if value is not None and rollout.gate is None:
+            refuse(f"rollout.{name}", "needs a `gate`", None)
+    if rollout.gate is None:
+        return None
+    timeout = GATE_TIMEOUT if rollout.gate_timeout is None else rollout.gate_timeout
+    return Gate(rollout.gate, timeout, rollout.at_gate_timeout or "stop")
 
 
 def read_cancellation(document: dict[str, Any]) -> Cancellation:
@@ -181,6 +194,9 @@ class RolloutFields(Strict):
     pause_between_waves: Pause = timedelta(0)
     max_failed_instances: FailedInstances = 0
     health_timeout: Pause = Rollout().health_timeout
+    gate: Literal["first", "everyWave"] | None = None
+    gate_timeout: Pause | None = None
+    at_gate_timeout: Literal["stop", "proceed"] | None = None
 
 
 class Targeted(Strict):

@@ -14,14 +14,18 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
+from contracts.event_schemas import cloud_event
 from maintenance_client import MaintenanceClient, MaintenanceRequest, Rollout, ScaleSet, Window, aio
-from maintenance_client.events import EndOf, MaintenanceEvent
+from maintenance_client.events import EndOf, MaintenanceEvent, read_event
+from maintenance_client.messages import Messages
 from sandbox.functions_host import FunctionsHost
 from sandbox.message_schemas import CANCELLATION, REQUEST
+from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from tests.support.contract import named
 from tests.support.entities import SUBSCRIPTION
 from tests.support.environment import request
@@ -32,6 +36,8 @@ ROOT = Path(__file__).parents[2]
 WEB = ScaleSet("11111111-1111-4111-8111-111111111111", "shop", "web")
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 T = TypeVar("T")
+# One that no test reads: an event that one reader completed, no other sees.
+AUDIT = "maintenance-audit"
 # Each test has an instance of its own: after a run its instances are left alone for the age of shared views, a minute.
 with_worker = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,6 +107,28 @@ async def test_python_example_sends_a_request_and_prints_its_end(job: Running, p
     assert printed.splitlines()[0] == "completed Succeeded"
 
 
+@with_worker
+async def test_example_at_the_gates_lets_a_wave_go_once_it_has_drained_it(job: Running) -> None:
+    job.environment.arm.seed(ScaleSetSeed(WEB.subscription_id, "shop", "gated", instances=(InstanceSeed("5"),)))
+    request_id = await job.send(request("gated", instanceIds=["5"], rollout={"gate": "first"}))
+    program = ROOT / "examples" / "python" / "open_gates.py"
+    environment = {**os.environ, "EVENTS_SUBSCRIPTION": AUDIT, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment["SERVICEBUS_CONNECTION_STRING"] = job.environment.bus.connection_string
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, program, str(LIMIT)), env=environment, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        printed = await while_polling(job, process.stdout.readline())
+        ended = await job.finish(request_id)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    assert printed.decode().startswith("draining 5 of /subscriptions/")
+    assert ended[request_id].status == "Succeeded"
+
+
 @pytest.fixture(scope="module")
 def node_example() -> str:
     """The Node.js example beside the one package that it needs."""
@@ -126,6 +154,9 @@ def test_whatever_the_client_sends_is_what_the_schemas_say() -> None:
             pause_between_waves=timedelta(days=1, seconds=0.5),
             max_failed_instances=1,
             health_timeout=timedelta(minutes=5),
+            gate="everyWave",
+            gate_timeout=timedelta(minutes=30),
+            at_gate_timeout="proceed",
         ),
         windows=(Window("0 22 * * SAT", timedelta(hours=6), "Europe/Berlin"),),
         ineligible="reject",
@@ -141,6 +172,17 @@ def test_whatever_the_client_sends_is_what_the_schemas_say() -> None:
     named(REQUEST).validate(MaintenanceRequest(scale_set=WEB).to_document())
     cancellation = {"schemaVersion": 1, **WEB.to_document(), "cancel": "a", "reason": "b"}
     named(CANCELLATION).validate(cancellation)
+
+
+def test_proceed_of_the_client_names_the_wave_of_the_event_that_it_answers() -> None:
+    event = cloud_event("awaiting")
+    body = json.dumps(event).encode()
+    read = read_event(cast(ServiceBusReceivedMessage, ServiceBusMessage(body)))
+    own_id, message = Messages(None)._proceed(read, "drained")
+    document = json.loads(b"".join(message.body))
+    named("maintenance-proceed").validate(document)
+    assert (document["proceed"], document["wave"], document["vmScaleSetName"]) == (read.request_id, 1, "web")
+    assert (message.message_id, own_id) == (own_id, f"proceed-{read.event_id}")
 
 
 def test_request_for_no_instance_is_refused_before_it_is_sent() -> None:

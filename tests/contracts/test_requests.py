@@ -65,6 +65,9 @@ rollouts = st.one_of(
             "pauseBetweenWaves": durations | st.none(),
             "maxFailedInstances": numbers | st.none(),
             "healthTimeout": durations | st.none(),
+            "gate": st.sampled_from(("first", "everyWave", "everywave", True, None)),
+            "gateTimeout": durations | st.none(),
+            "atGateTimeout": st.sampled_from(("stop", "proceed", "", None, 1)),
         },
     ),
 )
@@ -156,6 +159,16 @@ def test_pause_gets_the_same_verdict_from_worker_and_schema(kind: str, asked: An
 @given(cancel=texts | st.none() | st.integers(), reason=texts | st.none(), more=st.sampled_from(({}, {"dryRun": None})))
 def test_cancellation_gets_the_same_verdict_from_worker_and_schema(cancel: Any, reason: Any, more: Any) -> None:
     check_verdict({**NAMES, "cancel": cancel, "reason": reason, **more})
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
+@given(
+    proceed=texts | st.none() | st.integers(),
+    wave=numbers | st.none(),
+    more=st.sampled_from(({}, {"reason": None}, {"dryRun": None}, {"schemaVersion": 2})),
+)
+def test_proceed_gets_the_same_verdict_from_worker_and_schema(proceed: Any, wave: Any, more: Any) -> None:
+    check_verdict({**NAMES, "proceed": proceed, "wave": wave, **more})
 
 
 VALID = {name: messages(dict(named(name).schema)) for name in (REQUEST, *BY_FIELD.values())}

@@ -184,6 +184,32 @@ def of_any_set(original: Original) -> Any:
     return cancellation
 
 
+def of_any_wave(original: Original) -> Any:
+    def proceed_for(entries: Any, scale_set: str, request_id: str, wave: int, enqueued_at: Any) -> Any:
+        found = (original(entries, scale_set, request_id, each, enqueued_at) for each in range(1, 9))
+        return next((each for each in found if each is not None), None)
+
+    return proceed_for
+
+
+def of_any_time(original: Original) -> Any:
+    def proceed_for(entries: Any, scale_set: str, request_id: str, wave: int, enqueued_at: Any) -> Any:
+        return original(entries, scale_set, request_id, wave, enqueued_at - timedelta(days=9))
+
+    return proceed_for
+
+
+def still_open(original: Original) -> Any:
+    """The next wave's gate is as open as the last one's."""
+
+    def close_wave(rules: Any, cleared: Operation, operation: Operation, now: Any, **kwargs: Any) -> Any:
+        closed = original(rules, cleared, operation, now, **kwargs)
+        following = replace(closed.operation, gate_open=operation.gate_open)
+        return replace(closed, operation=following)
+
+    return close_wave
+
+
 def of_any_content(original: Original) -> Any:
     def leases_of(entries: Any, scale_set: str) -> Any:
         return [replace(each, content="") for each in original(entries, scale_set)]

@@ -26,7 +26,7 @@ from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.instance_views import InstanceViews
 from maintenance.operations.poller import Poller
 from maintenance.operations.runner import Runner
-from maintenance.policies import waves
+from maintenance.policies import gates, waves
 from maintenance.policies.calendar import Calendar
 from maintenance.policies.limits import Limits
 from maintenance.requests import controls, handler
@@ -48,10 +48,13 @@ from tests.simulation.mutants import (
     nothing,
     of_any_content,
     of_any_set,
+    of_any_time,
+    of_any_wave,
     only_one_page,
     post_late,
     run_of_request,
     shared_for_ever,
+    still_open,
     timing,
     up,
     whenever,
@@ -181,12 +184,17 @@ MUTATIONS = (
         "runs under limits do not wait until leases show",
         (
             (
-                planning,
+                deferring,
                 "in_line",
                 lambda _: lambda r, o, e, n: replace(o, leased_at=o.leased_at or n - timedelta(hours=1)),
             ),
         ),
     ),
+    Mutation("gates do not count", ((planning, "must_ask", always(value=False)),)),
+    Mutation("a gate opens by itself", ((deferring, "word", always("proceed")),)),
+    Mutation("a proceed holds for any wave", ((gates, "proceed_for", of_any_wave),)),
+    Mutation("a proceed holds for later requests, too", ((gates, "proceed_for", of_any_time),)),
+    Mutation("a gate is asked for once", ((tracking, "close_wave", still_open),)),
     Mutation("the app's limit of a set does not count", ((Limits, "of_set", lambda _: lambda self, total: None),)),
     Mutation("nothing", (), harmless=True),
 )

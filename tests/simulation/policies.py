@@ -1,4 +1,5 @@
-"""Windows, blackouts and pauses of a plan: drawn at random beside all else, and what they forbid, reckoned once more.
+"""Windows, blackouts, pauses, limits and gates of a plan: drawn at random beside all else, and what they forbid,
+reckoned once more.
 
 Drawn by a chance of its own, so that what a seed stands for without them stays as it is.
 """
@@ -10,14 +11,21 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maintenance.domain.calendars import Blackout, Window
+from maintenance.domain.operation import Operation
+from maintenance.operations.bus_clock import WORTH_TELLING
 from maintenance.policies.calendar import Calendar
 from maintenance.policies.limits import Limits
 from tests.simulation.clock import EPOCH
+from tests.simulation.gates import gated, shut
 from tests.simulation.plans import HOUR, MINUTE, SUBSCRIPTION, MessagePlan, Plan
 from tests.simulation.runs import Run
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.simulation import Simulation
 
 # What is in force once it was answered, for whoever reads the coordination queue then (S4), as in `promises`.
 LOOK = 61.0
@@ -48,11 +56,13 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Those of the app: its windows, limits and blackouts. `blackout`: its begin and end, in seconds."""
+    """Those of the app: its windows, limits and blackouts. `blackout`: its begin and end, in seconds. `answers`:
+    somebody answers where waves wait at their gates."""
 
     opening: Opening | None = None
     limits: Limits = field(default_factory=Limits)
     blackout: tuple[float, float] | None = None
+    answers: bool = False
 
     @property
     def calendar(self) -> Calendar:
@@ -84,6 +94,8 @@ def with_policies(plan: Plan) -> Plan:
     messages = [_windowed(each, windows) for each in plan.messages]
     if draw.random() < 0.6:
         messages += _pauses(draw, plan, last)
+    if draw.random() < 0.4:
+        messages, policies = gated(draw, messages, last), replace(policies, answers=True)
     return replace(
         plan,
         messages=tuple(sorted(messages, key=lambda each: each.at)),
@@ -145,6 +157,27 @@ def _pauses(draw: random.Random, plan: Plan, last: float) -> Iterator[MessagePla
 
 
 # ------------------------------------------------------------------ what they forbid
+
+
+def forbidden(
+    simulation: Simulation, runs: Mapping[str, Run], operation: Operation, process: Process
+) -> Iterator[tuple[str, str]]:
+    """Each promise that a start breaks now, which a window, blackout, pause or gate forbids; and how."""
+    run, short = runs[operation.run_id], operation.run_id[:6]
+    knobs = simulation.plan.knobs
+    policies = knobs.policies or Policies()
+    document = run.message.document if run.message else b""
+    # Where the process's clock is behind, the time of Service Bus's that it has seen counts: what it sees of that
+    # is as old as the message that showed it.
+    now = simulation.loop.time()
+    seen = (process.seconds(), now, now - WORTH_TELLING.total_seconds())
+    why = [closed(policies, document, each) for each in seen]
+    if all(why):
+        yield "windows", f"run {short} posts {why[0]}"
+    if (why_shut := shut(runs, run, operation.wave + 1, now + max(0.0, *knobs.clocks))) is not None:
+        yield "gates", f"run {short} posts wave {operation.wave + 1}, {why_shut}"
+    if (pause := paused(runs, operation.scale_set.key, now)) is not None:
+        yield "S4", f"run {short} posts in the pause {pause[:6]}"
 
 
 def most_of(bound: int | str | None, total: int) -> int | None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import Refused, Submission, Throttled
 from maintenance.domain.operation import Operation
-from maintenance.operations.bus_clock import WORTH_TELLING
+from tests.simulation.clock import seconds_of
+from tests.simulation.gates import answer
 from tests.simulation.machine import Machine
 from tests.simulation.plans import MessagePlan
-from tests.simulation.policies import Policies, closed, most_of, paused
+from tests.simulation.policies import Policies, forbidden, most_of
 from tests.simulation.process import Process
 from tests.simulation.resource_manager import DONE, SimulatedScaleSet
 from tests.simulation.runs import Broken, Run, cancels, limit_of, same
@@ -76,6 +78,8 @@ class Promises:
                 self.break_("S1", f"{name} is posted again for run {operation.run_id[:6]}, and ARM had taken it")
             run.asked[name.lower()] += 1
         run.asked_at = now
+        # It looked before it could see its cancellation, and no longer waits.
+        run.ends_by = None
         if run.ended_at is not None:
             self.break_("S3", f"run {operation.run_id[:6]} posts after its end was published")
         if run.message is not None and run.message.kind == "dry":
@@ -84,7 +88,8 @@ class Promises:
             if other.answered_at is not None and now > other.answered_at + LOOK and self._cancels(other, operation):
                 since = now - other.answered_at
                 self.break_("S4", f"run {operation.run_id[:6]} posts {since:.0f} s after its cancellation was accepted")
-        self._check_policies(operation, process)
+        for promise, how in forbidden(simulation, self.runs, operation, process):
+            self.break_(promise, how)
         oldest = process.entries_asked_at
         if simulation.plan.knobs.views:
             oldest = min(oldest, process.views_asked_at.get(operation.scale_set.key, -1e9))
@@ -106,21 +111,6 @@ class Promises:
         } | {key}
         if limits.scale_sets is not None and len(under_way) > limits.scale_sets:
             self.break_("S5", f"{len(under_way)} scale sets are under way, the app allows {limits.scale_sets}")
-
-    def _check_policies(self, operation: Operation, process: Process) -> None:
-        """That no window, blackout or pause forbids a start now."""
-        simulation, run = self._simulation, self.run(operation.run_id)
-        policies = simulation.plan.knobs.policies or Policies()
-        document = run.message.document if run.message else b""
-        # Where the process's clock is behind, the time of Service Bus's that it has seen counts: what it sees of that
-        # is as old as the message that showed it.
-        now = simulation.loop.time()
-        seen = (process.seconds(), now, now - WORTH_TELLING.total_seconds())
-        why = [closed(policies, document, each) for each in seen]
-        if all(why):
-            self.break_("windows", f"run {operation.run_id[:6]} posts {why[0]}")
-        if (pause := paused(self.runs, operation.scale_set.key, simulation.loop.time())) is not None:
-            self.break_("S4", f"run {operation.run_id[:6]} posts in the pause {pause[:6]}")
 
     def taken(self, operation: Operation, simulated: SimulatedScaleSet, machines: Sequence[Machine]) -> None:
         """ARM took a call; all of its machines count as down from now on."""
@@ -183,9 +173,15 @@ class Promises:
             self.break_("S2", f"event {kind} of run {run_id[:6]} has two contents")
         run = self.run(run_id)
         simulation.tell("event {} {} of run {}", kind, event.properties["status"], run_id[:6])
-        answers = kind == "accepted" and any(event.data.get(name) for name in ("cancels", "pauses", "resumes"))
+        answers = kind == "accepted" and any(
+            event.data.get(name) for name in ("cancels", "pauses", "resumes", "proceeds")
+        )
         if event.data["status"] == "Deferred":
             simulation.note(f"deferred for {event.data['waitsFor']}")
+        if (event.data.get("error") or {}).get("code") == "GateTimedOut":
+            simulation.note("stopped at a gate")
+        if event.data["status"] == "Awaiting" and event.data["wave"] not in run.awaited:
+            self._awaiting(run, event)
         if answers and run.answered_at is None:
             run.answered_at = simulation.loop.time()
             self._answered(run)
@@ -203,6 +199,11 @@ class Promises:
                     and simulation.trouble_until < run.ends_by - IN_PEACE
                 ):
                     self.break_("S4", f"run {run_id[:6]} was canceled while it waited, and met it too late")
+
+    def _awaiting(self, run: Run, event: MaintenanceEvent) -> None:
+        run.awaited[event.data["wave"]] = seconds_of(datetime.fromisoformat(event.data["until"]))
+        if (self._simulation.plan.knobs.policies or Policies()).answers:
+            answer(self._simulation, event)
 
     def _answered(self, cancellation: Run) -> None:
         """A cancellation is answered: whom does it find in which phase?"""
@@ -240,7 +241,10 @@ class Promises:
             if not by_arm and not any(cancels(each, document, reach) for each in others):
                 self.break_("S8", f"run {run_id[:6]} ends as canceled, and nobody canceled it")
         knobs = self._simulation.plan.knobs
-        good = message.kind not in ("bad", "cancel", "pause", "resume") and document.get("ineligible") != "reject"
+        good = (
+            message.kind not in ("bad", "cancel", "pause", "resume", "proceed")
+            and document.get("ineligible") != "reject"
+        )
         # An app that reads no views refuses all that needs them; one that waits for no lease refuses what would wait.
         good = good and knobs.views and knobs.wait_for_lease
         # One whose window was missed, as nobody was there, has no other before its deadline.

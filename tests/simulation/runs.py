@@ -44,6 +44,8 @@ class Run:
     by_others: set[str] = field(default_factory=set)
     # ARM called one of its calls failed: then only positive proof counts.
     told_failed: bool = False
+    # Until when each wave, from 1, was said to wait at its gate.
+    awaited: dict[int, float] = field(default_factory=dict)
 
 
 def same(one: MessagePlan | None, other: MessagePlan) -> bool:

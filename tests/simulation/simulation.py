@@ -73,7 +73,7 @@ class Simulation:
             self.start(ahead)
         last = 0.0
         for message in self.plan.messages:
-            self.later(message.at, self._enqueue, message)
+            self.later(message.at, self.enqueue, message)
             last = max(last, message.at, *_times(message))
         for incident in self.plan.incidents:
             self.later(incident.at, cause, self, incident)
@@ -239,7 +239,7 @@ class Simulation:
 
     # ------------------------------------------------------------------ what the plan holds
 
-    def _enqueue(self, plan: MessagePlan) -> None:
+    def enqueue(self, plan: MessagePlan) -> None:
         body = body_of(_with_times(plan.document))
         if plan.alert:
             _, message = self.operations.send(body, plan.message_id, subject="request")

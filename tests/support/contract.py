@@ -17,7 +17,7 @@ from maintenance.domain.errors import InvalidRequest
 from maintenance.domain.messages import Envelope, read_document
 from maintenance.domain.resources import fold
 from maintenance.policies.windows import schedule_problem, zone_problem
-from maintenance.requests.control_schema import read_pause, read_resume
+from maintenance.requests.control_schema import read_pause, read_proceed, read_resume
 from maintenance.requests.field_types import MAX_NAMES
 from maintenance.requests.schema import SCALE_SET_FIELDS, read_cancellation, read_request
 from sandbox.message_schemas import ENVELOPE, MessageSchemas, schema_of
@@ -76,6 +76,8 @@ def worker_accepts(document: Mapping[str, Any]) -> bool:
             read_pause(read_document(envelope))
         elif "resume" in document:
             read_resume(read_document(envelope))
+        elif "proceed" in document:
+            read_proceed(read_document(envelope))
         else:
             read_request(envelope, read_document(envelope))
     except InvalidRequest:
@@ -95,11 +97,13 @@ def other_rule_broken(document: Mapping[str, Any]) -> bool:
     scope = (document.get("pause") or document.get("resume") or {}).get("scope", "")
     of_resource_id = (document.get("resourceId") or scope).split("/")[4:5]
     group = "".join((document.get("resourceGroupName") or "", *of_resource_id))
+    rollout = document.get("rollout") or {}
     return (
         bool(begin and end and end <= begin)
         or len({fold(each) for each in ids}) < len(ids)
         or sum(map(len, ids)) > MAX_NAMES
         or any(not each.isascii() and not each.isalnum() for each in group)
+        or (not rollout.get("gate") and any(rollout.get(name) for name in ("gateTimeout", "atGateTimeout")))
         or any(map(_window_rule_broken, document.get("windows") or ()))
     )
 

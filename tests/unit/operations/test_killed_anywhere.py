@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from maintenance.coordination.entries import Lease
 from maintenance.domain.errors import TransientError
 from maintenance.domain.instances import Instance, MaintenanceStatus
 from maintenance.domain.observations import ErrorDetail, Refused, Throttled
+from maintenance.policies.limits import Limits
 from tests.support.fake_arm import LOST, UNSENT, all_eligible
 from tests.support.samples import NOW, completed, eligible, request_body, seconds, without_maintenance
 from tests.support.unit_environment import UnitEnvironment
@@ -32,6 +33,8 @@ def _silence() -> Iterator[None]:
 BUSY = ErrorDetail("TooManyRequests", "Later, please.")
 PAUSE = timedelta(minutes=25)
 CANCELED_AT = NOW + timedelta(minutes=15)
+# When each wave may start, by somebody's word.
+LET_GO_AT = (NOW + timedelta(seconds=90), NOW + timedelta(minutes=7))
 
 
 def usual(**options: Any) -> UnitEnvironment:
@@ -72,6 +75,23 @@ def canceled_in_a_pause(**options: Any) -> UnitEnvironment:
     environment.send(document, message_id="cancel-1")
     environment.bus.requests.messages[-1].due = CANCELED_AT
     environment.bus.requests.messages[-1].scheduled = True
+    return environment
+
+
+def at_gates(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(all_eligible(4), **options)
+    rollout = {"maxInstancesPerWave": 2, "gate": "everyWave", "gateTimeout": "PT3H"}
+    environment.send(request_body(instanceIds=..., rollout=rollout))
+    for wave, at in enumerate(LET_GO_AT, start=1):
+        environment.send({**request_body(instanceIds=...), "proceed": "req-1", "wave": wave}, message_id=f"go-{wave}")
+        environment.bus.requests.messages[-1].due = at
+        environment.bus.requests.messages[-1].scheduled = True
+    return environment
+
+
+def limited(**options: Any) -> UnitEnvironment:
+    environment = UnitEnvironment(limits=Limits(scale_sets=1, instances_per_scale_set=2), **options)
+    environment.send()
     return environment
 
 
@@ -200,6 +220,8 @@ STORIES: dict[str, Story] = {
     "rolling": Story(rolling, "Succeeded", FIVE, most_down=2),
     "pausing": Story(pausing, "Succeeded", of("0", "1", "2", "3"), most_down=2),
     "canceled in a pause": Story(canceled_in_a_pause, "Canceled", of("0", "1"), most_down=2, may_be_left=True),
+    "at gates": Story(at_gates, "Succeeded", of("0", "1", "2", "3"), most_down=2),
+    "limited": Story(limited, "Succeeded", of("0", "1", "2"), most_down=2),
     "ambiguous": Story(ambiguous, "Succeeded", of("0", "1", "2")),
     "never arrived": Story(never_arrived, "Succeeded", of("0", "1", "2")),
     "lagging": Story(lagging, "Succeeded", of("0", "1", "2")),
@@ -246,6 +268,9 @@ def check(environment: UnitEnvironment, story: Story) -> None:
         assert not done or arm.maintained[entry["instanceId"]] == 1, "completed by nobody"
     if story.begin is pausing:
         assert all(later - sooner >= PAUSE for sooner, later in pairwise(arm.posted_at))
+    if story.begin is at_gates:
+        let_go: dict[tuple[str, ...], datetime] = {("0", "1"): LET_GO_AT[0], ("2", "3"): LET_GO_AT[1]}
+        assert all(at >= let_go[ids] for ids, at in zip(arm.posted, arm.posted_at, strict=True) if ids)
     if story.begin is canceled_in_a_pause:
         answers = [event for event in bus.published if event.data.get("cancels") == "req-1"]
         assert answers

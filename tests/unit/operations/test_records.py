@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from maintenance.arm.responses import ArmResponse, read_error
 from maintenance.arm.views import read_instance
-from maintenance.domain.calendars import Deferral, Window
+from maintenance.domain.calendars import Deferral, Gate, Window
 from maintenance.domain.errors import UnreadableRecord
 from maintenance.domain.instances import Baseline
 from maintenance.domain.observations import ErrorDetail
@@ -61,6 +61,12 @@ WINDOWS = st.builds(
     st.timedeltas(min_value=timedelta(minutes=1), max_value=timedelta(days=7)),
     st.sampled_from(("UTC", "Europe/Berlin")),
 )
+GATES = st.builds(
+    Gate,
+    st.sampled_from(("first", "everyWave")),
+    st.timedeltas(timedelta(0), timedelta(days=7)),
+    st.sampled_from(("stop", "proceed")),
+)
 DEFERRALS = st.builds(Deferral, st.sampled_from(("Window", "Blackout")), TEXTS, st.none() | TIMES)
 OPERATION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "run_id": st.just(RUN),
@@ -88,7 +94,7 @@ OPERATION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "owed": st.lists(
         st.builds(
             Owed,
-            st.sampled_from(["accepted", "progressed"]),
+            st.sampled_from(["accepted", "progressed", "awaiting"]),
             TIMES,
             st.integers(0, 3),
             began_at=st.none() | TIMES,
@@ -111,6 +117,9 @@ OPERATION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "strikes": st.integers(0, 3),
     "at_work": st.booleans(),
     "windows": st.lists(WINDOWS, max_size=2).map(tuple),
+    "gate": st.none() | GATES,
+    "awaiting_since": st.none() | TIMES,
+    "gate_open": st.booleans(),
     "deferral": st.none() | DEFERRALS,
     "deferred": st.lists(st.sampled_from(("w0:Window", "w1:Blackout")), max_size=2).map(tuple),
     "duplicate_of": st.none() | st.just("f" * 32),
@@ -445,6 +454,14 @@ def test_record_with_windows_has_a_version_that_older_apps_pass_on_unread() -> N
     assert read_record(body).windows == (WINDOW,)
     # And so does what follows from it, also where only the number changes.
     assert json.loads(write_record(read_record(body).with_next_number()))["schemaVersion"] == 3
+
+
+def test_record_with_a_gate_has_a_version_that_older_apps_pass_on_unread() -> None:
+    gate = Gate("everyWave", timedelta(minutes=5), "proceed")
+    body = write_record(new_operation(gate=gate))
+    assert json.loads(body)["schemaVersion"] == 3
+    assert read_record(body).gate == gate
+    assert read_record(write_record(new_operation())).gate is None
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from maintenance.domain.errors import PolicyViolation
 from maintenance.domain.formats import LONGEST_RUN
 from maintenance.domain.operation import Rollout
 from maintenance.domain.resources import ScaleSet, Scope
-from maintenance.requests.policy import check_cancellation, check_request, deadline_of
-from maintenance.requests.schema import Cancellation, MaintenanceRequest
+from maintenance.requests.policy import check_request, check_scale_set, deadline_of
+from maintenance.requests.schema import MaintenanceRequest
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.samples import NOW, OTHER_SUBSCRIPTION, SCALE_SET, SUBSCRIPTION
 
@@ -114,7 +114,7 @@ def test_deadline_is_never_further_ahead_than_a_record_may_say(changes: dict[str
 
 
 def test_cancellation_outside_the_allowed_scopes_is_not_allowed() -> None:
-    check_cancellation(Cancellation("r", SCALE_SET), POLICY)
+    check_scale_set(SCALE_SET, POLICY, None)
     with pytest.raises(PolicyViolation) as violation:
-        check_cancellation(Cancellation("r", ScaleSet(OTHER_SUBSCRIPTION, "g", "n"), "why"), POLICY)
+        check_scale_set(ScaleSet(OTHER_SUBSCRIPTION, "g", "n"), POLICY, "why")
     assert violation.value.reason == "why"
