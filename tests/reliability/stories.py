@@ -199,6 +199,28 @@ PAUSES = Story(
     maintained=frozenset("0123"),
 )
 
+# The first wave is let go before it asks, the second once it has.
+GATES = Story(
+    instances=QUICK_ONES[:4],
+    requests={
+        "gated": request(rollout={"maxInstancesPerWave": 2, "gate": "everyWave", "gateTimeout": "PT1H"}),
+        "go-1": request(proceed="gated", wave=1),
+    },
+    after_first_post={"go-2": request(proceed="gated", wave=2)},
+    ends={"gated": "Succeeded"},
+    publishes=("accepted", "accepted", "accepted", "awaiting", "awaiting", "progressed", "completed"),
+    maintained=frozenset("0123"),
+)
+
+LIMITS = Story(
+    instances=QUICK_ONES[:4],
+    requests={"limited": request()},
+    ends={"limited": "Succeeded"},
+    publishes=("accepted", "progressed", "completed"),
+    maintained=frozenset("0123"),
+    settings={"MAINTENANCE_LIMITS": '{"scaleSets": 1, "instancesPerScaleSet": 2}'},
+)
+
 # Waits are sliced, and a cancellation is met with the next look: here at `not_before`.
 CANCELED_WHILE_IT_WAITS = Story(
     instances=_instances(2),
