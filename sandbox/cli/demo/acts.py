@@ -20,9 +20,9 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from rich.console import Console
 
 from sandbox.cli.commands import INTERRUPTED
-from sandbox.cli.demo import alert_act
+from sandbox.cli.demo import alert_act, waits_act
 from sandbox.cli.demo.console import DemoConsole
-from sandbox.cli.demo.scale_sets import seed_alerted, seed_rollouts
+from sandbox.cli.demo.scale_sets import seed_alerted, seed_rollouts, seed_waiting
 from sandbox.cli.environment import worker_environment
 from sandbox.cli.environment_file import PROJECT
 from sandbox.cli.page import open_page
@@ -45,7 +45,7 @@ PATIENCE = 60.0
 TRACED = "rolling"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
-SHOWN = ("web", "api", "fleet", "fragile", "inbound", "outbound", "archive")
+SHOWN = ("web", "api", "fleet", "fragile", "checkout", "search", "inbound", "outbound", "archive")
 NEXT = """\
 Next: docs/getting-started.md  send a request of your own
       docs/is-this-for-me.md   what it does, what it does not do, what it costs
@@ -115,6 +115,7 @@ async def _run(terminal: Console, arguments: argparse.Namespace) -> int:
         arm = stack.enter_context(ResourceManager(tokens=identity.accepts, duration=duration))
         seed_example(arm, duration=duration)
         seed_rollouts(arm)
+        seed_waiting(arm)
         seed_alerted(arm, duration=timedelta(seconds=0.8))
         otlp = stack.enter_context(OtlpReceiver())
         bus = stack.enter_context(ServiceBus(Topology.read(PROJECT / "infra" / "topology.json")))
@@ -157,7 +158,8 @@ async def _run(terminal: Console, arguments: argparse.Namespace) -> int:
                         terminal.print(f"See it move: {page.address}", highlight=False, soft_wrap=True)
                     await _send(client, act, console)
                     await _listen(receiver, act, results, console)
-                rows = await alert_act.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
+                rows = await waits_act.play(client, receiver, console)
+                rows += await alert_act.play(host.http_endpoint or "", host.function_key, arm, receiver, console)
             rows = [*_rows_of_acts(results), *rows, *_rows_of_schemas(published, results)]
             if arguments.stay:
                 console.summary(rows)

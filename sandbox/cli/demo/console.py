@@ -19,7 +19,8 @@ from rich.table import Table
 from sandbox.cli.demo.board import InstanceBoard
 from sandbox.resource_manager import ArmEvent, Call, CallReceived, InstanceChanged, ScaleSetSeed
 
-_STYLES = {"Succeeded": "green", "Rejected": "yellow", "NothingToDo": "cyan", "Accepted": "cyan", "InProgress": "cyan"}
+_STYLES = {"Succeeded": "green", "Rejected": "yellow", "NothingToDo": "cyan"}
+_UNDER_WAY = ("Accepted", "InProgress", "Deferred", "Awaiting")
 
 
 class DemoConsole:
@@ -88,8 +89,8 @@ class DemoConsole:
         data = document["data"]
         status = str(data["status"])
         kind = str(document["type"]).split(".")[-2]
-        style = _STYLES.get(status, "red")
-        result = "" if status in ("Accepted", "InProgress", "Rejected") else f": [{style}]{status}[/]"
+        style = "cyan" if status in _UNDER_WAY else _STYLES.get(status, "red")
+        result = "" if status in (*_UNDER_WAY, "Rejected") else f": [{style}]{status}[/]"
         self._line("topic →", "magenta", f"[bold]{escape(_name(data))}[/]  [{style}]{kind}[/]{result}{_details(data)}")
 
     def summary(self, rows: list[tuple[str, str, str, bool]]) -> None:
@@ -159,6 +160,10 @@ def _details(data: Mapping[str, Any]) -> str:
     for entry in data.get("instances", ()):
         outcomes[entry["outcome"]] = outcomes.get(entry["outcome"], 0) + 1
     counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    if data["status"] == "Deferred":
+        return f"  [dim]{escape(data['message'])}[/]"
+    if data["status"] == "Awaiting":
+        return f"  [dim]wave {data['wave']} of {data['waves']}: {escape(', '.join(data['instanceIds']))}[/]"
     if data["status"] == "InProgress":
         return f"  [dim]wave {data['wave']} of {data['waves']}: {data['done']} done, {data['left']} left[/]"
     return f"  [dim]{counted}[/]" if counted else ""

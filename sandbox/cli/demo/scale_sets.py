@@ -1,4 +1,4 @@
-"""Scale sets of the demo besides the example environment: those of the alert, and two larger ones for rollouts."""
+"""Scale sets of the demo besides the example environment: those of the alert, of rollouts, and of what waits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sandbox.resource_manager import (
 GROUP = "mail"
 PLANNED = ("inbound", "outbound")
 NOT_PLANNED = "archive"
+WAITING = ("checkout", "search")
 
 
 def seed_alerted(arm: ResourceManager, *, duration: timedelta) -> None:
@@ -30,6 +31,13 @@ def seed_alerted(arm: ResourceManager, *, duration: timedelta) -> None:
             for number in range(2)
         )
         arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, GROUP, name, location="northeurope", instances=instances))
+
+
+def seed_waiting(arm: ResourceManager) -> None:
+    """Two scale sets of two instances, whose maintenance is kept waiting."""
+    for name in WAITING:
+        instances = tuple(InstanceSeed(each, duration=timedelta(seconds=0.8)) for each in ("0", "1"))
+        arm.seed(ScaleSetSeed(EXAMPLE_SUBSCRIPTION_ID, EXAMPLE_RESOURCE_GROUP, name, instances=instances))
 
 
 def seed_rollouts(arm: ResourceManager) -> None:
