@@ -25,7 +25,7 @@ from maintenance.policies.limits import turn
 # What is over at a time that is known beforehand.
 BY_CALENDAR = ("Window", "Blackout")
 # What the coordination queue alone tells: no views are read until it is over.
-BY_ENTRIES = ("Pause", "Limit", "Gate")
+BY_ENTRIES = ("Pause", "Limit")
 
 
 def calendar_of(rules: Rules, operation: Operation) -> Calendar:
@@ -38,6 +38,7 @@ def is_kept_waiting(rules: Rules, operation: Operation, now: datetime) -> bool:
     if operation.dry_run:
         return False
     by_entries = operation.deferral is not None and operation.deferral.waits_for in BY_ENTRIES
+    by_entries = by_entries or is_awaiting(operation)
     return rules.paused or by_entries or calendar_of(rules, operation).closed(now) is not None
 
 

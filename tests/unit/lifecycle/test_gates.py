@@ -89,6 +89,10 @@ def test_wave_with_a_gate_is_not_posted_but_told_once_with_its_instances() -> No
 def test_what_waits_at_a_gate_reads_no_views_and_looks_less_often_the_longer_it_waits() -> None:
     record = asked(replace(EVERY, timeout=timedelta(hours=5)))
     assert deliver(record, NOW) == Read(record, views=False, coordination=True)
+    closed = replace(RULES, calendar=Calendar(((Window("0 14 * * *", timedelta(hours=1)),),)))
+    shut = replace(following(seen(record, rules=closed)), owed=())
+    opens = NOW + timedelta(hours=2)
+    assert deliver(shut, opens, rules=closed) == Read(shut, views=False, coordination=True)
     waits = {minutes: due(seen(record, after=timedelta(minutes=minutes))) for minutes in (0, 1, 60, 240, 296)}
     looks = {minutes: at - NOW - timedelta(minutes=minutes) for minutes, at in waits.items()}
     assert looks == {0: MINUTE, 1: MINUTE, 60: 6 * MINUTE, 240: 10 * MINUTE, 296: 4 * MINUTE}
