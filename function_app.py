@@ -5,7 +5,13 @@ import os
 import azure.functions as func
 
 from maintenance.configuration.texts import CONNECTION
-from maintenance.settings import DEAD_LETTER_SCHEDULE, POLL_SCHEDULE, alerts_come_with_token, read_settings
+from maintenance.settings import (
+    DEAD_LETTER_SCHEDULE,
+    POLL_SCHEDULE,
+    SCAN_SCHEDULE,
+    alerts_come_with_token,
+    read_settings,
+)
 
 app = func.FunctionApp()
 
@@ -77,3 +83,18 @@ async def read_dead_letters(timer: func.TimerRequest) -> None:
     from maintenance.worker import worker  # noqa: PLC0415 - as above
 
     await worker().read_dead_letters()
+
+
+@app.function_name("scan_scale_sets")
+@app.timer_trigger(
+    # Monitored: a scan that was due while the app was down is made up for.
+    arg_name="timer",
+    schedule=_setting("SCAN_SCHEDULE", SCAN_SCHEDULE),
+    run_on_startup=False,
+    use_monitor=True,
+)
+async def scan_scale_sets(timer: func.TimerRequest) -> None:
+    """Begin the scan for scale sets that may be maintained."""
+    from maintenance.worker import worker  # noqa: PLC0415 - as above
+
+    await worker().scan()

@@ -257,6 +257,52 @@ class Duplicate(_ScaleSet):
     """The runId of the run that carries the request out."""
 
 
+class DueInstance(_Model):
+    """An instance that may be maintained now."""
+
+    instance_id: str
+    """Id of the instance: a number in a Uniform scale set, a VM name in a Flexible one."""
+    self_service_until: datetime | None
+    """When Azure no longer lets one start its maintenance; null where Azure does not say."""
+
+
+class Hindrance(_Model):
+    """One thing that keeps maintenance from starting now."""
+
+    kind: Literal["Pause", "Window", "Blackout", "Region", "Unreadable"]
+    """Pause: its scope, or the app, is paused. Window: no maintenance window is open. Blackout: one is in force.
+    Region: the app requests nothing in this region by itself. Unreadable: it may not read the scale set's instances."""
+    message: str
+    """The same in words."""
+    until: datetime | None
+    """When it is over at the earliest; null where nobody knows."""
+
+
+class Due(_ScaleSet):
+    """A scan found that instances of the scale set may be maintained now, or that it may not look."""
+
+    request_id: str
+    """Id of what the scan says of the scale set that day: no request has it."""
+    run_id: RunId
+    """The same as a hash: no run has it."""
+    status: Literal["Due"]
+    """Always Due."""
+    self_service_until: datetime | None
+    """The earliest `selfServiceUntil` of its instances; null where Azure says none."""
+    azure_begins: datetime | None
+    """When Azure begins to maintain the first of them itself; null where Azure does not say."""
+    under_way: str | None
+    """The requestId of a request that is under way for the scale set; null where none has begun."""
+    hindrances: list[Hindrance]
+    """What keeps maintenance from starting now."""
+    instances: list[DueInstance]
+    """Those that may be maintained now; none where they may not be read."""
+    instances_cut: Number | Absent = None
+    """How many instances were left out, so that the event stays under 200 KB."""
+    requested: str | Absent = None
+    """The requestId under which this scan asks for their maintenance; left out where it does not."""
+
+
 # By the kind in an event's type.
 EVENTS: dict[str, type[_Event]] = {
     "accepted": Accepted,
@@ -266,4 +312,5 @@ EVENTS: dict[str, type[_Event]] = {
     "completed": Completed,
     "rejected": Rejected,
     "duplicate": Duplicate,
+    "due": Due,
 }

@@ -124,6 +124,25 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
         },
     ),
     "duplicate": ({**_NAMES, "status": "Duplicate", "duplicateOf": "5d0a9c7e3b1f4826a1c2d3e4f5061728"},),
+    "due": (
+        {
+            **_NAMES,
+            "requestId": "scan-2026-01-31-5f2c7d1a90b3e846",
+            "status": "Due",
+            "selfServiceUntil": "2026-02-20T00:00:00+00:00",
+            "azureBegins": "2026-02-21T00:00:00+00:00",
+            "underWay": None,
+            "hindrances": [
+                {
+                    "kind": "Window",
+                    "message": "No maintenance window is open; the next opens at 2026-01-31T21:00:00+00:00.",
+                    "until": "2026-01-31T21:00:00+00:00",
+                }
+            ],
+            "instances": [{"instanceId": "0", "selfServiceUntil": "2026-02-20T00:00:00+00:00"}],
+            "requested": "alert-0b6d1c2e3f405162738a-9d8c7b6a59483726",
+        },
+    ),
 }
 
 
@@ -178,7 +197,7 @@ def cloud_event_schema() -> Schema:
 def cloud_event(kind: str, number: int = 0) -> dict[str, Any]:
     """An example of a whole event."""
     data = EXAMPLES[kind][number]
-    ids = {"progressed": "progressed:w0", "deferred": "deferred:w0:window", "awaiting": "awaiting:w0"}
+    ids = {"progressed": "progressed:w0", "deferred": "deferred:w0:window", "awaiting": "awaiting:w0", "due": "due"}
     end = {"accepted": "accepted", **ids}.get(kind, "ended")
     return {
         "specversion": "1.0",

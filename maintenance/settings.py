@@ -25,9 +25,12 @@ from maintenance.lifecycle.actions import Rules
 from maintenance.lifecycle.timing import Timing
 from maintenance.policies.calendar import Calendar
 from maintenance.policies.limits import Limits
+from maintenance.scan.decisions import Mode, ScanPolicy
 
 POLL_SCHEDULE = "*/30 * * * * *"
 DEAD_LETTER_SCHEDULE = "15 */5 * * * *"
+# Once a day, at night in most of Europe, and not when everybody else's timers fire.
+SCAN_SCHEDULE = "37 23 2 * * *"
 # `functionTimeout` of host.json: the host then ends the process, with all that it is doing. A tick takes new work for
 # its budget, and then finishes what it has begun.
 FUNCTION_TIMEOUT = timedelta(minutes=10)
@@ -97,6 +100,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     alerts: AlertRules = field(default_factory=AlertRules)
     alert_tokens: TokenRules | None = None
+    scan_mode: Mode = "report"
 
     def __post_init__(self) -> None:
         # An alert is cut to what this app may touch where it is read.
@@ -105,6 +109,11 @@ class Settings:
     def allows(self, scale_set: ScaleSet) -> bool:
         """Whether requests are allowed to name this scale set."""
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)
+
+    @property
+    def scan(self) -> ScanPolicy:
+        """How a scan decides under these settings."""
+        return ScanPolicy(mode=self.scan_mode, calendar=self.calendar, paused=self.paused, alerts=self.alerts)
 
     @property
     def rules(self) -> Rules:
@@ -173,10 +182,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         paused=reader.flag("MAINTENANCE_PAUSED", default=False),
         alerts=_alert_rules(reader, views=views, dry_run=dry_run),
         alert_tokens=_alert_tokens(reader),
+        scan_mode=_scan_mode(reader, views=views),
     )
     reader.check_entities(DEFAULT_ENTITIES)
     reader.parsed("POLL_SCHEDULE", POLL_SCHEDULE, schedule)
     reader.parsed("DEAD_LETTER_SCHEDULE", DEAD_LETTER_SCHEDULE, schedule)
+    reader.parsed("SCAN_SCHEDULE", SCAN_SCHEDULE, schedule)
     reader.check_identity()
     reader.check_names()
     if reader.problems:
@@ -196,6 +207,14 @@ def _limits(reader: SettingsReader, *, views: bool) -> Limits:
         rule = "needs instance views for regions and numbers of instances; MAINTENANCE_READ_INSTANCE_VIEWS is false"
         reader.report("MAINTENANCE_LIMITS", rule)
     return limits
+
+
+def _scan_mode(reader: SettingsReader, *, views: bool) -> Mode:
+    modes: dict[str, Mode] = {"off": "off", "report": "report", "request": "request"}
+    mode = reader.choice("MAINTENANCE_SCAN", modes, default="report" if views else "off")
+    if mode != "off" and not views:
+        reader.report("MAINTENANCE_SCAN", "needs instance views, and MAINTENANCE_READ_INSTANCE_VIEWS is false", mode)
+    return mode
 
 
 def _alert_rules(reader: SettingsReader, *, views: bool, dry_run: bool) -> AlertRules:

@@ -42,6 +42,8 @@ from maintenance.operations.runner import Runner
 from maintenance.operations.units import Tick
 from maintenance.requests.controls import unwatched
 from maintenance.requests.handler import RequestHandler
+from maintenance.scan.messages import SCAN
+from maintenance.scan.scanner import Scanner
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import CALL_TIMEOUT as BUS_TIMEOUT
 from maintenance.servicebus.connection import close_quietly, connect
@@ -154,10 +156,12 @@ class Worker:
             namespace_problems=self._namespace.problems,
             watch=watch.request if watch is not None else unwatched,
         )
+        self._scanner = Scanner(arm, self._bus, self._coordination, settings, now=clock)
         # What the operations queue brings beside records, by its subject.
         intake = {
             REQUEST: self._handler.handle_delivery,
             DISCOVERY: Discoverer(arm, self._bus, settings, now=clock).handle,
+            SCAN: self._scanner.handle,
             CHECK: _nothing,
         }
         self._poller = Poller(runner, self._bus, settings, intake=intake, now=clock, monotonic=monotonic, watch=runs)
@@ -197,6 +201,10 @@ class Worker:
     async def read_dead_letters(self) -> int:
         """Deal with what Service Bus gave up delivering; returns how many messages that were."""
         return await self._dead_letters.read()
+
+    async def scan(self) -> int:
+        """Have the allowed scopes scanned for scale sets that may be maintained; returns how many subscriptions."""
+        return await self._scanner.begin()
 
     async def _work_off(self) -> None:
         await self._poller.work_off()

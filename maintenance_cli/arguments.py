@@ -10,7 +10,7 @@ PROG = "vmss-maintenance"
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 SCHEMAS = (
     *("request", "cancellation", "pause", "resume", "proceed", "event"),
-    *("accepted", "deferred", "awaiting", "progressed", "completed", "rejected", "duplicate"),
+    *("accepted", "deferred", "awaiting", "progressed", "completed", "rejected", "duplicate", "due"),
 )
 SET_HELP = "resource id of the scale set, or GROUP/NAME"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}

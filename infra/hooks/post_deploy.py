@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.hooks.azure_cli import Az, AzureCliError, az, completed, say
 
-FUNCTIONS = ("poll_operations", "read_dead_letters", "receive_alert", "receive_request")
+FUNCTIONS = ("poll_operations", "read_dead_letters", "receive_alert", "receive_request", "scan_scale_sets")
 # The host lists its functions a little after a deployment.
 ATTEMPTS = 10
 SECONDS_BETWEEN = 15

@@ -56,7 +56,7 @@ class SettingsReader:
     def flag(self, name: str, *, default: bool) -> bool:
         return self.read(name, default, texts.flag)
 
-    def choice(self, name: str, choices: Mapping[str, bool], *, default: str) -> bool:
+    def choice(self, name: str, choices: Mapping[str, T], *, default: str) -> T:
         text = self.text(name, default).lower()
         if text not in choices:
             self.report(name, f"must be one of {', '.join(choices)}", text)

@@ -14,6 +14,8 @@ characters. All that belongs to a run has an id made of its *run id*, never of w
 | note that views may be stale after a run | `stale:{run}` |
 | request from an alert | `alert-{origin}-{hash}`, and `-dry` in a dry run |
 | discovery, and each batch of one | `discover-{origin}-{hash}`, and `-dry` in a dry run |
+| scan of a subscription, and each part of one | `scan-{day}-{hash}` |
+| event of a scan for a scale set | `{hash}:due` |
 """
 
 from __future__ import annotations
@@ -111,6 +113,25 @@ def first_discovery(origin: str, first_id: str, *, dry_run: bool) -> str:
 def discovery(origin: str, body: bytes, *, dry_run: bool) -> str:
     """What follows a discovery, or a batch of one: another for everything else it says."""
     return f"discover-{origin}-{hashlib.sha256(body).hexdigest()[:32]}{_dry(dry_run)}"
+
+
+def scan(day: str, *said: str) -> str:
+    """A scan of that day, or a part of one: sent again on the same day it is dropped."""
+    return f"scan-{day}-{short_hash(*said, length=32)}"
+
+
+def scan_run(day: str, *keys: str) -> str:
+    """What stands for a run in events of a scan: no run has it."""
+    return short_hash("scan", day, *keys, length=32)
+
+
+def scan_request(day: str, scale_set_key: str) -> str:
+    """What stands for a requestId in the event of a scan for a scale set."""
+    return f"scan-{day}-{short_hash(scale_set_key, length=16)}"
+
+
+def due(run_id: str) -> str:
+    return f"{run_id}:due"
 
 
 def short_hash(*parts: str, length: int = 20) -> str:

@@ -219,7 +219,7 @@ complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using schema' -s h -l h
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using schema' -s o -l output -xka "table json jsonl" -d 'table (default), json, or jsonl: one document a line'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using schema' -s q -l quiet -d 'nothing on stderr but errors'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using schema' -l no-color -d 'no colours; so does NO_COLOR in the environment'
-complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using schema; and test $_shtab_vmss_maintenance_npos -eq 0' -ka "request cancellation pause resume proceed event accepted deferred awaiting progressed completed rejected duplicate" -d 'request, cancellation, pause, resume, proceed, event, accepted, deferred, awaiting, progressed, completed, rejected, duplicate'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using schema; and test $_shtab_vmss_maintenance_npos -eq 0' -ka "request cancellation pause resume proceed event accepted deferred awaiting progressed completed rejected duplicate due" -d 'request, cancellation, pause, resume, proceed, event, accepted, deferred, awaiting, progressed, completed, rejected, duplicate, due'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using; and test $_shtab_vmss_maintenance_npos -eq 0' -a completion -d 'print the completion script of a shell'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using completion' -s h -l help -d 'show this help message and exit'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using completion; and test $_shtab_vmss_maintenance_npos -eq 0' -ka "bash zsh fish tcsh powershell" -d 'bash, zsh, fish, tcsh, powershell'

@@ -18,6 +18,6 @@ complete vmss-maintenance \
         'n/--ineligible/(skip reject)/' \
         'p/1/(plan send list history status watch cancel dlq doctor schema completion version)/' \
         'n/dlq/(list show replay purge)/' \
-        'n/schema/(request cancellation pause resume proceed event accepted deferred awaiting progressed completed rejected duplicate)/' \
+        'n/schema/(request cancellation pause resume proceed event accepted deferred awaiting progressed completed rejected duplicate due)/' \
         'n/completion/(bash zsh fish tcsh powershell)/' \
         'p/*/()/'

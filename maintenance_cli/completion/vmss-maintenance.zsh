@@ -226,7 +226,7 @@ _shtab_vmss_maintenance_schema_options=(
   {-o,--output}"[table (default), json, or jsonl\: one document a line]:output:(table json jsonl)"
   {-q,--quiet}"[nothing on stderr but errors]"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  ":request, cancellation, pause, resume, proceed, event, accepted, deferred, awaiting, progressed, completed, rejected, duplicate:(request cancellation pause resume proceed event accepted deferred awaiting progressed completed rejected duplicate)"
+  ":request, cancellation, pause, resume, proceed, event, accepted, deferred, awaiting, progressed, completed, rejected, duplicate, due:(request cancellation pause resume proceed event accepted deferred awaiting progressed completed rejected duplicate due)"
 )
 
 # guard to ensure default positional specs are added only once per session

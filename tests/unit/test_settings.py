@@ -12,7 +12,14 @@ import pytest
 from maintenance.domain.calendars import Window
 from maintenance.domain.errors import SettingsError
 from maintenance.policies.limits import Limits
-from maintenance.settings import DEAD_LETTER_SCHEDULE, FUNCTION_TIMEOUT, POLL_SCHEDULE, Settings, read_settings
+from maintenance.settings import (
+    DEAD_LETTER_SCHEDULE,
+    FUNCTION_TIMEOUT,
+    POLL_SCHEDULE,
+    SCAN_SCHEDULE,
+    Settings,
+    read_settings,
+)
 from tests.support.samples import OTHER_SUBSCRIPTION, SCALE_SET, SUBSCRIPTION
 
 NAMESPACE = "ServiceBusConnection__fullyQualifiedNamespace"
@@ -317,12 +324,21 @@ def test_schedule_of_six_fields_is_taken(text: str) -> None:
     ],
 )
 def test_schedule_that_the_host_does_not_take_is_refused(text: str) -> None:
-    for name in ("POLL_SCHEDULE", "DEAD_LETTER_SCHEDULE"):
+    for name in ("POLL_SCHEDULE", "DEAD_LETTER_SCHEDULE", "SCAN_SCHEDULE"):
         assert set(problems_of({**NEEDED, name: text})) == {name}
 
 
 def test_default_schedules_are_valid() -> None:
-    assert read(POLL_SCHEDULE=POLL_SCHEDULE, DEAD_LETTER_SCHEDULE=DEAD_LETTER_SCHEDULE)
+    assert read(POLL_SCHEDULE=POLL_SCHEDULE, DEAD_LETTER_SCHEDULE=DEAD_LETTER_SCHEDULE, SCAN_SCHEDULE=SCAN_SCHEDULE)
+
+
+def test_scan_reports_by_default_and_needs_instance_views() -> None:
+    assert read().scan_mode == "report"
+    assert read(MAINTENANCE_SCAN="Request").scan_mode == "request"
+    assert read(MAINTENANCE_READ_INSTANCE_VIEWS="false").scan_mode == "off"
+    without_views = {**NEEDED, "MAINTENANCE_READ_INSTANCE_VIEWS": "false"}
+    assert set(problems_of({**without_views, "MAINTENANCE_SCAN": "report"})) == {"MAINTENANCE_SCAN"}
+    assert set(problems_of({**NEEDED, "MAINTENANCE_SCAN": "daily"})) == {"MAINTENANCE_SCAN"}
 
 
 def test_tick_budget_is_bounded_by_the_function_timeout_of_the_host() -> None:
