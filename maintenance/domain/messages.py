@@ -91,7 +91,8 @@ class Delivery:
     """A locked message, received by the app itself. `delivery_count` is 1 on the first delivery; `sequence_number` and
     `enqueued_at` are Service Bus's own. `section`: the AMQP section that held the body, `data`, `value` or `sequence`.
     `dead_letter_reason` where it comes from a dead-letter queue; `from_requests`: from that of the requests queue.
-    `handle` is the library's message."""
+    `locked_ago`: for how many seconds it had been locked when it was received here. `handle` is the library's
+    message."""
 
     body: bytes
     message_id: str = ""
@@ -104,6 +105,7 @@ class Delivery:
     section: str = "data"
     dead_letter_reason: str | None = None
     from_requests: bool = False
+    locked_ago: float = 0.0
     handle: Any = None
 
     @property

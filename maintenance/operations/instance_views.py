@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
-from maintenance.domain.errors import ArmError, RefusedError
+from maintenance.domain.errors import ArmError, RefusedError, TransientError
 from maintenance.domain.instances import Instance
+from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.resources import ScaleSet
+
+# Seconds, for a listing with all that it takes: one over its pages 90, and where the set turns out to be Flexible, its
+# mode and another. So a message's lock of 300 has room for it, and for a poll before.
+LISTED_WITHIN: Final = 120.0
+TOO_SLOW = ErrorDetail("Timeout", f"The instances could not be listed within {LISTED_WITHIN:g} seconds.")
+TOO_LATE = ErrorDetail("NoTimeLeft", "Azure responded so late that no time was left to list the instances.")
 
 
 class InstanceLister(Protocol):
@@ -23,18 +31,21 @@ class InstanceLister(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The instances of a scale set, asked for at `time` (`at` on the monotonic clock); or why there are none."""
+    """The instances of a scale set, asked for at `time` (`at` on the monotonic clock); or why there are none, which was
+    known at `failed_at`."""
 
     time: datetime
     at: float
     instances: list[Instance]
     flexible: bool
     error: ArmError | None = None
+    failed_at: float = -math.inf
 
 
 class InstanceViews:
     """Listings, one per scale set. `max_age` (seconds): how old one may be that is shared. Who has seen one already,
-    and was not content, gets a newer one."""
+    and was not content, gets a newer one. Who waited for one that failed does not try again: each would wait in turn,
+    while its message's lock runs."""
 
     def __init__(
         self,
@@ -53,17 +64,27 @@ class InstanceViews:
         self._listings: dict[tuple[str, bool | None], Listing] = {}
 
     async def of(
-        self, scale_set: ScaleSet, *, flexible: bool | None = None, newer_than: datetime | None = None
+        self,
+        scale_set: ScaleSet,
+        *,
+        flexible: bool | None = None,
+        newer_than: datetime | None = None,
+        begun_by: float = math.inf,
     ) -> Listing:
-        """`flexible` is None where the orchestration mode is not known yet. Raises ArmError."""
-        key = (scale_set.key, flexible)
+        """`flexible` is None where the orchestration mode is not known yet. `begun_by` (monotonic): none is
+        begun after it. Raises ArmError."""
+        key, asked_at = (scale_set.key, flexible), self._monotonic()
         async with self._locks.setdefault(key, asyncio.Lock()):
             listing = self._listings.get(key)
+            if listing is not None and listing.error is not None and listing.failed_at > asked_at:
+                raise listing.error
             if (
                 listing is None
                 or self._monotonic() - listing.at > self._max_age
                 or (newer_than is not None and listing.time <= newer_than)
             ):
+                if self._monotonic() > begun_by:
+                    raise TransientError("list the instances", TOO_LATE)
                 listing = self._listings[key] = await self._list(scale_set, flexible)
                 if flexible is None and listing.error is None:
                     # Who knows the mode by now may share it.
@@ -80,21 +101,29 @@ class InstanceViews:
     async def _list(self, scale_set: ScaleSet, flexible: bool | None) -> Listing:
         time, at = self._now(), self._monotonic()
         try:
-            if flexible is not None:
-                return Listing(time, at, await self._arm.list_instances(scale_set, flexible=flexible), flexible)
-            try:
-                instances = await self._arm.list_instances(scale_set)
-            except RefusedError as error:
-                # A Flexible set refuses to expand views from the set; one that cannot be listed for other reasons
-                # cannot be asked for its mode either.
-                if error.status != 400 or not await self._arm.is_flexible(scale_set):
-                    raise
-            else:
-                # Only instances of Uniform sets have numbers for ids: then the mode need not be read.
-                numbered = bool(instances) and all(each.instance_id.isdigit() for each in instances)
-                if numbered or not await self._arm.is_flexible(scale_set):
-                    return Listing(time, at, instances, flexible=False)
-            time, at = self._now(), self._monotonic()
-            return Listing(time, at, await self._arm.list_instances(scale_set, flexible=True), flexible=True)
-        except ArmError as error:
-            return Listing(time, at, [], bool(flexible), error)
+            async with asyncio.timeout(LISTED_WITHIN):
+                return await self._list_as(scale_set, flexible)
+        except TimeoutError:
+            error: ArmError = TransientError("list the instances", TOO_SLOW)
+        except ArmError as failed:
+            error = failed
+        return Listing(time, at, [], bool(flexible), error, self._monotonic())
+
+    async def _list_as(self, scale_set: ScaleSet, flexible: bool | None) -> Listing:
+        time, at = self._now(), self._monotonic()
+        if flexible is not None:
+            return Listing(time, at, await self._arm.list_instances(scale_set, flexible=flexible), flexible)
+        try:
+            instances = await self._arm.list_instances(scale_set)
+        except RefusedError as error:
+            # A Flexible set refuses to expand views from the set; one that cannot be listed for other reasons
+            # cannot be asked for its mode either.
+            if error.status != 400 or not await self._arm.is_flexible(scale_set):
+                raise
+        else:
+            # Only instances of Uniform sets have numbers for ids: then the mode need not be read.
+            numbered = bool(instances) and all(each.instance_id.isdigit() for each in instances)
+            if numbered or not await self._arm.is_flexible(scale_set):
+                return Listing(time, at, instances, flexible=False)
+        time, at = self._now(), self._monotonic()
+        return Listing(time, at, await self._arm.list_instances(scale_set, flexible=True), flexible=True)

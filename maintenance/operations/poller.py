@@ -74,8 +74,8 @@ class Poller:
             views=self._runner.views(),
             watch=self._watch.tick(),
             stop_at=self._monotonic() + self._limits.tick_budget.total_seconds(),
-            # All that is held is begun at once, so that nothing waits for its turn while its lock runs: of the lock's
-            # 5 minutes a poll and a listing take 45 s each at most, and a send is patient for 2 minutes.
+            # All that is held is begun at once, so that nothing waits for its turn while its lock runs. What could
+            # outlast what is left of the lock is not begun: see `units.TAKES`.
             batch=max(self._limits.poll_concurrency // self._limits.poll_receivers, 1),
         )
         try:
@@ -141,6 +141,9 @@ class Poller:
     ) -> bool:
         """Deal with a batch; whether anything that follows is due at once."""
         units = [read_unit(delivery, self._intake, self._now()) for delivery in batch]
+        received_at = self._monotonic()
+        for unit in units:
+            unit.until = received_at + HELD_FOR - unit.delivery.locked_ago
         tick.unreadable += sum(unit.unreadable for unit in units)
         tick.watch.received(units, self._now())
         owing = [unit for unit in units if unit.events]
@@ -263,6 +266,7 @@ class Poller:
             settle=settle,
             views=tick.views,
             enqueued_at=unit.delivery.enqueued_at,
+            until=unit.until,
         )
         match result:
             case Continue():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -46,6 +47,7 @@ from maintenance.operations.instance_views import InstanceViews
 from maintenance.operations.ports import UNWATCHED, Arm, Coordination, RecordSender, RunWatch, Settle
 from maintenance.operations.progress_log import report_decision, report_submission
 from maintenance.operations.records import to_record, to_successor
+from maintenance.operations.units import NO_TIME, TAKES
 
 logger = logging.getLogger(__name__)
 
@@ -91,14 +93,13 @@ class Runner:
         settle: Settle,
         views: InstanceViews,
         enqueued_at: datetime | None = None,
+        until: float = math.inf,
     ) -> Continue | Done | LeaveToJudge:
         """Perform actions until the delivery ends. `LeaveToJudge`: the message is completed, or is another's.
 
-        `enqueued_at` is Service Bus's time: where the worker's clock is behind it, that time counts. Otherwise what is
-        to come later would be due at once, again and again.
-
-        Raises BusUnavailable where a record could not be sent: the message is then left to its lock.
-        """
+        `enqueued_at` is Service Bus's time: where the worker's clock is behind it, that counts. Otherwise what is to
+        come later would be due at once, again and again. `until` (monotonic): what could last longer is put off. Raises
+        BusUnavailable where a record could not be sent: the message is then left to its lock."""
         # A record that lay for long may have been delivered before, its lock lost without being counted: were it to
         # act, the JUDGE of that delivery could be due by then.
         stale = enqueued_at is not None and self._now() - enqueued_at > self._rules.timing.fresh
@@ -111,18 +112,22 @@ class Runner:
                 case Continue() | Done() | LeaveToJudge():
                     report_decision(operation, action, self._watch)
                     return action
-                case Submit():
-                    return await self._submit(action, now, settle, views)
             current = action.operation
-            observation = await self._perform(action, views)
+            # What follows from NO_TIME is begun in any case: it puts off, and for a POST record that is a `Submit` too.
+            if observation is not NO_TIME and until - self._monotonic() < TAKES.get(type(action), 0.0):
+                observation = NO_TIME
+            elif isinstance(action, Submit):
+                return await self._submit(action, now, settle, views)
+            else:
+                observation = await self._perform(action, views, until)
         raise RuntimeError(
             f"record {operation.message_id} took more than {MAX_ACTIONS} actions; the last: {type(action).__name__}"
         )
 
-    async def _perform(self, action: Action, views: InstanceViews) -> Observation:
+    async def _perform(self, action: Action, views: InstanceViews, until: float) -> Observation:
         match action:
             case Read():
-                return await self._read(action, views)
+                return await self._read(action, views, until)
             case TakeLease():
                 return await self._take_lease(action)
             case Poll(operation=operation, calls=calls):
@@ -131,11 +136,15 @@ class Runner:
                 return await self._release_lease(action)
         raise AssertionError(f"{type(action).__name__} ends a delivery")
 
-    async def _read(self, action: Read, views: InstanceViews) -> Observation:
+    async def _read(self, action: Read, views: InstanceViews, until: float) -> Observation:
         operation, asked_at = action.operation, self._now()
         state_read = StateRead(asked_at=asked_at)
         list_instances = functools.partial(
-            views.of, operation.scale_set, flexible=operation.flexible, newer_than=action.newer_than
+            views.of,
+            operation.scale_set,
+            flexible=operation.flexible,
+            newer_than=action.newer_than,
+            begun_by=until - TAKES[Read],
         )
         try:
             async with asyncio.TaskGroup() as group:

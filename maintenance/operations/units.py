@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge, UnreadableRecord
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
+from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Phase, Reply
 from maintenance.domain.redaction import place_of, redact, traceback_of
+from maintenance.lifecycle.actions import Poll, Read, Submit, Unavailable
 from maintenance.lifecycle.events import owed_events, replied
-from maintenance.operations.instance_views import InstanceViews
+from maintenance.operations.instance_views import LISTED_WITHIN, InstanceViews
 from maintenance.operations.ports import UNWATCHED, OperationsBus, TickWatch
 from maintenance.operations.records import REPLY, read_record, read_reply
 from maintenance.operations.unreadable import pass_on
 
 logger = logging.getLogger(__name__)
 
+# Seconds that each takes at most, and 15 to settle in: it is not begun where its message's lock is not sure to last so
+# long. A poll is one call (45 s) for each URL, all at once. Before a POST JUDGE is sent and the record completed; the
+# last is sent `state_age` (1 min) after what was read, and takes 45 s.
+TAKES: dict[type, float] = {Poll: 60.0, Read: LISTED_WITHIN + 15.0, Submit: 120.0}
+NO_TIME = Unavailable(
+    ErrorDetail("NoTimeLeft", "Azure responded so late that the message's lock would not have lasted.")
+)
 # Of the operations queue (infra/topology.json, docs/namespace.md).
 MAX_DELIVERIES = 30
 
@@ -26,10 +36,12 @@ MAX_DELIVERIES = 30
 @dataclass(slots=True)
 class Unit:
     """One delivery. `content` is a Record where that of the message could not be read (`unreadable`) and is passed on,
-    None where the message is no record or belongs to no run. `failed`: it is left to its lock."""
+    None where the message is no record or belongs to no run. `until` (on the stopwatch): what could last longer is not
+    begun, since its lock ends soon after. `failed`: it is left to its lock."""
 
     delivery: Delivery
     content: Operation | Reply | Record | None = None
+    until: float = math.inf
     unreadable: bool = False
     events: tuple[MaintenanceEvent, ...] = ()
     published: bool = True

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,6 +59,8 @@ class OperationsReceiver:
         self._monotonic = monotonic
         self._settling = asyncio.Lock()
         self._came_last = 0
+        # The latest end of a lock that was seen, in seconds of Service Bus's clock less those of the stopwatch.
+        self._latest_lock = float("-inf")
         self._given_at = monotonic()
         # When the last frame before a drain came: a link that lives responds to it.
         self._heard_before_drain: float | None = None
@@ -88,7 +91,22 @@ class OperationsReceiver:
             enqueued_at = messages[-1].enqueued_time_utc
             if self._saw is not None and enqueued_at is not None:
                 self._saw(enqueued_at)
-        return [_delivery(message) for message in messages]
+        return [replace(_delivery(message), locked_ago=ago) for message, ago in self._locked_ago(messages)]
+
+    def _locked_ago(
+        self, messages: Sequence[ServiceBusReceivedMessage]
+    ) -> list[tuple[ServiceBusReceivedMessage, float]]:
+        """Each with the seconds for which it had been locked. Credit that is left over brings messages while others are
+        being dealt with, and the SDK hands them over with the next ones: their locks end sooner, by so much, than the
+        longest that this receiver has seen. Service Bus's times are compared with each other alone: this machine's
+        clock may be wrong."""
+        at = self._monotonic()
+        ends = [until.timestamp() - at if (until := each.locked_until_utc) else self._latest_lock for each in messages]
+        self._latest_lock = max([self._latest_lock, *ends])
+        return [
+            (each, self._latest_lock - end if end > float("-inf") else 0.0)
+            for each, end in zip(messages, ends, strict=True)
+        ]
 
     async def send(self, records: Sequence[Record]) -> None:
         """What follows the received messages, each for when it is due. Raises BusUnavailable."""
