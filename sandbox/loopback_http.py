@@ -16,6 +16,8 @@ from typing import Self
 
 from aiohttp import web
 
+from sandbox.latency import NONE, Latency, late
+
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 # A signed operation URL is about 3.5 KB, a token 2 KB; aiohttp's own limit of 8 KB would do, but not by much.
@@ -37,6 +39,7 @@ class LoopbackServer:
         port: int,
         name: str,
         background: Callable[[], Coroutine[None, None, None]] | None = None,
+        latency: Latency = NONE,
     ) -> None:
         """Bind 127.0.0.1 and serve.
 
@@ -45,12 +48,14 @@ class LoopbackServer:
             port: 0 = any free one.
             name: the thread's name.
             background: a coroutine function that runs on the server's loop until the server closes.
+            latency: of all that it receives and sends.
 
         Raises:
             OSError: the port is taken.
         """
         self._handler = handler
         self._background = background
+        self._latency = latency
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -78,7 +83,9 @@ class LoopbackServer:
             max_field_size=_LARGEST_LINE,
             lingering_time=0,
         )
-        listener = await self._loop.create_server(server, sock=self._socket, backlog=_BACKLOG)
+        listener = await self._loop.create_server(
+            late(server, self._latency, self._loop), sock=self._socket, backlog=_BACKLOG
+        )
         background = asyncio.create_task(self._background()) if self._background else None
         self._listening.set()
         await self._closing.wait()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from sandbox.cli.environment_file import ENVIRONMENT_FILE, PROJECT
+from sandbox.latency import Latency, parse_latencies
 
 # Of the commands whose module has another name.
 _MODULES = {"demo": "demo.acts"}
@@ -90,6 +91,13 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="write the settings of Azure Functions Core Tools as well (default: local.settings.json)",
     )
     up.add_argument("--servicebus-port", type=_port, default=5672, metavar="N", help="default 5672; 0 for any free one")
+    up.add_argument(
+        "--latency",
+        type=_latencies,
+        default={},
+        metavar="SERVICE=MS",
+        help="have each direction of a call take longer: servicebus=5ms,arm=80ms; arm=80ms+20ms for up to 20 ms more",
+    )
     up.add_argument("--arm-port", type=_port, default=8070, metavar="N", help="default 8070; 0 for any free one")
     up.add_argument(
         "--otlp",
@@ -204,6 +212,13 @@ def _add_env_file(command: argparse.ArgumentParser, purpose: str) -> None:
         metavar="FILE",
         help=f"{purpose} (default: build/sandbox.env)",
     )
+
+
+def _latencies(text: str) -> dict[str, Latency]:
+    try:
+        return parse_latencies(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _port(text: str) -> int:

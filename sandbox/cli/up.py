@@ -23,6 +23,7 @@ from sandbox.cli.environment import FUNCTION_KEY, worker_environment
 from sandbox.cli.environment_file import FileInTheWayError, write_environment, write_local_settings
 from sandbox.cli.page import open_page
 from sandbox.cli.worker_process import WorkerProcess
+from sandbox.latency import NONE
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager, ScaleSetSeed, seed_example
 from sandbox.servicebus import ServiceBus, Topology, TopologyError
@@ -84,7 +85,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _start(arguments: argparse.Namespace, stack: ExitStack, worker: WorkerProcess | None) -> _Services:
     topology = Topology.read(arguments.topology)
-    bus = ServiceBus(topology, port=arguments.servicebus_port)
+    latencies = arguments.latency
+    bus = ServiceBus(topology, port=arguments.servicebus_port, latency=latencies.get("servicebus", NONE))
     try:
         bus.start()
     except OSError as error:
@@ -92,7 +94,12 @@ def _start(arguments: argparse.Namespace, stack: ExitStack, worker: WorkerProces
     stack.callback(bus.close)
     identity = stack.enter_context(ManagedIdentity())
     duration = timedelta(seconds=arguments.duration)
-    arm = ResourceManager(port=arguments.arm_port, tokens=identity.accepts, duration=duration)
+    arm = ResourceManager(
+        port=arguments.arm_port,
+        tokens=identity.accepts,
+        duration=duration,
+        latency=latencies.get("arm", NONE),
+    )
     seed_example(arm, duration=duration)
     seed_alerted(arm, duration=duration)
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.clock import Clock, system_clock
+from sandbox.latency import NONE, Latency
 from sandbox.loopback_http import LoopbackServer, LoopbackService
 from sandbox.resource_manager.calls import Calls
 from sandbox.resource_manager.compute.foreign_updates import ForeignUpdates
@@ -50,6 +51,7 @@ class ResourceManager(LoopbackService):
         foreign_updates: float = 0.0,
         foreign_update_duration: timedelta = timedelta(minutes=1),
         seed: int = 0,
+        latency: Latency = NONE,
     ) -> None:
         """Nothing listens before `start()`; seeding works before it.
 
@@ -68,12 +70,14 @@ class ResourceManager(LoopbackService):
             foreign_updates: how often others update an instance, at random: updates an hour, of each instance.
             foreign_update_duration: how long that takes, on average.
             seed: of what is random: the same seed, scale sets and clock give the same updates.
+            latency: of all that it receives and sends.
 
         Raises ValueError for a negative lag or rate.
         """
         if view_lag < timedelta(0) or foreign_updates < 0:
             raise ValueError("view_lag and foreign_updates are not negative")
         super().__init__(port)
+        self._latency = latency
         self._duration = duration
         self._retention = retention
         self._retry_after = retry_after
@@ -112,7 +116,9 @@ class ResourceManager(LoopbackService):
     # Listening
 
     def _serve(self, port: int) -> LoopbackServer:
-        return LoopbackServer(self._handle, port=port, name="sandbox-resource-manager", background=self._tick)
+        return LoopbackServer(
+            self._handle, port=port, name="sandbox-resource-manager", background=self._tick, latency=self._latency
+        )
 
     @property
     def endpoint(self) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, Self, TypeVar
 
 from sandbox.clock import Clock, HandMovedClock, milliseconds, system_clock
+from sandbox.latency import NONE, Latency, late
 from sandbox.servicebus.broker.broker import Broker
 from sandbox.servicebus.broker.errors import BrokerError
 from sandbox.servicebus.broker.events import BusEvent
@@ -57,6 +58,7 @@ class ServiceBus:
         seed: int = 0,
         tls: ssl.SSLContext | None = None,
         tokens: TokenCheck | None = None,
+        latency: Latency = NONE,
     ) -> None:
         """Nothing listens before :meth:`start`.
 
@@ -70,11 +72,13 @@ class ServiceBus:
             seed: of what is random: pages are cut the same way for the same seed, for each entity by itself.
             tls: with the server's certificate.
             tokens: which tokens of identities are accepted; None = any.
+            latency: of all that it receives and sends.
         """
         self.port = port  # a port of 0 is any free one, and known once started
         self.host = host
         self._tls = tls
         self._tokens = tokens
+        self._latency = latency
         self._clock = clock
         self._max_message_size = max_message_size
         self._peek_pages = PeekPages(peek_limit, seed)
@@ -151,7 +155,7 @@ class ServiceBus:
             peek_pages=self._peek_pages,
             tokens=self._tokens,
         )
-        made = partial(Connection, service)
+        made = late(partial(Connection, service), self._latency, loop)
         self._listening = await loop.create_server(made, self.host, self.port, backlog=256, ssl=self._tls)
         self.port = self._listening.sockets[0].getsockname()[1]
 
