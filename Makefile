@@ -48,8 +48,8 @@ soak: $(READY)  ## ten minutes of failing calls and killed workers
 emulator-topology: $(READY)  ## print infra/topology.json for Microsoft's emulator
 	@$(BIN)/python -m tests.infra.emulator_topology
 
-bench: $(READY)  ## compare with the SDKs alone, for a quarter of an hour
-	@$(BIN)/python -m tests.benchmarks
+bench: $(READY)  ## compare with the SDKs alone; FAMILY=tick for one of them
+	@$(BIN)/python -m tests.benchmarks $(if $(FAMILY),--only $(FAMILY))
 
 lint: $(READY)  ## style, types, import rules and spelling
 	@echo "Checking style, types, import rules and spelling …"
