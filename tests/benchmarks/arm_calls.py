@@ -10,6 +10,7 @@ from datetime import timedelta
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from sandbox.servicebus import BusEvent, MessageCompleted, MessageReceived, MessageSent
 from tests.benchmarks.comparison import Bound, Options, Row
+from tests.benchmarks.round_trips import recorded
 from tests.support.entities import OPERATIONS
 from tests.support.time_travel import Journey, due, journey, tick
 
@@ -28,14 +29,15 @@ class Counts:
     calls_of_one: int
     listings_of_a_tick: int
     messages_of_a_tick: dict[str, float]
+    kinds_of_a_tick: set[str]
 
 
 async def count() -> Counts:
     async with journey([SUBSCRIPTION]) as azure:
         calls = await _one(azure)
         listings = await _waiting(azure)
-        messages = await _polls(azure)
-        return Counts(calls, listings, messages)
+        messages, kinds = await _polls(azure)
+        return Counts(calls, listings, messages, kinds)
 
 
 async def _one(azure: Journey) -> int:
@@ -61,7 +63,7 @@ async def _waiting(azure: Journey) -> int:
     return listings
 
 
-async def _polls(azure: Journey) -> dict[str, float]:
+async def _polls(azure: Journey) -> tuple[dict[str, float], set[str]]:
     """Messages of a poll, where many operations, each on a scale set of its own, are polled in a tick."""
     azure.environment.arm.reset()
     for number in range(CONCURRENT):
@@ -73,8 +75,9 @@ async def _polls(azure: Journey) -> dict[str, float]:
     return await _messages_of_a_tick(azure)
 
 
-async def _messages_of_a_tick(azure: Journey) -> dict[str, float]:
-    """Messages of the operations queue for each poll, in a tick in which all operations continue."""
+async def _messages_of_a_tick(azure: Journey) -> tuple[dict[str, float], set[str]]:
+    """Messages of the operations queue for each poll, in a tick in which all operations continue; and the kinds of its
+    round trips."""
     seen: set[tuple[str, str]] = set()
 
     def note(event: BusEvent) -> None:
@@ -87,9 +90,11 @@ async def _messages_of_a_tick(azure: Journey) -> dict[str, float]:
     # Before the clock moves, since the open receivers of the last tick take what falls due.
     azure.environment.bus.observers.add(note)
     azure.clock.advance(max(due(azure.job)) - azure.clock())
-    await tick(azure.job)
+    with recorded() as trips:
+        await tick(azure.job)
     azure.environment.bus.observers.remove(note)
-    return {name: number / CONCURRENT for name, number in Counter(name for name, _ in seen).items()}
+    kinds = {trip.name.partition(" ")[0] for trip in trips.calls}
+    return {name: number / CONCURRENT for name, number in Counter(name for name, _ in seen).items()}, kinds
 
 
 def _seed(azure: Journey, instances: int) -> None:
