@@ -12,6 +12,7 @@ SCHEMAS = (
     *("request", "cancellation", "pause", "resume", "proceed", "event"),
     *("accepted", "deferred", "awaiting", "progressed", "completed", "rejected", "duplicate", "due"),
 )
+SCOPE_HELP = "subscription, resource group or scale set: its id; or GROUP/NAME for a scale set"
 SET_HELP = "resource id of the scale set, or GROUP/NAME"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", re.ASCII)
@@ -24,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(
         prog=PROG,
         description="See, start and stop maintenance of VM scale sets. Reads Service Bus by peeking only: nothing is "
-        "locked, received or changed but by send, cancel, dlq replay and dlq purge.",
+        "locked, received or changed but by send, cancel, pause, resume, dlq replay and dlq purge.",
         epilog="Exit codes: 0 as wished, 1 error, 2 usage or invalid request, 3 not found, 4 no permission or login, "
         "5 ended Failed, Canceled or Rejected, 6 PartiallySucceeded, 7 TimedOut, 8 still running when the wait ran "
         "out, 9 Service Bus or Resource Manager cannot be reached, 130 Ctrl-C.",
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _list_and_history(verbs, reached)
     _status_and_watch(verbs, reached)
     _cancel(verbs, reached)
+    _pause_and_resume(verbs, reached)
     _dead_letters(verbs, reached)
     doctor = verbs.add_parser("doctor", parents=reached, help="what is wrong, and what to do about it")
     doctor.add_argument(
@@ -164,6 +166,21 @@ def _cancel(verbs: Verbs, parents: list[argparse.ArgumentParser]) -> None:
     cancel.add_argument("--reason", metavar="TEXT", help="carried into the events (default: who cancels)")
     cancel.add_argument("--wait", action="store_true", help="until the request has ended")
     _yes(cancel, "without a question")
+
+
+def _pause_and_resume(verbs: Verbs, parents: list[argparse.ArgumentParser]) -> None:
+    for name, text, told in (
+        ("pause", "start nothing new in a scope", "No request and no further wave starts there; what runs, runs on."),
+        ("resume", "end the pauses of a scope", "Those of scopes within it end too; that of a wider scope stays."),
+    ):
+        verb = verbs.add_parser(name, parents=parents, help=text, description=f"Sends a {name}. {told}")
+        verb.add_argument("scope", metavar="SCOPE", help=SCOPE_HELP)
+        if name == "pause":
+            verb.add_argument(
+                "--until", metavar="TIME", help="from now, such as 2h, or RFC 3339 (default: until it is resumed)"
+            )
+        verb.add_argument("--reason", metavar="TEXT", help="carried into the events (default: who sends it)")
+        _yes(verb, "without a question")
 
 
 def _dead_letters(verbs: Verbs, parents: list[argparse.ArgumentParser]) -> None:

@@ -16,6 +16,8 @@ MODULES = {
     "list": "runs",
     "status": "runs",
     "watch": "follow",
+    "pause": "pausing",
+    "resume": "pausing",
     "dlq": "dead_letters",
     "schema": "documents",
     "completion": "documents",

@@ -51,8 +51,9 @@ async def main(parsed: argparse.Namespace, output: Output, azure: Azure) -> Code
 
 def row(event: Event, now: datetime) -> tuple[str | Span, ...]:
     """An event in a table."""
-    if event.cancels is not None:
-        what, style = f"cancels {event.cancels}", "yellow"
+    if event.asked is not None:
+        until = event.data.get("until")
+        what, style = f"{event.asked} until {until}" if until else event.asked, "yellow"
     else:
         what = event.kind if event.kind in ("accepted", "rejected", "duplicate") else f"{event.kind}: {event.status}"
         style = STYLES.get(event.status, "")

@@ -106,6 +106,8 @@ async def _list(parsed: argparse.Namespace, output: Output, azure: Azure) -> Cod
         if runs:
             output.table(HEAD, [row(run, taken.now) for run in runs], folded=len(HEAD) - 1)
         say_unknown(output, taken)
+        for sentence in board.paused:
+            output.note(sentence)
         output.note(_summary(board, runs))
     else:
         output.documents([run_document(run) for run in runs])

@@ -50,8 +50,8 @@ function _shtab_vmss_maintenance_using
   test "$_shtab_vmss_maintenance_cmdpath" = "$argv"
 end
 
-set -g _shtab_vmss_maintenance_commands plan send list history status watch cancel dlq 'dlq list' 'dlq show' 'dlq replay' 'dlq purge' doctor schema completion version
-set -g _shtab_vmss_maintenance_opts_with_value --deadline --every --file --health-timeout --id --ineligible --instance --limit --max-failed --max-per-wave --namespace --not-before --output --pause --reason --request-id --set --since --subscription --timeout --to -f -o
+set -g _shtab_vmss_maintenance_commands plan send list history status watch cancel pause resume dlq 'dlq list' 'dlq show' 'dlq replay' 'dlq purge' doctor schema completion version
+set -g _shtab_vmss_maintenance_opts_with_value --deadline --every --file --health-timeout --id --ineligible --instance --limit --max-failed --max-per-wave --namespace --not-before --output --pause --reason --request-id --set --since --subscription --timeout --to --until -f -o
 
 complete -c vmss-maintenance -e
 complete -c vmss-maintenance -f
@@ -153,6 +153,29 @@ complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using cancel' -l set -x
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using cancel' -l reason -x -d 'carried into the events (default: who cancels)'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using cancel' -l wait -d 'until the request has ended'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using cancel' -s y -l yes -d 'without a question'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using; and test $_shtab_vmss_maintenance_npos -eq 0' -a pause -d 'Sends a pause. No request and no further wave starts there; what runs, runs on.'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -s h -l help -d 'show this help message and exit'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -l namespace -x -d 'host name of the Service Bus namespace, or its first part'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -l sandbox -d 'the sandbox that is up on this machine'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -l subscription -x -d 'of scale sets that are named GROUP/NAME'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -l timeout -x -d 'give up after this time, such as 90, 90s, 5m or 2h (default: 60s, and no end for watch and --wait)'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -s o -l output -xka "table json jsonl" -d 'table (default), json, or jsonl: one document a line'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -s q -l quiet -d 'nothing on stderr but errors'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -l until -x -d 'from now, such as 2h, or RFC 3339 (default: until it is resumed)'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -l reason -x -d 'carried into the events (default: who sends it)'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using pause' -s y -l yes -d 'without a question'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using; and test $_shtab_vmss_maintenance_npos -eq 0' -a resume -d 'Sends a resume. Those of scopes within it end too; that of a wider scope stays.'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -s h -l help -d 'show this help message and exit'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -l namespace -x -d 'host name of the Service Bus namespace, or its first part'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -l sandbox -d 'the sandbox that is up on this machine'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -l subscription -x -d 'of scale sets that are named GROUP/NAME'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -l timeout -x -d 'give up after this time, such as 90, 90s, 5m or 2h (default: 60s, and no end for watch and --wait)'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -s o -l output -xka "table json jsonl" -d 'table (default), json, or jsonl: one document a line'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -s q -l quiet -d 'nothing on stderr but errors'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -l reason -x -d 'carried into the events (default: who sends it)'
+complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using resume' -s y -l yes -d 'without a question'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using; and test $_shtab_vmss_maintenance_npos -eq 0' -a dlq -d 'dead letters: list, show, replay, purge'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using dlq' -s h -l help -d 'show this help message and exit'
 complete -c vmss-maintenance -n '_shtab_vmss_maintenance_using dlq; and test $_shtab_vmss_maintenance_npos -eq 0' -a list -d 'what Service Bus gave up delivering, and why'

@@ -11,12 +11,12 @@ complete vmss-maintenance \
         'c/-o=/(table json jsonl)/' \
         'c/--output=/(table json jsonl)/' \
         'c/--ineligible=/(skip reject)/' \
-        'c/--/(all by-update-domain deadline dry-run every file health-timeout help id ineligible instance limit max-failed max-per-wave namespace no-color not-before output pause quiet read-only reason request-id sandbox set since subscription timeout to wait yes)/' \
+        'c/--/(all by-update-domain deadline dry-run every file health-timeout help id ineligible instance limit max-failed max-per-wave namespace no-color not-before output pause quiet read-only reason request-id sandbox set since subscription timeout to until wait yes)/' \
         'c/-/(- f h o q y)/' \
         'n/-o/(table json jsonl)/' \
         'n/--output/(table json jsonl)/' \
         'n/--ineligible/(skip reject)/' \
-        'p/1/(plan send list history status watch cancel dlq doctor schema completion version)/' \
+        'p/1/(plan send list history status watch cancel pause resume dlq doctor schema completion version)/' \
         'n/dlq/(list show replay purge)/' \
         'n/schema/(request cancellation pause resume proceed event accepted deferred awaiting progressed completed rejected duplicate due)/' \
         'n/completion/(bash zsh fish tcsh powershell)/' \

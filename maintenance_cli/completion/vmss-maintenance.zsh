@@ -16,7 +16,9 @@ _shtab_vmss_maintenance_commands() {
     doctor:'what is wrong, and what to do about it'
     history:'what ended, who asked, and who canceled'
     list:'what waits and what is under way'
+    pause:'Sends a pause. No request and no further wave starts there; what runs, runs on.'
     plan:'Reads the instance views from Resource Manager and prints each instance with its state and window, and the waves that a request would make. Sends nothing, and does not ask Service Bus.'
+    resume:'Sends a resume. Those of scopes within it end too; that of a wider scope stays.'
     schema:'print the JSON Schema of a message'
     send:'Shows the plan of the request and asks before it is sent. Without a terminal, --yes is needed.'
     status:'one request: its waves, instances, and why it waits'
@@ -199,6 +201,24 @@ _shtab_vmss_maintenance_list_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_vmss_maintenance_list_defaults_added=0
 
+_shtab_vmss_maintenance_pause_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--namespace[host name of the Service Bus namespace, or its first part]:HOST:"
+  "--sandbox[the sandbox that is up on this machine]"
+  "--subscription[of scale sets that are named GROUP\/NAME]:ID:"
+  "--timeout[give up after this time, such as 90, 90s, 5m or 2h (default\: 60s, and no end for watch and --wait)]:TIME:"
+  {-o,--output}"[table (default), json, or jsonl\: one document a line]:output:(table json jsonl)"
+  {-q,--quiet}"[nothing on stderr but errors]"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "--until[from now, such as 2h, or RFC 3339 (default\: until it is resumed)]:TIME:"
+  "--reason[carried into the events (default\: who sends it)]:TEXT:"
+  {-y,--yes}"[without a question]"
+  ":subscription, resource group or scale set\: its id\; or GROUP\/NAME for a scale set:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vmss_maintenance_pause_defaults_added=0
+
 _shtab_vmss_maintenance_plan_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--namespace[host name of the Service Bus namespace, or its first part]:HOST:"
@@ -220,6 +240,23 @@ _shtab_vmss_maintenance_plan_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_vmss_maintenance_plan_defaults_added=0
+
+_shtab_vmss_maintenance_resume_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--namespace[host name of the Service Bus namespace, or its first part]:HOST:"
+  "--sandbox[the sandbox that is up on this machine]"
+  "--subscription[of scale sets that are named GROUP\/NAME]:ID:"
+  "--timeout[give up after this time, such as 90, 90s, 5m or 2h (default\: 60s, and no end for watch and --wait)]:TIME:"
+  {-o,--output}"[table (default), json, or jsonl\: one document a line]:output:(table json jsonl)"
+  {-q,--quiet}"[nothing on stderr but errors]"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "--reason[carried into the events (default\: who sends it)]:TEXT:"
+  {-y,--yes}"[without a question]"
+  ":subscription, resource group or scale set\: its id\; or GROUP\/NAME for a scale set:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vmss_maintenance_resume_defaults_added=0
 
 _shtab_vmss_maintenance_schema_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -328,7 +365,9 @@ _shtab_vmss_maintenance() {
         doctor) _arguments -C -s $_shtab_vmss_maintenance_doctor_options ;;
         history) _arguments -C -s $_shtab_vmss_maintenance_history_options ;;
         list) _arguments -C -s $_shtab_vmss_maintenance_list_options ;;
+        pause) _arguments -C -s $_shtab_vmss_maintenance_pause_options ;;
         plan) _arguments -C -s $_shtab_vmss_maintenance_plan_options ;;
+        resume) _arguments -C -s $_shtab_vmss_maintenance_resume_options ;;
         schema) _arguments -C -s $_shtab_vmss_maintenance_schema_options ;;
         send) _arguments -C -s $_shtab_vmss_maintenance_send_options ;;
         status) _arguments -C -s $_shtab_vmss_maintenance_status_options ;;

@@ -79,6 +79,7 @@ class Line:
         used = 0
         for word in words:
             if used + len(word.text.rstrip()) > width and used > len(hang):
+                lines[-1][-1] = Span(lines[-1][-1].text.rstrip(), lines[-1][-1].style)
                 lines.append([Span(hang, "dim")])
                 used = len(hang)
                 lines[-1].append(Span(word.text.lstrip(), word.style))

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from maintenance.coordination.documents import read_entry
 from maintenance.coordination.entries import Entry, Lease
+from maintenance.coordination.pauses import Pause, Resume, deferral_of
 from maintenance.domain import message_ids
 from maintenance.domain.errors import ProblemsError
 from maintenance.domain.messages import Envelope
@@ -18,6 +19,9 @@ from maintenance_cli.picture.events import Event, concerns, ended_run, read_even
 from maintenance_cli.picture.messages import Peeked, Read, Unknown, messages_of, reason_of
 from maintenance_cli.picture.records import newest_records, run_of
 from maintenance_cli.picture.runs import Run, State
+
+# Fields that only messages have which start nothing; those of maintenance.requests.controls, which imports pydantic.
+CONTROLS = ("cancel", "pause", "resume")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,15 @@ class Snapshot:
 class Board:
     """The runs: those under way by when they were requested, those that wait, those that ended, the newest first.
 
-    `leases`: None where they are not known. `audited`: whether ends could be read.
+    `leases`: None where they are not known. `audited`: whether ends could be read. `paused`: what starts nothing new,
+    each pause in force as a sentence.
     """
 
     runs: tuple[Run, ...]
     leases: tuple[Lease, ...] | None
     events: tuple[Event, ...] = ()
     audited: bool = False
+    paused: tuple[str, ...] = ()
 
     def of(self, wanted: str) -> list[Run]:
         """The runs of a request or run id: all that are not over, else the one that ended last."""
@@ -87,7 +93,9 @@ def board_of(snapshot: Snapshot, wanted: str | None = None) -> Board:
     ]
     newest = sorted((*over, *ended), key=_ended_at, reverse=True)
     leases = None if entries is None else tuple(each for each in entries if isinstance(each, Lease))
-    return Board((*active, *waiting, *newest), leases, tuple(events), audited=isinstance(snapshot.audit, tuple))
+    runs_shown = (*active, *waiting, *newest)
+    audited = isinstance(snapshot.audit, tuple)
+    return Board(runs_shown, leases, tuple(events), audited=audited, paused=_paused(entries or ()))
 
 
 def entries_of(read: Read, now: datetime) -> list[Entry] | None:
@@ -98,6 +106,12 @@ def entries_of(read: Read, now: datetime) -> list[Entry] | None:
         read_entry(each.body, number=each.number, until=each.due, now=now) for each in read if each.due is not None
     )
     return [entry for entry in found if entry is not None]
+
+
+def _paused(entries: Sequence[Entry]) -> tuple[str, ...]:
+    resumes = [each for each in entries if isinstance(each, Resume)]
+    pauses = [each for each in entries if isinstance(each, Pause) and not any(end.lifts(each) for end in resumes)]
+    return tuple(redact(deferral_of(each).message) for each in sorted(pauses, key=lambda pause: pause.enqueued_at))
 
 
 def _waiting(snapshot: Snapshot, wanted: str | None) -> list[Run]:
@@ -125,9 +139,10 @@ def _given_up(run: Run, message: Peeked) -> Run:
 
 
 def waiting_run(message: Peeked) -> Run | None:
-    """The run that a message of the requests queue will be; None for a cancellation."""
+    """The run that a message of the requests queue will be; None for what starts nothing: a cancellation, a
+    pause, a resume."""
     document = document_of(envelope_of(message)) or {}
-    if "cancel" in document:
+    if any(kind in document for kind in CONTROLS):
         return None
     why = ["No worker has taken it yet."]
     if message.delivery_count:

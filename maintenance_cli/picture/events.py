@@ -17,7 +17,8 @@ ENDS = ("completed", "rejected", "duplicate")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event. `cancels`: the request that a cancellation names, whose reply this is. `number`: Service Bus's."""
+    """One event. `cancels`: the request that a cancellation names, whose reply this is. `number`:
+    Service Bus's."""
 
     kind: str
     status: str
@@ -33,6 +34,14 @@ class Event:
     @property
     def ends(self) -> bool:
         return self.kind in ENDS
+
+    @property
+    def asked(self) -> str | None:
+        """What a cancellation, a pause or a resume asked for, whose reply this is; None for the event of a run."""
+        for name in ("cancels", "pauses", "resumes"):
+            if self.data.get(name):
+                return f"{name} {self.data[name]}"
+        return None
 
     @property
     def reason(self) -> str | None:
@@ -74,7 +83,7 @@ def concerns(event: Event, wanted: str) -> bool:
 def ended_run(end: Event, events: Sequence[Event]) -> Run:
     """The run of an end event. `events`: those of the audit subscription, in which its other events are looked for."""
     own = [event for event in events if event.run_id == end.run_id]
-    accepted = next((event for event in own if event.kind == "accepted" and event.cancels is None), None)
+    accepted = next((event for event in own if event.kind == "accepted" and event.asked is None), None)
     instances = _instances(end.data)
     waves = _waves(end, accepted, instances)
     in_waves = {each.instance_id for wave in waves for each in wave.instances}

@@ -160,6 +160,9 @@ def _why_planning(operation: Operation, holder: Lease | None, now: datetime) -> 
     if operation.resume_at is not None and now < operation.resume_at:
         what = "Pauses between waves" if operation.started_at else "Does not start before the time asked for"
         yield f"{what}, until {_time(operation.resume_at)}."
+    elif operation.deferral is not None:
+        yield redact(operation.deferral.message)
+        return
     elif holder is not None:
         yield f"Request {holder.request_id} holds the scale set, until {_time(holder.until)} at the latest."
         return

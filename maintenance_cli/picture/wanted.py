@@ -65,6 +65,9 @@ def document_of_file(parsed: argparse.Namespace, body: bytes) -> dict[str, Any]:
         raise Ended(Code.USAGE, *map(str, error.problems)) from None
     if "cancel" in document:
         raise Ended(Code.USAGE, f"cancel: is a cancellation; send it by `vmss-maintenance cancel {document['cancel']}`")
+    for kind in ("pause", "resume"):
+        if kind in document:
+            raise Ended(Code.USAGE, f"{kind}: is no request; send it by `vmss-maintenance {kind}`")
     return document
 
 

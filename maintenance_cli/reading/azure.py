@@ -22,7 +22,7 @@ from maintenance_cli.drawing.output import Output
 from maintenance_cli.exits import Code, Ended
 from maintenance_cli.reading import failures
 from maintenance_cli.reading.peeking import Peeker
-from maintenance_cli.reading.where import environment_of, scale_set_of, settings_of
+from maintenance_cli.reading.where import environment_of, scale_set_of, scope_of, settings_of
 
 # The clients of Resource Manager and of logins take a third of a second to import, so each is where it is used.
 if TYPE_CHECKING:
@@ -127,6 +127,10 @@ class Azure:
     def scale_set(self, text: str) -> ScaleSet:
         """What SET names. Raises Ended."""
         return scale_set_of(text, self._parsed, self.environment)
+
+    def scope(self, text: str) -> str:
+        """The path of the scope that SCOPE names. Raises Ended."""
+        return scope_of(text, self._parsed, self.environment)
 
     async def close(self) -> None:
         """Close what was opened."""

@@ -13,6 +13,7 @@ from maintenance.domain.errors import SettingsError
 from maintenance.domain.resources import (
     ScaleSet,
     parse_scale_set_id,
+    parse_scope,
     resource_group_problem,
     scale_set_problem,
     subscription_problem,
@@ -95,6 +96,16 @@ def scale_set_of(text: str, parsed: argparse.Namespace, environment: Mapping[str
     if problems:
         raise Ended(Code.USAGE, *problems)
     return ScaleSet(subscription, group, name)
+
+
+def scope_of(text: str, parsed: argparse.Namespace, environment: Mapping[str, str]) -> str:
+    """The path of the scope that SCOPE names: by its id, or a scale set by GROUP/NAME. Raises Ended."""
+    if "/" in text and not text.startswith("/"):
+        return scale_set_of(text, parsed, environment).resource_id
+    try:
+        return str(parse_scope(text))
+    except ValueError as error:
+        raise Ended(Code.USAGE, f"SCOPE: {error} (got {text})") from None
 
 
 def _subscription(parsed: argparse.Namespace, environment: Mapping[str, str]) -> str:

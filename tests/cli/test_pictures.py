@@ -7,11 +7,13 @@ from datetime import timedelta
 
 from maintenance.coordination.documents import write_entry
 from maintenance.coordination.entries import CancellationMarker, Lease
+from maintenance.domain.calendars import Deferral
 from maintenance.domain.messages import MaintenanceEvent
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
 from maintenance.lifecycle.events import owed_events, replied
 from maintenance.operations.records import to_record
+from maintenance.requests.controls import KINDS
 from maintenance_cli.drawing.documents import run_document
 from maintenance_cli.drawing.lines import LEAST, Line, Span, as_table
 from maintenance_cli.drawing.tree import tree
@@ -200,6 +202,8 @@ def test_line_is_cut_to_the_width_and_painted_only_where_wished() -> None:
     assert line.cut(10).plain == "wave 1  u…"
     branch = Line.of(Span("│  ├─ ", "dim"), "why: ", Span("Request other holds the scale set.", "red"))
     assert [part.plain for part in branch.folded(30)] == ["│  ├─ why: Request other holds", "│  │    the scale set."]
+    dim = Line.of(Span("requested just now, deadline tomorrow", "dim")).folded(22)
+    assert not any(part.painted().endswith(" \x1b[0m") for part in dim)
     assert line.painted() == "wave 1  \x1b[34munder way\x1b[0m"
 
 
@@ -209,3 +213,17 @@ def test_reply_to_a_cancellation_is_no_end_of_a_run() -> None:
     reply = Reply(run_id=OTHER, request_id="c-1", at=NOW, source="/queues/x", scale_set=SCALE_SET, cancels="req-1")
     board = board_of(snapshot(audit=published(replied(reply))), "req-1")
     assert (board.runs, [event.cancels for event in board.events]) == ((), ["req-1"])
+
+
+def test_messages_that_start_nothing_are_no_waiting_requests() -> None:
+    waiting = tuple(
+        Peeked(number=at, message_id=f"m-{at}", body=json.dumps({kind: {"scope": "x"}}).encode())
+        for at, kind in enumerate(KINDS, 1)
+    )
+    assert board_of(Snapshot(waiting, (), (), None, NOW)).runs == ()
+
+
+def test_run_that_is_kept_waiting_says_for_what() -> None:
+    kept = new_operation(planned=False, deferral=Deferral("Window", "Waits for its window, which opens at 22:00."))
+    (run,) = board_of(snapshot(peeked(kept))).runs
+    assert run.why == ("Waits for its window, which opens at 22:00.",)

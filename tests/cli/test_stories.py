@@ -262,3 +262,38 @@ async def test_status_of_one_among_a_thousand_takes_few_peeks(azure: Environment
     assert status.pages <= 5 + 6
     listed = await call(azure, "list", "-o", "jsonl")
     assert (len(listed.out.splitlines()), listed.pages) == (1000, 5 + 4)
+
+
+async def test_scope_is_paused_seen_and_resumed_by_the_command_line(job: Running, desk: Desk) -> None:
+    async with taken(job):
+        paused = await desk.call("pause", "shop/idle", "--yes", "--until", "2h", "--reason", "incident 4711")
+    assert paused.code is Code.AS_WISHED, paused.err
+    assert f"history --id {paused.out.strip()}" in paused.err
+    assert "virtualmachinescalesets/idle until 20" in (await desk.call("list")).err
+    async with taken(job):
+        await desk.call("send", "shop/idle", "--yes", "--request-id", "paused-1")
+    await job.worker.poll()
+    held = await desk.call("status", "paused-1")
+    assert "(incident 4711)" in held.out
+    async with taken(job):
+        resumed = await desk.call("resume", "shop/idle", "--yes", "-o", "json")
+    assert resumed.document["resume"]["scope"].endswith("/idle")
+    assert "Paused" not in (await desk.call("list")).err
+    await job.worker.poll()
+    history = await desk.call("history", "--set", "shop/idle")
+    assert ("pauses /subscriptions/" in history.out, "resumes /subscriptions/" in history.out) == (True, True)
+
+
+async def test_pause_that_the_worker_would_refuse_is_not_sent(job: Running, desk: Desk) -> None:
+    before = job.environment.bus.counts(REQUESTS)
+    for arguments in (
+        ("pause", "shop"),
+        ("pause", "shop/idle", "--until", "soon"),
+        ("pause", "shop/idle", "--until", "2020-01-01T00:00:00Z"),
+        ("resume", "/subscriptions/x"),
+    ):
+        called = await desk.call(*arguments, "--yes")
+        assert (called.code, called.out) == (Code.USAGE, ""), called.err
+    asked = await desk.call("pause", EXAMPLE_SUBSCRIPTION_ID)
+    assert (asked.code, "Say --yes" in asked.err) == (Code.USAGE, True)
+    assert job.environment.bus.counts(REQUESTS) == before
