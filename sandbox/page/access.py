@@ -66,9 +66,14 @@ def denied(
         return Denied(405, f"{method} is not served: only GET, HEAD and POST are.")
     if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
         return Denied(415, "What is posted must be application/json.")
-    if not secrets.compare_digest(headers.get(TOKEN_HEADER, "").encode(), token.encode()):
+    if not has_token(headers, token):
         return Denied(401, "The token is missing or of an earlier sandbox: open the address that the sandbox printed.")
     return None
+
+
+def has_token(headers: Mapping[str, str], token: str) -> bool:
+    """Whether a request comes with the page's token."""
+    return secrets.compare_digest(headers.get(TOKEN_HEADER, "").encode(), token.encode())
 
 
 def _name(host: str) -> str | None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from sandbox.clock import Clock, system_clock
 from sandbox.loopback_http import LoopbackServer, LoopbackService
 from sandbox.page import summaries
-from sandbox.page.access import HEADERS, denied
+from sandbox.page.access import HEADERS, denied, has_token
 from sandbox.page.control.commands import ControlError
 from sandbox.page.control.controls import Controls, Tools, WorkerProcess
 from sandbox.page.journal import Journal
@@ -141,6 +141,9 @@ class Page(LoopbackService):
             return _json({"problems": [problem.problem]}, problem.status)
         if request.method == "POST":
             return await self._do(request) if path == "/do" else _json({"problems": [f"There is no {path}."]}, 404)
+        if path == "/allowed":
+            # Asked by a window that may have outlived its sandbox. No error: a browser would log one.
+            return _json({"allowed": has_token(request.headers, self._token)})
         if path == "/stream" and request.method == "GET":
             return await self._stream_to(request)
         if path in self._files:

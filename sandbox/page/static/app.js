@@ -67,12 +67,13 @@ worker.addEventListener("click", () => {
   perform({ do: command }).then((done) => panel.say(done), panel.problem);
 });
 clearAll.addEventListener("click", () => perform({ do: "clear-all" }).then((done) => panel.say(done), panel.problem));
-if (!mayAct()) {
+function onlyLook(why) {
   for (const button of document.querySelectorAll("#actions button, #clear-all")) button.disabled = true;
-  panel.say("You can look. To change anything, open the address that the sandbox printed: it holds a token.", false, true);
+  panel.say(why, false, true);
 }
+if (!mayAct()) onlyLook("You can look. To change anything, open the address that the sandbox printed: it holds a token.");
 follow((state) => {
   live.dataset.state = state;
   set(live, STATES[state]);
-});
+}, () => onlyLook("The sandbox was started anew, and this window can only look. Open the new address that it printed: it holds a new token."));
 setInterval(tick, 1000);

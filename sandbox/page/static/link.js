@@ -11,7 +11,8 @@ let seen = "";
 let waits = 0;
 
 // The stream begins with a snapshot, or goes on after the last change that was seen.
-export function follow(onState) {
+// `onRefused`: the sandbox was started anew since its address was opened here, so that this window can only look.
+export function follow(onState, onRefused) {
   const open = () => {
     source?.close();
     source = new EventSource(seen ? `/stream?after=${encodeURIComponent(seen)}` : "/stream");
@@ -21,7 +22,10 @@ export function follow(onState) {
       waits = 0;
       onState("live");
     };
-    source.addEventListener("snapshot", take((content) => store.snapshot(content)));
+    source.addEventListener("snapshot", take((content) => {
+      store.snapshot(content);
+      if (token) fetched("/allowed", { "X-Sandbox-Token": token }).then(({ allowed }) => allowed || onRefused(), () => {});
+    }));
     source.addEventListener("changes", take((content) => store.apply(content)));
     source.addEventListener("open", () => onState("live"));
     source.addEventListener("error", () => {
@@ -50,8 +54,8 @@ async function answer(response) {
   return content;
 }
 
-export async function fetched(path) {
-  return answer(await fetch(path));
+export async function fetched(path, headers = {}) {
+  return answer(await fetch(path, { headers }));
 }
 
 // Has the sandbox do something; gives what it did, in words. Throws with what was wrong.

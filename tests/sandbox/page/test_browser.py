@@ -162,6 +162,10 @@ async def test_page_without_its_token_only_looks(chrome: Any, sandbox: Services)
         await expect(page.locator("#notice")).to_contain_text("You can look")
         await expect(page.locator(".card")).not_to_have_count(0)
         assert await page.locator("#actions button:enabled").count() == 0
+        # As after a restart of the sandbox, whose token is another.
+        await page.goto(f"{sandbox.url}/#an-old-token")
+        await expect(page.locator("#notice")).to_contain_text("started anew")
+        await expect(page.get_by_role("button", name="Add a fault")).to_be_disabled()
         # The address that the sandbox prints, entered into the same window; a link to a section does not lose it.
         await page.goto(sandbox.page.address)
         await expect(page.get_by_role("button", name="Add a fault")).to_be_enabled()

@@ -63,7 +63,10 @@ def test_nothing_is_changed_without_the_token(sandbox: Services) -> None:
     for headers in ({}, {"X-Sandbox-Token": "guessed"}):
         response = httpx.post(f"{sandbox.url}/do", json=command, headers=headers, trust_env=False)
         assert response.status_code == 401
+        # How a window that outlived its sandbox learns that it can only look.
+        assert sandbox.get("/allowed", **headers).json() == {"allowed": False}
     assert sandbox.arm.faults.reports() == []
+    assert sandbox.get("/allowed", **{"X-Sandbox-Token": sandbox.token}).json() == {"allowed": True}
 
 
 def test_token_is_in_nothing_that_is_served(sandbox: Services) -> None:
