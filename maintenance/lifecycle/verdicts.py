@@ -149,9 +149,10 @@ def has_recovered(instance: Instance, baseline: Baseline | None) -> bool:
     """Whether the instance is up again: healthy where an application health extension reports, else running.
 
     A view that shows it as before the maintenance is older than that, and says nothing; nor does one that is not
-    reported. One that was not running before maintenance cannot be asked for more now.
+    reported. One that is being updated may be down. One that was not running before maintenance cannot be asked for
+    more now.
     """
-    if not instance.reported or is_changed(instance, baseline) is False:
+    if not instance.reported or is_changed(instance, baseline) is False or instance.state is InstanceState.IN_PROGRESS:
         return False
     if instance.healthy is not None:
         return instance.healthy

@@ -1,4 +1,4 @@
-"""Gates: whether a wave needs somebody's word before it starts, and what came of asking for it. Pure."""
+"""Gates: whether a wave needs somebody's word before it starts, and whether it was given. Pure."""
 
 from __future__ import annotations
 

@@ -83,7 +83,8 @@ class Controls:
             until=now + MARKER_LASTS,
             reason=cancellation.reason,
         )
-        await self._put("cancellation", "Cancellation", marker, cancellation.scale_set)
+        line = {"vmss.maintenance.line": "cancellation"}
+        await self._put("cancellation", "Cancellation", marker, cancellation.scale_set, line)
         return self._reply(
             envelope, cancellation.reason, scale_set=cancellation.scale_set, cancels=cancellation.request_id
         )
@@ -145,12 +146,15 @@ class Controls:
             until=now + MARKER_LASTS,
             reason=asked.reason,
         )
-        await self._put("proceed", f"Proceed with wave {asked.wave}", proceed, asked.scale_set)
+        line = {"vmss.maintenance.line": "proceed"}
+        await self._put("proceed", f"Proceed with wave {asked.wave}", proceed, asked.scale_set, line)
         return self._reply(
             envelope, asked.reason, scale_set=asked.scale_set, proceeds=asked.request_id, wave=asked.wave
         )
 
-    async def _put(self, kind: str, what: str, entry: CancellationMarker | Proceed, scale_set: ScaleSet) -> None:
+    async def _put(
+        self, kind: str, what: str, entry: CancellationMarker | Proceed, scale_set: ScaleSet, line: dict[str, str]
+    ) -> None:
         """Put up what a message says of a request, and tell."""
         await self._coordination.put(entry)
         self._watch(kind, entry.request_id)
@@ -162,7 +166,7 @@ class Controls:
             extra={
                 "vmss.maintenance.request_id": redact(entry.request_id),
                 "vmss.resource_id": scale_set.resource_id,
-                "vmss.maintenance.line": kind,
+                **line,
             },
         )
 

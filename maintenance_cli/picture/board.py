@@ -21,7 +21,7 @@ from maintenance_cli.picture.records import newest_records, run_of
 from maintenance_cli.picture.runs import Run, State
 
 # Fields that only messages have which start nothing; those of maintenance.requests.controls, which imports pydantic.
-CONTROLS = ("cancel", "pause", "resume")
+CONTROLS = ("cancel", "pause", "resume", "proceed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,19 +103,25 @@ class Promises:
         most = most_of(limits.instances_per_scale_set, total)
         if most is not None and down > most:
             self.break_("S5", f"{down} are down because of us, the app allows {most}")
-        # What is not over at its deadline no longer counts.
+        # What is not over at its deadline no longer counts; by a clock that is ahead that comes sooner.
+        counts_until = self._simulation.loop.time() + max(0.0, *self._simulation.plan.knobs.clocks)
         under_way = {
             each
             for each, runs in self._at_work.items()
-            if any(left > 0 and self.run(run_id).ended_at is None for run_id, left in runs.items())
+            if any(left > 0 and self._counts(run_id, counts_until) for run_id, left in runs.items())
         } | {key}
         if limits.scale_sets is not None and len(under_way) > limits.scale_sets:
             self.break_("S5", f"{len(under_way)} scale sets are under way, the app allows {limits.scale_sets}")
+
+    def _counts(self, run_id: str, until: float) -> bool:
+        run = self.run(run_id)
+        return run.ended_at is None and run.deadline > until
 
     def taken(self, operation: Operation, simulated: SimulatedScaleSet, machines: Sequence[Machine]) -> None:
         """ARM took a call; all of its machines count as down from now on."""
         simulation, run = self._simulation, self.run(operation.run_id)
         key = operation.scale_set.key
+        run.deadline = seconds_of(operation.deadline)
         simulation.note("POST taken")
         for machine in machines:
             name = machine.plan.name.lower()

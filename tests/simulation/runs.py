@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Run:
     end_data: dict[str, Any] = field(default_factory=dict)
     ended_at: float | None = None
     answered_at: float | None = None
+    # By Service Bus's clock; known once ARM took a call of it.
+    deadline: float = math.inf
     buried: bool = False
     # S4: when it must have ended, as it was canceled while it waited.
     ends_by: float | None = None

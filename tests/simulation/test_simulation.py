@@ -54,12 +54,19 @@ def test_every_promise_holds_and_the_main_kinds_occur() -> None:
 ONCE_BROKEN = [1875, 31511, 56469, 65356, 67103, 45824, 66867, 52912, 68906, 46217]
 ONCE_BROKEN += [500004, 608457, 702981, 1007472, 1018716, 1024216, 1053617, 2036459, 2049109, 4008579, 4012585]
 ONCE_BROKEN += [4018304, 4019810]
+# These with windows, pauses and limits.
+BROKEN_WITH_POLICIES = [6046753, 6067283]
 
 
 @pytest.mark.parametrize("seed", ONCE_BROKEN)
 def test_seed_that_once_broke_a_promise_holds(seed: int) -> None:
     # As it was then: some had no windows and pauses yet.
     assert play_seed(seed, policies=False).broken == ()
+
+
+@pytest.mark.parametrize("seed", BROKEN_WITH_POLICIES)
+def test_seed_that_once_broke_a_promise_with_policies_holds(seed: int) -> None:
+    assert play_seed(seed).broken == ()
 
 
 @pytest.mark.parametrize("seed", [7, 40, 186])

@@ -376,6 +376,15 @@ def test_rest_of_the_last_wave_waits_for_recovery_too() -> None:
     assert following(action).phase is Phase.TRACK
 
 
+def test_view_from_before_the_end_does_not_show_an_instance_as_up() -> None:
+    """Seed 6067283: its maintenance was seen completed, and a view that lagged showed it being updated."""
+    ill = replace(completed("0", NOW), power="starting")
+    waiting = following(read_state(two_waves(), [ill, eligible("1")], NOW + seconds(1)))
+    lagging = [in_progress("0"), eligible("1")]
+    again = following(read_state(waiting, lagging, NOW + seconds(20)))
+    assert (again.phase, again.wave, again.recovering_since) == (Phase.TRACK, 0, NOW + seconds(1))
+
+
 # ---- a cancellation while nothing is at work
 
 
