@@ -19,7 +19,7 @@ from maintenance.domain.operation import Operation, Owed, Status
 from maintenance.lifecycle.actions import Continue, Rules
 from maintenance.lifecycle.ending import end, proceed, reject
 from maintenance.policies.calendar import Calendar
-from maintenance.policies.gates import gate_until, is_awaiting, word
+from maintenance.policies.gates import gate_until, is_awaiting, is_told, word
 from maintenance.policies.limits import turn
 
 # What is over at a time that is known beforehand.
@@ -85,7 +85,8 @@ def ask(operation: Operation, now: datetime) -> Continue:
 def _wait_at_gate(rules: Rules, operation: Operation, now: datetime) -> Continue:
     """Nobody has said yet that the wave may start."""
     since = operation.awaiting_since or now
-    due = min(gate_until(operation, since), now + _look(rules, since, now))
+    look = now + _look(rules, since, now)
+    due = min(gate_until(operation, since) if is_told(operation) else operation.deadline, look)
     return proceed(_at_gate(operation, now), now, due)
 
 

@@ -89,12 +89,17 @@ def deferred(operation: Operation, wave: int, why: Deferral, at: datetime) -> Ma
 
 
 def awaiting(operation: Operation, wave: int, at: datetime) -> MaintenanceEvent:
-    """A wave waits at its gate since `at`: which instances are to be maintained in it, and what happens when."""
+    """A wave waits at its gate since `at`: which instances are to be maintained in it, and what happens when.
+
+    Nothing is done to them before this is published; an end that came first calls them not attempted.
+    """
+    outcomes = ((each, operation.outcomes.get(each)) for ids in operation.waves[wave : wave + 1] for each in ids)
+    to_do = [each for each, outcome in outcomes if outcome is None or outcome.result is Result.NOT_ATTEMPTED]
     data = {
         "status": "Awaiting",
         "wave": wave + 1,
         "waves": len(operation.waves),
-        "instanceIds": list(operation.left_of_wave()),
+        "instanceIds": to_do,
         "until": _iso(gate_until(operation, at)),
         "atTimeout": operation.gate.at_timeout if operation.gate else "stop",
         "deadline": _iso(operation.deadline),

@@ -24,6 +24,11 @@ def is_awaiting(operation: Operation) -> bool:
     return operation.awaiting_since is not None and not operation.gate_open
 
 
+def is_told(operation: Operation) -> bool:
+    """Whether the event is published that asks for the current wave's gate to be opened. Nobody can say no before."""
+    return not any(owed.kind == "awaiting" and owed.wave == operation.wave for owed in operation.owed)
+
+
 def gate_until(operation: Operation, asked_at: datetime) -> datetime:
     """How long a gate is waited at that was asked for then: never beyond the deadline."""
     if operation.gate is None:
@@ -34,6 +39,8 @@ def gate_until(operation: Operation, asked_at: datetime) -> datetime:
 def word(operation: Operation, entries: Iterable[object], now: datetime) -> Literal["proceed", "stop"] | None:
     """What a wave that waits at its gate does now: by a proceed that was sent for it, else by what the request says of
     the time-out; None: it waits on."""
+    if not is_told(operation):
+        return None
     key = operation.scale_set.key
     if proceed_for(entries, key, operation.request_id, operation.wave + 1, operation.requested_at) is not None:
         return "proceed"

@@ -17,6 +17,7 @@ from maintenance.coordination.proceeds import Proceed
 from maintenance.domain.calendars import Gate, Window
 from maintenance.domain.operation import Operation, Phase
 from maintenance.lifecycle.actions import Action, Read
+from maintenance.lifecycle.ending import time_out
 from maintenance.lifecycle.events import owed_events
 from maintenance.policies.calendar import Calendar
 from tests.support.machine import (
@@ -135,6 +136,26 @@ def test_gate_that_nobody_opens_ends_the_run_with_nothing_more_started() -> None
     action = seen(asked(), after=EVERY.timeout)
     assert ended(action) == ("Failed", "GateTimedOut")
     assert outcomes(action) == {"0": "NotAttempted", "1": "NotAttempted"}
+
+
+@pytest.mark.parametrize("at_timeout", ["stop", "proceed"])
+def test_gate_that_nobody_was_told_of_is_waited_at_whatever_came_and_however_long(at_timeout: Any) -> None:
+    """The topic was down (seed 8002654)."""
+    untold = following(read_state(planned(("0",), ("1",), gate=replace(EVERY, at_timeout=at_timeout))))
+    assert untold.owed
+    for entries, after in (((said(),), MINUTE), ((), 2 * EVERY.timeout)):
+        waiting = following(seen(untold, *entries, after=after))
+        assert (waiting.phase, waiting.gate_open) == (Phase.PLAN, False)
+        assert due(seen(untold, *entries, after=after)) > NOW + after
+
+
+def test_awaiting_event_says_the_same_when_the_run_ended_before_it_was_published() -> None:
+    """Seed 8009043: published once, the response lost, and once more with the end."""
+    untold = following(read_state(planned(("0", "2"), ("1",), gate=EVERY)))
+    (told,) = owed_events(untold)
+    over = following(time_out(untold, NOW + EVERY.timeout))
+    assert outcomes(time_out(untold, NOW)) == dict.fromkeys("021", "NotAttempted")
+    assert owed_events(over)[0].to_json() == told.to_json()
 
 
 def test_gate_that_nobody_opens_is_passed_where_the_request_says_so() -> None:
