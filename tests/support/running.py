@@ -16,6 +16,7 @@ from unittest.mock import patch
 import azure.functions as func
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
+from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.coordination.entries import Lease
 from maintenance.domain.resources import ScaleSet
@@ -68,6 +69,11 @@ class Running:
     async def read_events(self, *, wait: float = 0.2) -> None:
         """Receive the events that have arrived. Waits up to `wait` seconds for the first one."""
         for message in await self._receiver.receive_messages(max_message_count=50, max_wait_time=wait):
+            try:
+                await self._receiver.complete_message(message)
+            except MessageLockLostError:
+                # It came to the link after the call before had ended, a minute ago; it comes again.
+                continue
             SECRET_SCANNER.scan("event", b"".join(message.body), message.application_properties)
             properties = {
                 (key.decode() if isinstance(key, bytes) else key): (
@@ -84,7 +90,6 @@ class Running:
                     document=json.loads(b"".join(message.body)),
                 )
             )
-            await self._receiver.complete_message(message)
 
     async def finish(self, *request_ids: str) -> dict[str, Event]:
         """Fire the timer until each of the requests has ended, and return their last events."""
