@@ -104,7 +104,8 @@ async def _list(parsed: argparse.Namespace, output: Output, azure: Azure) -> Cod
         runs = [run for run in runs if run in board.on(scale_set)]
     if output.form == "table":
         if runs:
-            output.table(HEAD, [row(run, taken.now) for run in runs], folded=len(HEAD) - 1)
+            # The whole reason is in `status`: of hundreds one wants to see which they are.
+            output.table(HEAD, [row(run, taken.now) for run in runs], folded=len(HEAD) - 1, most=2)
         say_unknown(output, taken)
         for sentence in board.paused:
             output.note(sentence)

@@ -93,14 +93,23 @@ Cell = str | Span
 Row = Sequence[Cell]
 
 
-def as_table(head: Sequence[str], rows: Sequence[Row], width: int | None, *, folded: int | None = None) -> list[Line]:
+def as_table(
+    head: Sequence[str],
+    rows: Sequence[Row],
+    width: int | None,
+    *,
+    folded: int | None = None,
+    most: int | None = None,
+) -> list[Line]:
     """A table without frame. `width`: columns of the terminal, None for no limit. `folded`: the column that gives way
-    first; where that does not suffice, the widest does."""
+    first; where that does not suffice, the widest does. `most`: how many lines its text may take; what is left out is
+    shown as an ellipsis."""
     cells = [[_span(name, "dim") for name in head], *([_span(cell) for cell in row] for row in rows)]
     widths = [max(len(row[at].text) for row in cells) for at in range(len(head))]
     if width is not None:
         _narrow(widths, width - GAP * (len(widths) - 1), folded)
-    return [line for row in cells for line in _lines(row, widths)]
+    limits = [most if at == folded else None for at in range(len(head))]
+    return [line for row in cells for line in _lines(row, widths, limits)]
 
 
 def _narrow(widths: list[int], room: int, folded: int | None) -> None:
@@ -111,8 +120,8 @@ def _narrow(widths: list[int], room: int, folded: int | None) -> None:
         widths[widths.index(max(widths))] -= 1
 
 
-def _lines(row: Sequence[Span], widths: Sequence[int]) -> Iterator[Line]:
-    wrapped = [_wrapped(span.text, width) for span, width in zip(row, widths, strict=True)]
+def _lines(row: Sequence[Span], widths: Sequence[int], limits: Sequence[int | None]) -> Iterator[Line]:
+    wrapped = [_wrapped(span.text, width, most) for span, width, most in zip(row, widths, limits, strict=True)]
     for number in range(max(len(parts) for parts in wrapped)):
         spans = []
         for at, (span, width) in enumerate(zip(row, widths, strict=True)):
@@ -122,10 +131,10 @@ def _lines(row: Sequence[Span], widths: Sequence[int]) -> Iterator[Line]:
         yield Line(tuple(spans))
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrapped(text: str, width: int, most: int | None) -> list[str]:
     if len(text) <= width:
         return [text]
-    return textwrap.wrap(text, max(width, 1), break_on_hyphens=True) or [""]
+    return textwrap.wrap(text, max(width, 2), max_lines=most, placeholder="…") or [""]
 
 
 def _span(cell: Cell, style: str = "") -> Span:

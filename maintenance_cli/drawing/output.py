@@ -80,9 +80,12 @@ class Output:
             for part in line.folded(self.width) if self.width else (line,):
                 self._write(self.painted(part))
 
-    def table(self, head: Sequence[str], rows: Sequence[Row], *, folded: int | None = None) -> None:
-        """A table. On a terminal the column `folded` takes the width that is left, and is continued below."""
-        self.lines(as_table(head, rows, self.width, folded=folded))
+    def table(
+        self, head: Sequence[str], rows: Sequence[Row], *, folded: int | None = None, most: int | None = None
+    ) -> None:
+        """A table. On a terminal the column `folded` takes the width that is left, and is continued below, in `most`
+        lines of a row at the most."""
+        self.lines(as_table(head, rows, self.width, folded=folded, most=most))
 
     def painted(self, line: Line, *, cut: bool = False) -> str:
         """A line as text for this stdout."""

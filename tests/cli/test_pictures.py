@@ -197,6 +197,15 @@ def test_table_fits_every_terminal_and_loses_no_word() -> None:
     assert len(as_table(("REQUEST", "STATE", "WHY"), rows, None, folded=2)) == 2
 
 
+def test_reason_in_a_list_takes_no_more_lines_than_asked_and_says_that_there_is_more() -> None:
+    name = "a-long-request-id-0123456789"
+    lines = as_table(("REQUEST", "WHY"), [(name, "Azure is at work. " * 20)], 60, folded=1, most=2)
+    assert len(lines) == 3
+    assert (lines[1].plain.startswith(name), lines[2].plain.endswith("…")) == (True, True)
+    short = as_table(("REQUEST", "WHY"), [(name * 4, "Azure is at work.")], 60, folded=1, most=2)
+    assert len(short) > 3, "an id is shown whole"
+
+
 def test_line_is_cut_to_the_width_and_painted_only_where_wished() -> None:
     line = Line.of("wave 1  ", Span("under way", "blue"))
     assert line.cut(10).plain == "wave 1  u…"
