@@ -269,9 +269,10 @@ class DueInstance(_Model):
 class Hindrance(_Model):
     """One thing that keeps maintenance from starting now."""
 
-    kind: Literal["Pause", "Window", "Blackout", "Region", "Unreadable"]
+    kind: Literal["Pause", "Window", "Blackout", "Region", "Unreadable", "Excluded", "Tags"]
     """Pause: its scope, or the app, is paused. Window: no maintenance window is open. Blackout: one is in force.
-    Region: the app requests nothing in this region by itself. Unreadable: it may not read the scale set's instances."""
+    Region: the app requests nothing in this region by itself. Unreadable: it may not read the scale set's instances.
+    Excluded: the tag `maintenance-exclude` keeps it out. Tags: a tag of it cannot be read."""
     message: str
     """The same in words."""
     until: datetime | None

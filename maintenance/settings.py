@@ -98,6 +98,7 @@ class Settings:
     calendar: Calendar = field(default_factory=Calendar)
     paused: bool = False
     limits: Limits = field(default_factory=Limits)
+    tags: bool = False
     alerts: AlertRules = field(default_factory=AlertRules)
     alert_tokens: TokenRules | None = None
     scan_mode: Mode = "report"
@@ -126,6 +127,7 @@ class Settings:
             calendar=self.calendar,
             paused=self.paused,
             limits=self.limits,
+            tags=self.tags,
         )
 
 
@@ -180,6 +182,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         calendar=_calendar(reader),
         limits=_limits(reader, views=views),
         paused=reader.flag("MAINTENANCE_PAUSED", default=False),
+        tags=_tags(reader, views=views),
         alerts=_alert_rules(reader, views=views, dry_run=dry_run),
         alert_tokens=_alert_tokens(reader),
         scan_mode=_scan_mode(reader, views=views),
@@ -207,6 +210,14 @@ def _limits(reader: SettingsReader, *, views: bool) -> Limits:
         rule = "needs instance views for regions and numbers of instances; MAINTENANCE_READ_INSTANCE_VIEWS is false"
         reader.report("MAINTENANCE_LIMITS", rule)
     return limits
+
+
+def _tags(reader: SettingsReader, *, views: bool) -> bool:
+    tags = reader.flag("MAINTENANCE_TAGS", default=False)
+    if tags and not views:
+        # The rollout of a tag is kept to by what the views show.
+        reader.report("MAINTENANCE_TAGS", "needs instance views, and MAINTENANCE_READ_INSTANCE_VIEWS is false", "true")
+    return tags
 
 
 def _scan_mode(reader: SettingsReader, *, views: bool) -> Mode:

@@ -42,6 +42,7 @@ from maintenance.operations.runner import Runner
 from maintenance.operations.units import Tick
 from maintenance.requests.controls import unwatched
 from maintenance.requests.handler import RequestHandler
+from maintenance.requests.tags import read_tag_policy
 from maintenance.scan.messages import SCAN
 from maintenance.scan.scanner import Scanner
 from maintenance.servicebus.bus import Bus
@@ -133,7 +134,16 @@ class Worker:
             monotonic=monotonic,
         )
         arm = GuardedGateway(throttling, self._namespace.problems, monotonic=monotonic)
-        runner = Runner(arm, self._bus, self._coordination, settings.rules, now=clock, monotonic=monotonic, watch=runs)
+        runner = Runner(
+            arm,
+            self._bus,
+            self._coordination,
+            settings.rules,
+            now=clock,
+            monotonic=monotonic,
+            watch=runs,
+            read_tags=read_tag_policy,
+        )
         alerts = AlertReceiver(self._bus, settings.alerts)
         gate: Gate | None = None
         self._keys_transport: AiohttpTransport | None = None
@@ -160,7 +170,7 @@ class Worker:
         # What the operations queue brings beside records, by its subject.
         intake = {
             REQUEST: self._handler.handle_delivery,
-            DISCOVERY: Discoverer(arm, self._bus, settings, now=clock).handle,
+            DISCOVERY: Discoverer(arm, self._bus, settings, read_tags=read_tag_policy, now=clock).handle,
             SCAN: self._scanner.handle,
             CHECK: _nothing,
         }

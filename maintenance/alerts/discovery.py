@@ -26,13 +26,14 @@ from maintenance.alerts.rules import AlertRules, Target
 from maintenance.alerts.schemas import normal
 from maintenance.domain import message_ids
 from maintenance.domain.errors import ArmError, PolicyViolation, Problem, ProblemsError, RefusedError
-from maintenance.domain.instances import Instance, InstanceState, ScaleSetSummary
+from maintenance.domain.instances import NO_TAGS, Instance, InstanceState, ScaleSetSummary, Tags
 from maintenance.domain.messages import Delivery, Record, read_document, trace_of
 from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.timing import Timing
 from maintenance.operations.records import to_reply_record
+from maintenance.policies.tags import EXCLUDED, TagPolicy
 
 logger = logging.getLogger(__name__)
 # Each is one page or a few; many more at once only meet Resource Manager's limits sooner.
@@ -86,6 +87,7 @@ class _Candidate:
 
     scale_set: ScaleSet
     flexible: bool | None = None
+    tags: Tags = NO_TAGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class _Found:
     """What reading one scale set came to: the ids that may be maintained, or why it could not be read."""
 
     scale_set: ScaleSet
+    tags: Tags = NO_TAGS
     eligible: tuple[str, ...] = ()
     failure: ArmError | None = None
 
@@ -110,8 +113,15 @@ class Discoverer:
     """The use case behind a discovery, a message of the operations queue. `now` gives aware times."""
 
     def __init__(
-        self, arm: DiscoveryArm, bus: RecordSender, rules: DiscoveryRules, *, now: Callable[[], datetime]
+        self,
+        arm: DiscoveryArm,
+        bus: RecordSender,
+        rules: DiscoveryRules,
+        *,
+        read_tags: Callable[[Tags], TagPolicy],
+        now: Callable[[], datetime],
     ) -> None:
+        self._read_tags = read_tags
         self._arm = arm
         self._bus = bus
         self._rules = rules
@@ -134,23 +144,37 @@ class Discoverer:
             await self._reject(delivery, rejection, error.problems)
             return
         trace = trace_of(delivery.properties)
-        await self._bus.send([replace(each, properties=trace) for each in records])
+        await self._bus.send([replace(each, properties={**each.properties, **trace}) for each in records])
 
     async def _follow(self, discovery: Discovery) -> list[Record]:
         """What follows from a discovery. Raises ProblemsError."""
         if discovery.scale_sets is not None:
-            return await self._read_all(discovery, [_Candidate(each) for each in discovery.scale_sets])
+            known = discovery.tags
+            parts = [_Candidate(each, tags=known.get(each.key, NO_TAGS)) for each in discovery.scale_sets]
+            return await self._read_all(discovery, parts)
         try:
             listed = await self._list(discovery)
         except RefusedError as error:
             raise ProblemsError((_problem(error),)) from None
         except ArmError as error:
             return [self._retry(discovery, [error])]
-        if len(listed) <= BATCH:
-            return await self._read_all(discovery, listed)
-        names = [candidate.scale_set for candidate in listed]
-        parts = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
-        return [batch(discovery, part, self._rules.alerts) for part in parts]
+        wanted, problems = self._by_tags(listed)
+        rejected = [self._rejection([*_identity(discovery), "tags"], problems, discovery)] if problems else []
+        if len(wanted) <= BATCH:
+            return [*await self._read_all(discovery, wanted), *rejected]
+        discovery = replace(discovery, tags={each.scale_set.key: each.tags for each in wanted})
+        names = [candidate.scale_set for candidate in wanted]
+        batches = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
+        return [*(batch(discovery, each, self._rules.alerts) for each in batches), *rejected]
+
+    def _by_tags(self, listed: Sequence[_Candidate]) -> tuple[list[_Candidate], list[Problem]]:
+        """Those that their tags do not keep out, and what is wrong with tags that nobody can read: nothing is started
+        there, and an event says so."""
+        read = [(each, self._read_tags(each.tags).problems) for each in listed]
+        logger.info("Discovery left out %d scale sets by their tags", sum(bool(found) for _, found in read))
+        unreadable = [(each, problem) for each, found in read if EXCLUDED not in found for problem in found]
+        problems = [replace(problem, field=f"{each.scale_set}, {problem.field}") for each, problem in unreadable]
+        return [each for each, found in read if not found], problems
 
     def _check(self, discovery: Discovery) -> None:
         """Raises PolicyViolation with everything this app does not allow about the discovery."""
@@ -174,7 +198,7 @@ class Discoverer:
         limit = {normal(region) for region in self._rules.alerts.regions}
         regions = set(discovery.regions) if discovery.regions is not None else None
         found = {
-            each.scale_set.key: _Candidate(each.scale_set, each.flexible)
+            each.scale_set.key: _Candidate(each.scale_set, each.flexible, each.tags)
             for each in await self._arm.list_scale_sets(discovery.subscription_id)
             if (regions is None or each.location in regions)
             and (not limit or each.location in limit)
@@ -190,7 +214,7 @@ class Discoverer:
         found = [task.result() for task in tasks]
         records = [
             maintenance_request(
-                Target(each.scale_set, each.eligible), discovery.origin, discovery.reason, self._rules.alerts
+                Target(each.scale_set, each.eligible, each.tags), discovery.origin, discovery.reason, self._rules.alerts
             )
             for each in found
             if each.eligible
@@ -205,7 +229,9 @@ class Discoverer:
         denied = [each for each in found if each.denied and each.failure is not None]
         transient = [each for each in found if each.transient and each.failure is not None]
         if transient:
-            left = replace(discovery, regions=None, scale_sets=tuple(each.scale_set for each in transient))
+            tags = {each.scale_set.key: each.tags for each in transient}
+            sets = tuple(each.scale_set for each in transient)
+            left = replace(discovery, regions=None, scale_sets=sets, tags=tags)
             records.append(self._retry(left, [each.failure for each in transient if each.failure is not None]))
         if denied:
             problems = tuple(_problem(each.failure) for each in denied if each.failure is not None)
@@ -219,9 +245,9 @@ class Discoverer:
             try:
                 instances = await self._instances(candidate)
             except ArmError as error:
-                return _Found(scale_set, failure=error)
+                return _Found(scale_set, candidate.tags, failure=error)
         eligible = (each.instance_id for each in instances if each.state is InstanceState.ELIGIBLE)
-        return _Found(scale_set, eligible=tuple(eligible))
+        return _Found(scale_set, candidate.tags, tuple(eligible))
 
     async def _instances(self, candidate: _Candidate) -> list[Instance]:
         flexible = candidate.flexible

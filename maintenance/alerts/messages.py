@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -15,8 +15,10 @@ from maintenance.alerts.rules import AlertRules, Decision, Search, Target
 from maintenance.domain import message_ids
 from maintenance.domain.errors import InvalidRequest, Problem
 from maintenance.domain.formats import RFC_3339
+from maintenance.domain.instances import Tags
 from maintenance.domain.messages import Record
 from maintenance.domain.resources import ScaleSet, parse_scale_set_id, subscription_problem
+from maintenance.policies.tags import of_texts, to_properties, to_texts
 
 # As many ids as stay within what a message of the queue may hold, and as one run can read in good time.
 MOST_SCALE_SETS = 100
@@ -36,7 +38,7 @@ class Discovery:
     `origin` goes into the ids of the requests: it is the same for all that must not start a scale set twice.
     `regions` as ARM writes locations; None is everywhere. `scale_sets`: read these and list nothing. `first_id`
     names the discovery in events, whichever of its parts is delivered; `attempt` counts from 0, and `begun` is when the
-    first was delivered.
+    first was delivered. `tags`: those that were listed, by the keys of their scale sets.
     """
 
     subscription_id: str
@@ -47,6 +49,7 @@ class Discovery:
     first_id: str = ""
     attempt: int = 0
     begun: datetime | None = None
+    tags: Mapping[str, Tags] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         document: dict[str, Any] = {"subscriptionId": self.subscription_id, "origin": self.origin}
@@ -62,6 +65,9 @@ class Discovery:
             document["attempt"] = self.attempt
         if self.begun is not None:
             document["begun"] = self.begun.isoformat()
+        parts = {each.key for each in self.scale_sets or ()}
+        if tags := {key: to_texts(each) for key, each in self.tags.items() if key in parts and to_texts(each)}:
+            document["tags"] = tags
         return json.dumps({"schemaVersion": 1, "discover": document}).encode()
 
 
@@ -83,7 +89,9 @@ def maintenance_request(target: Target, origin: str, reason: str, rules: AlertRu
         document["dryRun"] = True
     if reason:
         document["reason"] = reason[:MAX_REASON]
-    return Record(request_id, json.dumps(document).encode(), None, REQUEST, correlation_id=f"alert-{origin}")
+    return Record(
+        request_id, json.dumps(document).encode(), None, REQUEST, f"alert-{origin}", to_properties(target.tags)
+    )
 
 
 def batch(discovery: Discovery, scale_sets: Sequence[ScaleSet], rules: AlertRules | None = None) -> Record:
@@ -133,6 +141,7 @@ def read_discovery(document: Mapping[str, Any]) -> Discovery:
         first_id=fields.first_id or "",
         attempt=fields.attempt,
         begun=datetime.fromisoformat(fields.begun) if fields.begun else None,
+        tags={key: of_texts(texts) for key, texts in (fields.tags or {}).items()},
     )
 
 
@@ -181,6 +190,7 @@ class _Discovery(_Strict):
     first_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     attempt: Annotated[int, Field(ge=0, le=10_000)] = 0
     begun: Annotated[str, Field(pattern=RFC_3339.pattern)] | None = None
+    tags: dict[str, dict[str, str]] | None = None
 
 
 class _Document(_Strict):

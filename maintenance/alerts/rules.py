@@ -9,6 +9,7 @@ from typing import Any
 
 from maintenance.alerts.schemas import Alert, HealthEvent, normal, plain
 from maintenance.domain.errors import InvalidAlert, Problem
+from maintenance.domain.instances import NO_TAGS, Tags
 from maintenance.domain.message_ids import short_hash
 from maintenance.domain.resources import GUID, ScaleSet, Scope, fold, instance_problem, parse_scale_set_id
 
@@ -52,10 +53,11 @@ class AlertRules:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Scale set to request maintenance for. No `instance_ids`: all instances."""
+    """Scale set to request maintenance for. No `instance_ids`: all instances. `tags`: as far as they were listed."""
 
     scale_set: ScaleSet
     instance_ids: tuple[str, ...] | None = None
+    tags: Tags = NO_TAGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from maintenance.arm.throttling import Gateway
 from maintenance.domain.errors import BusUnavailable, RefusedError, TransientError
-from maintenance.domain.instances import Instance, ScaleSetSummary
+from maintenance.domain.instances import Instance, ScaleSetSummary, Tags
 from maintenance.domain.observations import ErrorDetail, Reading, Refused, Submission, Throttled
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
@@ -45,6 +45,10 @@ class GuardedGateway:
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         await self._raise_if_refused(f"read {scale_set}")
         return await self._gateway.is_flexible(scale_set)
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags:
+        await self._raise_if_refused(f"read the tags of {scale_set}")
+        return await self._gateway.read_tags(scale_set)
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         await self._raise_if_refused(f"list the instances of {scale_set}")

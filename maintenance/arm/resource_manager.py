@@ -40,7 +40,7 @@ from maintenance.arm.urls import (
     subscription_path,
     vm_path,
 )
-from maintenance.arm.views import read_instance, read_scale_set_summary
+from maintenance.arm.views import read_instance, read_scale_set_summary, read_tags
 from maintenance.domain.errors import (
     ArmError,
     IdentityUnavailable,
@@ -50,7 +50,7 @@ from maintenance.domain.errors import (
     UntrustedUrl,
 )
 from maintenance.domain.formats import parse_json
-from maintenance.domain.instances import Instance, ScaleSetSummary
+from maintenance.domain.instances import Instance, ScaleSetSummary, Tags
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -166,6 +166,16 @@ class ResourceManager:
         properties = document.get("properties")
         mode = properties.get("orchestrationMode") if isinstance(properties, dict) else None
         return isinstance(mode, str) and mode.lower() == "flexible"
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags:
+        """The scale set's tags. Raises as `is_flexible` does."""
+        doing = f"read the tags of {scale_set}"
+        url = f"{self._endpoint}{scale_set_path(scale_set)}?api-version={API_VERSION}"
+        document, _ = await self._read(doing, url, MAY_READ_SCALE_SETS, scale_set.resource_id)
+        try:
+            return read_tags(document)
+        except AttributeError:
+            raise TransientError(doing, ErrorDetail("UnreadableResponse", "ARM's tags are malformed")) from None
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         """List the instances with their views, in ARM's order.

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from maintenance.domain.errors import ThrottledError
-from maintenance.domain.instances import Instance, ScaleSetSummary
+from maintenance.domain.instances import Instance, ScaleSetSummary, Tags
 from maintenance.domain.observations import ErrorDetail, Reading, Submission, Throttled
 from maintenance.domain.operation import Call
 from maintenance.domain.resources import ScaleSet
@@ -29,6 +29,8 @@ class Gateway(Protocol):
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading: ...
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags: ...
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]: ...
 
@@ -73,6 +75,9 @@ class ThrottlingGateway:
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         return await self._read(scale_set.subscription_id, lambda: self._gateway.is_flexible(scale_set))
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags:
+        return await self._read(scale_set.subscription_id, lambda: self._gateway.read_tags(scale_set))
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         return await self._read(

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from maintenance.arm.responses import error_text
-from maintenance.domain.instances import Instance, MaintenanceStatus, ScaleSetSummary
+from maintenance.domain.instances import Instance, MaintenanceStatus, ScaleSetSummary, Tags
 from maintenance.domain.resources import parse_scale_set_id
+from maintenance.policies.tags import of_texts
 
 MAX_MESSAGE = 300
 
@@ -100,4 +101,12 @@ def read_scale_set_summary(document: Mapping[str, Any]) -> ScaleSetSummary:
         scale_set=parse_scale_set_id(document["id"]),
         location=_location(document),
         flexible=isinstance(mode, str) and mode.lower() == "flexible",
+        tags=read_tags(document),
     )
+
+
+def read_tags(document: Mapping[str, Any]) -> Tags:
+    """Read those of a scale set's tags that this app knows, in whatever letter case: it means nothing to ARM. Raises
+    AttributeError if they are malformed."""
+    listed = document.get("tags") or {}
+    return of_texts({str(name).lower(): "" if text is None else str(text) for name, text in listed.items()})

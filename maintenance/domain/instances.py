@@ -139,9 +139,22 @@ def select(instances: Iterable[Instance], targets: tuple[str, ...] | None) -> tu
 
 
 @dataclass(frozen=True, slots=True)
+class Tags:
+    """The texts of a scale set's tags that this app reads, as they are in Azure; None where there is no such tag."""
+
+    exclude: str | None = None
+    windows: str | None = None
+    rollout: str | None = None
+
+
+NO_TAGS = Tags()
+
+
+@dataclass(frozen=True, slots=True)
 class ScaleSetSummary:
     """Scale set as listed. `location` is in lower case and without spaces, for example `westeurope`."""
 
     scale_set: ScaleSet
     location: str
     flexible: bool = False
+    tags: Tags = NO_TAGS

@@ -28,11 +28,12 @@ FinalStatus = Literal["succeeded", "failed", "canceled", "unknown", "unreported"
 class Rollout:
     """The request's `rollout` options. The defaults: everything in one wave, stop at the first failure.
 
-    `max_instances_per_wave` is a number, or a percentage of the instances to maintain as `"20%"`. `health_timeout`: how
-    long a wave's instances may take to be healthy again before the next wave is given up.
+    `max_instances_per_wave` is a number, or a percentage of the instances to maintain as `"20%"`, and `tag_bound` its
+    bound. `health_timeout`: how long a wave's instances may take to be healthy again before the next wave is given up.
     """
 
     max_instances_per_wave: int | str | None = None
+    tag_bound: int | str | None = None
     by_update_domain: bool = False
     pause_between_waves: timedelta = timedelta(0)
     max_failed_instances: int = 0
@@ -41,17 +42,13 @@ class Rollout:
     @property
     def limited(self) -> bool:
         """Whether fewer instances than all may be down at once."""
-        return self.max_instances_per_wave is not None or self.by_update_domain
+        return self.max_instances_per_wave is not None or self.tag_bound is not None or self.by_update_domain
 
     def wave_size(self, total: int) -> int:
         """How many instances a wave may hold when `total` are to be maintained; a percentage is rounded down."""
-        match self.max_instances_per_wave:
-            case None:
-                return max(total, 1)
-            case str(percentage):
-                return max(total * int(percentage.removesuffix("%")) // 100, 1)
-            case int(number):
-                return max(number, 1)
+        given = [each for each in (self.max_instances_per_wave, self.tag_bound) if each is not None]
+        sizes = (total * int(most[:-1]) // 100 if isinstance(most, str) else most for most in given)
+        return max(min(sizes, default=total), 1)
 
 
 class Phase(StrEnum):
@@ -144,9 +141,9 @@ class Operation:
     the run first saw its lease. `final_at`: when ARM's last final status was read. `updating`: those of the batch that
     were seen updating since the POST. `refused`: those that ARM refused when they were posted last. `error` is how ARM
     says it failed, `transient_error` the last that kept us from a call. `at_work`: at its end a wave may still run.
-    `windows`: the request's own. `deferral`: what the next wave waits for now; `deferred`: what events have told of
-    that, each by its wave. `gate`: the request's own; `awaiting_since`: when the current wave was said to wait at it;
-    `gate_open`: it no longer does.
+    `windows`: the request's own; `tag_windows`: the scale set's. `deferral`: what the next wave waits for now;
+    `deferred`: what events have told of that, each by its wave. `awaiting_since`: when the current wave was said to
+    wait at its gate; `gate_open`: it no longer does.
     """
 
     run_id: str
@@ -159,6 +156,7 @@ class Operation:
     rollout: Rollout = field(default_factory=Rollout)
     reject_ineligible: bool = False
     windows: tuple[Window, ...] = ()
+    tag_windows: tuple[Window, ...] = ()
     gate: Gate | None = None
     flexible: bool | None = None
     dry_run: bool = False

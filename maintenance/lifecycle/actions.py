@@ -19,6 +19,7 @@ from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.lifecycle.timing import Timing
 from maintenance.policies.calendar import Calendar
 from maintenance.policies.limits import Limits
+from maintenance.policies.tags import TagPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Rules:
     """How this app proceeds. `allowed_scopes` bounds what may be touched, whatever a record says: by default nothing.
     `views`: whether it may read instance views; without them ARM's status is all there is. `wait_for_lease`: whether a
     run waits for another's lease on its scale set, or is rejected. `calendar`: when waves may start at all; `paused`:
-    none may. `limits`: how many instances and scale sets may be under way at once."""
+    none may. `limits`: how many instances and scale sets may be under way at once. `tags`: whether each scale set's
+    tags are read before a wave starts."""
 
     allowed_scopes: tuple[Scope, ...] = ()
     timing: Timing = field(default_factory=Timing)
@@ -35,6 +37,7 @@ class Rules:
     calendar: Calendar = field(default_factory=Calendar)
     paused: bool = False
     limits: Limits = field(default_factory=Limits)
+    tags: bool = False
 
     def allows(self, scale_set: ScaleSet) -> bool:
         return any(scope.contains(scale_set) for scope in self.allowed_scopes)
@@ -42,12 +45,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read the coordination queue, or the instance views asked for after `newer_than`, or both."""
+    """Read the coordination queue, or the instance views asked for after `newer_than`, or both; beside the views the
+    tags, where `tags` says so."""
 
     operation: Operation
     views: bool
     coordination: bool
     newer_than: datetime | None = None
+    tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +161,14 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class StateRead:
     """What was read. `instances` is None where the views were not asked for. `asked_at`: when the older of the two was
-    asked for; `views_asked_at`: when the views were."""
+    asked for; `views_asked_at`: when the views were. `tags` is None where they were not asked for."""
 
     entries: Sequence[Entry] = ()
     instances: Sequence[Instance] | None = None
     flexible: bool = False
     asked_at: datetime | None = None
     views_asked_at: datetime | None = None
+    tags: TagPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

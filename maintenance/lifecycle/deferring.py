@@ -16,11 +16,12 @@ from maintenance.domain.calendars import Deferral
 from maintenance.domain.errors import Problem
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Owed, Status
-from maintenance.lifecycle.actions import Continue, Rules
+from maintenance.lifecycle.actions import Continue, Rules, StateRead
 from maintenance.lifecycle.ending import end, proceed, reject
 from maintenance.policies.calendar import Calendar
 from maintenance.policies.gates import gate_until, is_awaiting, is_told, word
 from maintenance.policies.limits import turn
+from maintenance.policies.tags import TagPolicy, in_words, narrowed, narrowed_gate
 
 # What is over at a time that is known beforehand.
 BY_CALENDAR = ("Window", "Blackout")
@@ -30,7 +31,7 @@ BY_ENTRIES = ("Pause", "Limit")
 
 def calendar_of(rules: Rules, operation: Operation) -> Calendar:
     """When waves of this run may start."""
-    return rules.calendar.narrowed(operation.windows)
+    return rules.calendar.narrowed(operation.windows).narrowed(operation.tag_windows)
 
 
 def is_kept_waiting(rules: Rules, operation: Operation, now: datetime) -> bool:
@@ -117,11 +118,16 @@ def planned_anew(operation: Operation) -> Operation:
     return operation if told else replace(operation, planned=False, waves=())
 
 
-def unless_kept(rules: Rules, operation: Operation, entries: Sequence[Entry], now: datetime) -> Operation | Continue:
+def unless_kept(rules: Rules, operation: Operation, state_read: StateRead, now: datetime) -> Operation | Continue:
     """The operation, in its place in line, where nothing keeps its next wave from starting; else how it waits, or ends.
 
     A gate that is open is only one thing less that the wave waits for.
     """
+    if state_read.tags is not None:
+        if state_read.tags.problems:
+            return _kept_out(operation, state_read.tags, now)
+        operation = tagged(operation, state_read.tags)
+    entries = state_read.entries
     if is_awaiting(operation):
         match word(operation, entries, now):
             case "proceed":
@@ -156,3 +162,23 @@ def no_start(calendar: Calendar, now: datetime, deadline: datetime) -> Problem:
     then = f"the next three openings are at {', '.join(starts)}" if starts else "none opens within a year"
     message = f"no maintenance window is open before the deadline, {deadline.isoformat()}; {then}"
     return Problem("windows", message)
+
+
+def tagged(operation: Operation, tags: TagPolicy) -> Operation:
+    """The operation as the tags of its scale set narrow it. Windows count for each wave anew; the rollout is settled
+    once the run has started anything, or asked somebody whether it may."""
+    operation = replace(operation, tag_windows=tags.windows)
+    if tags.rollout is None or operation.started_at or operation.wave or operation.awaiting_since:
+        return operation
+    rollout, gate = narrowed(operation.rollout, tags.rollout), narrowed_gate(operation.gate, tags.rollout.gate)
+    if (rollout, gate) == (operation.rollout, operation.gate):
+        return operation
+    return replace(operation, rollout=rollout, gate=gate, planned=False, waves=())
+
+
+def _kept_out(operation: Operation, tags: TagPolicy, now: datetime) -> Continue:
+    """The tags of the scale set let nothing start."""
+    if operation.started_at is None:
+        return reject(operation, list(tags.problems), now)
+    message = f"Nothing more is started on the scale set: {in_words(tags.problems)}."
+    return end(replace(operation, error=ErrorDetail("KeptOut", message)), now)

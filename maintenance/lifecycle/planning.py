@@ -36,6 +36,7 @@ def deliver(rules: Rules, operation: Operation, now: datetime) -> Action:
         coordination=not operation.dry_run or waiting,
         # What was read for others before the wait ended may be older than what is waited for.
         newer_than=None if waiting else operation.resume_at,
+        tags=rules.tags and not waiting,
     )
 
 
@@ -52,7 +53,7 @@ def plan(
         return time_out(operation, now)
     if operation.resume_at is not None and now < operation.resume_at:
         return wait(rules, operation, now, operation.resume_at)
-    found = unless_kept(rules, operation, state_read.entries, now)
+    found = unless_kept(rules, operation, state_read, now)
     if isinstance(found, Continue):
         return found
     operation = found

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
-from maintenance.domain.errors import ArmError, RefusedError, TransientError
-from maintenance.domain.instances import Instance
+from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, TransientError
+from maintenance.domain.instances import Instance, Tags
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.resources import ScaleSet
+from maintenance.policies.tags import TagPolicy
 
+T = TypeVar("T")
 # Seconds, for a listing with all that it takes: one over its pages 90, and where the set turns out to be Flexible, its
 # mode and another. So a message's lock of 300 has room for it, and for a poll before.
 LISTED_WITHIN: Final = 120.0
@@ -26,13 +28,15 @@ class InstanceLister(Protocol):
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
 
+    async def read_tags(self, scale_set: ScaleSet) -> Tags: ...
+
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The instances of a scale set, asked for at `time` (`at` on the monotonic clock); or why there are none, which was
-    known at `failed_at`."""
+    """The instances of a scale set, asked for at `time` (`at` on the monotonic clock), with the tags where those were
+    asked for; or why there are none, which was known at `failed_at`."""
 
     time: datetime
     at: float
@@ -40,6 +44,7 @@ class Listing:
     flexible: bool
     error: ArmError | None = None
     failed_at: float = -math.inf
+    tags: TagPolicy | None = None
 
 
 class InstanceViews:
@@ -54,8 +59,10 @@ class InstanceViews:
         max_age: float,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
+        read_tags: Callable[[Tags], TagPolicy] | None = None,
     ) -> None:
         self._arm = arm
+        self._read_tags = read_tags
         self._max_age = max_age
         self._now = now
         self._monotonic = monotonic
@@ -70,9 +77,10 @@ class InstanceViews:
         flexible: bool | None = None,
         newer_than: datetime | None = None,
         begun_by: float = math.inf,
+        tags: bool = False,
     ) -> Listing:
         """`flexible` is None where the orchestration mode is not known yet. `begun_by` (monotonic): none is
-        begun after it. Raises ArmError."""
+        begun after it. `tags`: read them as well. Raises ArmError."""
         key, asked_at = (scale_set.key, flexible), self._monotonic()
         async with self._locks.setdefault(key, asyncio.Lock()):
             listing = self._listings.get(key)
@@ -82,10 +90,11 @@ class InstanceViews:
                 listing is None
                 or self._monotonic() - listing.at > self._max_age
                 or (newer_than is not None and listing.time <= newer_than)
+                or (tags and listing.tags is None)
             ):
                 if self._monotonic() > begun_by:
                     raise TransientError("list the instances", TOO_LATE)
-                listing = self._listings[key] = await self._list(scale_set, flexible)
+                listing = self._listings[key] = await self._list(scale_set, flexible, tags=tags)
                 if flexible is None and listing.error is None:
                     # Who knows the mode by now may share it.
                     self._listings[scale_set.key, listing.flexible] = listing
@@ -98,16 +107,26 @@ class InstanceViews:
         for flexible in (None, False, True):
             self._listings.pop((scale_set.key, flexible), None)
 
-    async def _list(self, scale_set: ScaleSet, flexible: bool | None) -> Listing:
+    async def _list(self, scale_set: ScaleSet, flexible: bool | None, *, tags: bool) -> Listing:
         time, at = self._now(), self._monotonic()
         try:
             async with asyncio.timeout(LISTED_WITHIN):
+                if tags and self._read_tags is not None:
+                    return await self._list_with_tags(scale_set, flexible, self._read_tags)
                 return await self._list_as(scale_set, flexible)
         except TimeoutError:
             error: ArmError = TransientError("list the instances", TOO_SLOW)
         except ArmError as failed:
             error = failed
         return Listing(time, at, [], bool(flexible), error, self._monotonic())
+
+    async def _list_with_tags(
+        self, scale_set: ScaleSet, flexible: bool | None, read_tags: Callable[[Tags], TagPolicy]
+    ) -> Listing:
+        async with asyncio.TaskGroup() as group:
+            listed = group.create_task(caught(lambda: self._list_as(scale_set, flexible)))
+            tags = group.create_task(caught(lambda: self._arm.read_tags(scale_set)))
+        return replace(result(listed.result()), tags=read_tags(result(tags.result())))
 
     async def _list_as(self, scale_set: ScaleSet, flexible: bool | None) -> Listing:
         time, at = self._now(), self._monotonic()
@@ -127,3 +146,19 @@ class InstanceViews:
                 return Listing(time, at, instances, flexible=False)
         time, at = self._now(), self._monotonic()
         return Listing(time, at, await self._arm.list_instances(scale_set, flexible=True), flexible=True)
+
+
+async def caught(call: Callable[[], Awaitable[T]]) -> T | ArmError | BusUnavailable:
+    """What a call returns or raises, as a value, for one of a group of tasks. Not given the coroutine itself: a task
+    that is canceled before it begins would leave it unawaited."""
+    try:
+        return await call()
+    except (ArmError, BusUnavailable) as error:
+        return error
+
+
+def result(caught: T | ArmError | BusUnavailable) -> T:
+    """The value, or raises the error that was caught."""
+    if isinstance(caught, (ArmError, BusUnavailable)):
+        raise caught
+    return caught

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from maintenance.coordination.entries import Entry
 from maintenance.domain.errors import UntrustedUrl
-from maintenance.domain.instances import Instance
+from maintenance.domain.instances import Instance, Tags
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
 from maintenance.domain.observations import Reading, Submission
 from maintenance.domain.operation import Call, Operation
@@ -25,6 +25,8 @@ class Arm(Protocol):
     async def perform_vm_maintenance(self, scale_set: ScaleSet, vm_name: str) -> Submission: ...
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool: ...
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags: ...
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading: ...
 

@@ -34,7 +34,7 @@ from maintenance.lifecycle.actions import Continue
 from maintenance.policies.windows import schedule_problem, zone_problem
 
 SCHEMA_VERSION = 2
-# Of records that a version which knows no windows and gates would misread: it would start regardless of them.
+# Of records that a version which knows no windows, gates and tags would misread: it would start regardless of them.
 BOUND_VERSION = 3
 # Under the 256 KB that a message may have in the Standard tier, with room for its properties.
 MAX_RECORD = 200_000
@@ -164,7 +164,7 @@ def _problem(operation: Operation) -> str | None:
         moment: datetime = getattr(operation, name)
         if moment.tzinfo is None or not EARLIEST < moment < LATEST:
             return f"{name} is no time of a run"
-    for window in operation.windows:
+    for window in (*operation.windows, *operation.tag_windows):
         if problem := schedule_problem(window.schedule) or zone_problem(window.time_zone):
             return f"a window of it {problem}"
     if operation.deadline - operation.requested_at > LONGEST_RUN:
@@ -239,7 +239,8 @@ def _write(operation: Operation) -> bytes:
 
 def _write_all_but_number(operation: Operation) -> bytes:
     """Open at its end."""
-    version = BOUND_VERSION if operation.windows or operation.gate else SCHEMA_VERSION
+    bound = operation.windows or operation.gate or operation.tag_windows or operation.rollout.tag_bound
+    version = BOUND_VERSION if bound else SCHEMA_VERSION
     if not operation.extra:
         try:
             beginning = f'{{"schemaVersion":{version},'.encode()

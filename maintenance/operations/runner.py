@@ -6,15 +6,15 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
 
 from maintenance.arm.error_details import untrusted
 from maintenance.coordination.entries import own_leases
 from maintenance.domain import message_ids
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, UntrustedUrl
+from maintenance.domain.instances import Tags
 from maintenance.domain.observations import Ambiguous, ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
 from maintenance.domain.resources import ScaleSet
@@ -43,15 +43,15 @@ from maintenance.lifecycle.actions import (
     Untrusted,
 )
 from maintenance.lifecycle.machine import next_action
-from maintenance.operations.instance_views import InstanceViews
+from maintenance.operations.instance_views import InstanceViews, caught, result
 from maintenance.operations.ports import UNWATCHED, Arm, Coordination, RecordSender, RunWatch, Settle
 from maintenance.operations.progress_log import report_decision, report_submission
 from maintenance.operations.records import to_record, to_successor
 from maintenance.operations.units import NO_TIME, TAKES
+from maintenance.policies.tags import TagPolicy
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 # A delivery takes a handful of actions; more means that decisions chase each other.
 MAX_ACTIONS = 10
 MAX_POSTS = 64
@@ -70,8 +70,10 @@ class Runner:
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
         watch: RunWatch = UNWATCHED,
+        read_tags: Callable[[Tags], TagPolicy] | None = None,
     ) -> None:
         self._watch = watch
+        self._read_tags = read_tags
         self._arm = arm
         self._bus = bus
         self._coordination = coordination
@@ -83,7 +85,9 @@ class Runner:
     def views(self) -> InstanceViews:
         """For one tick."""
         max_age = self._rules.timing.state_age.total_seconds()
-        return InstanceViews(self._arm, max_age=max_age, now=self._now, monotonic=self._monotonic)
+        return InstanceViews(
+            self._arm, max_age=max_age, now=self._now, monotonic=self._monotonic, read_tags=self._read_tags
+        )
 
     async def run(
         self,
@@ -145,21 +149,23 @@ class Runner:
             flexible=operation.flexible,
             newer_than=action.newer_than,
             begun_by=until - TAKES[Read],
+            tags=action.tags,
         )
         try:
             async with asyncio.TaskGroup() as group:
-                entries = group.create_task(_caught(self._coordination.read)) if action.coordination else None
-                listing = group.create_task(_caught(list_instances)) if action.views else None
+                entries = group.create_task(caught(self._coordination.read)) if action.coordination else None
+                listing = group.create_task(caught(list_instances)) if action.views else None
             if entries is not None:
-                state_read = replace(state_read, entries=_result(entries.result()))
+                state_read = replace(state_read, entries=result(entries.result()))
             if listing is not None:
-                listed = _result(listing.result())
+                listed = result(listing.result())
                 state_read = replace(
                     state_read,
                     instances=listed.instances,
                     flexible=listed.flexible,
                     asked_at=min(asked_at, listed.time),
                     views_asked_at=listed.time,
+                    tags=listed.tags,
                 )
         except BusUnavailable as error:
             return _bus_unavailable(error)
@@ -259,9 +265,9 @@ class Runner:
         async with self._posts:
             if self._monotonic() >= until:
                 return None
-            began_at, result = self._now(), await self._call(operation, ids)
-            self._watch.posted(operation, ids, result, began_at, self._now())
-            return result
+            began_at, response = self._now(), await self._call(operation, ids)
+            self._watch.posted(operation, ids, response, began_at, self._now())
+            return response
 
     async def _call(self, operation: Operation, ids: tuple[str, ...] | None) -> Submission | UntrustedUrl:
         try:
@@ -284,17 +290,3 @@ def _submitted(
 
 def _bus_unavailable(error: BusUnavailable) -> Unavailable:
     return Unavailable(ErrorDetail("ServiceBusUnavailable", str(error)))
-
-
-async def _caught(call: Callable[[], Awaitable[T]]) -> T | ArmError | BusUnavailable:
-    """Not given the coroutine itself: a task that is canceled before it begins would leave it unawaited."""
-    try:
-        return await call()
-    except (ArmError, BusUnavailable) as error:
-        return error
-
-
-def _result(result: T | ArmError | BusUnavailable) -> T:
-    if isinstance(result, (ArmError, BusUnavailable)):
-        raise result
-    return result

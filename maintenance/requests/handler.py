@@ -18,10 +18,12 @@ from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import place_of, redact, traceback_of
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record, to_reply_record
+from maintenance.policies.tags import of_properties
 from maintenance.requests.controls import Controls, Entries, RequestWatch, source_of, unwatched
 from maintenance.requests.envelopes import document_of, open_envelope
 from maintenance.requests.policy import Policy, check_request, deadline_of
-from maintenance.requests.schema import read_request
+from maintenance.requests.schema import MaintenanceRequest, read_request
+from maintenance.requests.tags import narrow, read_tag_policy
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +154,7 @@ class RequestHandler:
     def _start(self, envelope: Envelope, document: dict[str, Any]) -> Record:
         now = self._now()
         requested_at = envelope.enqueued_at or now
-        request = read_request(envelope, document)
+        request = _read(envelope, document)
         check_request(request, self._policy, now)
         operation = request.operation(
             requested_at=requested_at,
@@ -213,10 +215,16 @@ class RequestHandler:
         envelope, now = delivery.envelope, self._now()
         requested_at = envelope.enqueued_at or now
         try:
-            request = read_request(envelope, open_envelope(envelope, read_document(envelope)))
+            request = _read(envelope, open_envelope(envelope, read_document(envelope)))
         except ProblemsError:
             return requested_at + self._policy.default_deadline
         return deadline_of(request, self._policy, requested_at)
+
+
+def _read(envelope: Envelope, document: dict[str, Any]) -> MaintenanceRequest:
+    """Raises InvalidRequest, and PolicyViolation where tags let nothing start."""
+    request = read_request(envelope, document)
+    return narrow(request, read_tag_policy(of_properties(envelope.properties))) if envelope.of_alert else request
 
 
 def _request_id(envelope: Envelope, document: Mapping[str, Any] | None) -> str:

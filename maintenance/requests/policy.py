@@ -58,7 +58,7 @@ def check_request(request: MaintenanceRequest, policy: Policy, now: datetime) ->
         if moment is not None and moment > now + FURTHEST_AHEAD:
             problems.append(Problem(name, "must be within 35 days", moment.isoformat()))
     deadline = deadline_of(request, policy, now)
-    calendar, starts_at = policy.calendar.narrowed(request.windows), max(now, request.not_before or now)
+    calendar, starts_at = _calendar(request, policy), max(now, request.not_before or now)
     start = calendar.next_start(starts_at)
     if not (request.dry_run or policy.dry_run) and (start is None or start >= deadline > starts_at):
         problems.append(no_start(calendar, starts_at, deadline))
@@ -75,9 +75,13 @@ def deadline_of(request: MaintenanceRequest, policy: Policy, requested_at: datet
     than a request may ask for."""
     starts_at = max(request.not_before or requested_at, requested_at)
     if request.deadline is None:
-        starts_at = policy.calendar.narrowed(request.windows).next_start(starts_at) or starts_at
+        starts_at = _calendar(request, policy).next_start(starts_at) or starts_at
     deadline = request.deadline or starts_at + policy.default_deadline
     return min(deadline, requested_at + FURTHEST_AHEAD + policy.default_deadline, requested_at + LONGEST_RUN)
+
+
+def _calendar(request: MaintenanceRequest, policy: Policy) -> Calendar:
+    return policy.calendar.narrowed(request.windows).narrowed(request.tag_windows)
 
 
 def check_scale_set(scale_set: ScaleSet, policy: Policy, reason: str | None) -> None:

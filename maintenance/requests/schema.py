@@ -44,7 +44,8 @@ SCALE_SET_FIELDS = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceRequest:
-    """See to it that these instances have had their maintenance. No `instance_ids`: every instance of the set."""
+    """See to it that these instances have had their maintenance. No `instance_ids`: every instance of the set.
+    `tag_windows`: those of the scale set's tags, as far as they are known."""
 
     request_id: str
     scale_set: ScaleSet
@@ -53,6 +54,7 @@ class MaintenanceRequest:
     deadline: datetime | None = None
     rollout: Rollout = field(default_factory=Rollout)
     windows: tuple[Window, ...] = ()
+    tag_windows: tuple[Window, ...] = ()
     gate: Gate | None = None
     reject_ineligible: bool = False
     dry_run: bool = False
@@ -79,6 +81,7 @@ class MaintenanceRequest:
             targets=self.instance_ids,
             rollout=self.rollout,
             windows=self.windows,
+            tag_windows=self.tag_windows,
             gate=self.gate,
             reject_ineligible=self.reject_ineligible,
             dry_run=self.dry_run or dry_run,
@@ -121,14 +124,15 @@ def read_request(envelope: Envelope, document: dict[str, Any]) -> MaintenanceReq
             health_timeout=rollout.health_timeout,
         ),
         windows=tuple(each.window() for each in fields.windows or ()),
-        gate=_gate(rollout),
+        gate=gate_of(rollout),
         reject_ineligible=fields.ineligible == "reject",
         dry_run=fields.dry_run,
         reason=fields.reason,
     )
 
 
-def _gate(rollout: RolloutFields) -> Gate | None:
+def gate_of(rollout: RolloutFields) -> Gate | None:
+    """The gate of a rollout. Raises InvalidRequest where one is spoken of that there is not."""
     for name, value in (("gateTimeout", rollout.gate_timeout), ("atGateTimeout", rollout.at_gate_timeout)):
         if value is not None and rollout.gate is None:
             refuse(f"rollout.{name}", "needs a `gate`", None)

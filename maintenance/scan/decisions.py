@@ -14,6 +14,7 @@ from maintenance.coordination.pauses import deferral_of, pause_of
 from maintenance.domain.calendars import Deferral
 from maintenance.domain.instances import Instance, InstanceState, ScaleSetSummary
 from maintenance.policies.calendar import Calendar
+from maintenance.policies.tags import EXCLUDED, UNTAGGED, TagPolicy, in_words
 
 Mode = Literal["off", "report", "request"]
 # Of the four times of `MaintenanceStatus.window`: when one's own maintenance ends, and when Azure's begins.
@@ -34,11 +35,12 @@ class ScanPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One scale set as it was read: its instances, or why they may not be read."""
+    """One scale set as it was read: its instances, or why they may not be read, and what its tags say."""
 
     summary: ScaleSetSummary
     instances: tuple[Instance, ...] = ()
     denied: str | None = None
+    tags: TagPolicy = UNTAGGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,14 @@ def _hindrances(reading: Reading, entries: Iterable[Entry], policy: ScanPolicy, 
     summary = reading.summary
     if reading.denied is not None:
         yield Deferral("Unreadable", f"Its instances cannot be read: {reading.denied}")
+    if reading.tags.problems:
+        kind = "Excluded" if EXCLUDED in reading.tags.problems else "Tags"
+        yield Deferral(kind, f"Nothing is started on it: {in_words(reading.tags.problems)}.")
     if policy.paused:
         yield Deferral("Pause", "The app is paused (MAINTENANCE_PAUSED).")
     elif (pause := pause_of(entries, summary.scale_set.key)) is not None:
         yield deferral_of(pause)
-    if (closed := policy.calendar.closed(now)) is not None:
+    if (closed := policy.calendar.narrowed(reading.tags.windows).closed(now)) is not None:
         yield closed
     regions = {normal(region) for region in policy.alerts.regions}
     if policy.mode == "request" and regions and summary.location not in regions:

@@ -13,6 +13,7 @@ from maintenance.domain.errors import InvalidRequest, Problem
 from maintenance.domain.instances import ScaleSetSummary
 from maintenance.domain.messages import Record
 from maintenance.domain.resources import parse_scale_set_id, subscription_problem
+from maintenance.policies.tags import of_texts, to_texts
 
 # The subject of such a message.
 SCAN = "scan"
@@ -41,7 +42,12 @@ def to_scan_record(scan: Scan, due: datetime | None = None) -> Record:
     }
     if scan.parts is not None:
         document["scaleSets"] = [
-            {"id": each.scale_set.resource_id, "location": each.location, "flexible": each.flexible}
+            {
+                "id": each.scale_set.resource_id,
+                "location": each.location,
+                "flexible": each.flexible,
+                "tags": to_texts(each.tags),
+            }
             for each in scan.parts
         ]
     body = json.dumps({"schemaVersion": 1, "scan": document}).encode()
@@ -74,5 +80,8 @@ def read_scan(document: Mapping[str, Any]) -> Scan:
 
 def _summary(document: Mapping[str, Any]) -> ScaleSetSummary:
     return ScaleSetSummary(
-        parse_scale_set_id(document["id"]), str(document["location"]), flexible=document["flexible"] is True
+        parse_scale_set_id(document["id"]),
+        str(document["location"]),
+        flexible=document["flexible"] is True,
+        tags=of_texts({str(name): str(text) for name, text in document["tags"].items()}),
     )

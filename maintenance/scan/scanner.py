@@ -25,6 +25,7 @@ from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_reply_record
+from maintenance.requests.tags import read_tag_policy
 from maintenance.scan.decisions import Due, Reading, ScanPolicy, is_worth_telling, judge
 from maintenance.scan.events import due_event
 from maintenance.scan.messages import Scan, read_scan, to_scan_record
@@ -133,7 +134,9 @@ class Scanner:
             request = None
             if due.requests:
                 ids = tuple(each.instance_id for each in due.instances)
-                request = maintenance_request(Target(due.summary.scale_set, ids), origin, REASON, rules)
+                request = maintenance_request(
+                    Target(due.summary.scale_set, ids, due.summary.tags), origin, REASON, rules
+                )
                 requests.append(request)
             requested = request.message_id if request is not None else None
             events.append(due_event(due, scan.day, self._now(), requested=requested))
@@ -157,16 +160,17 @@ class Scanner:
 
     async def _read(self, summary: ScaleSetSummary, permits: asyncio.Semaphore) -> Reading | ArmError:
         """The error where it may be another time."""
+        tags = read_tag_policy(summary.tags)
         async with permits:
             try:
                 instances = await self._arm.list_instances(summary.scale_set, flexible=summary.flexible)
             except RefusedError as error:
                 # One that is gone needs nothing.
                 denied = None if error.status == 404 else f"{error.error.code}: {error.error.message}"
-                return Reading(summary, denied=denied)
+                return Reading(summary, denied=denied, tags=tags)
             except ArmError as error:
                 return error
-        return Reading(summary, tuple(instances))
+        return Reading(summary, tuple(instances), tags=tags)
 
     async def _judge(self, readings: Sequence[Reading]) -> list[Due]:
         if not readings:

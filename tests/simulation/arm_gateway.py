@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from maintenance.domain.errors import RefusedError, ThrottledError, TransientError, UntrustedUrl
-from maintenance.domain.instances import Instance, ScaleSetSummary
+from maintenance.domain.instances import Instance, ScaleSetSummary, Tags
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -166,6 +166,9 @@ class Arm:
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         simulated = self._simulation.simulated(scale_set)
         return await self._process.call("mode", "arm", lambda: simulated.plan.flexible, _timeout)
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags:
+        raise NotImplementedError
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         simulated = self._simulation.simulated(scale_set)

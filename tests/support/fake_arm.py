@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from maintenance.domain.errors import ArmError, RefusedError
-from maintenance.domain.instances import Instance
+from maintenance.domain.instances import NO_TAGS, Instance, Tags
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -48,6 +48,8 @@ class FakeArm:
         self.poll_answers: list[Reading | Exception] = []
         self.view_answers: list[ArmError | list[Instance]] = []
         self.flexible = False
+        self.tags = NO_TAGS
+        self.tag_reads = 0
         self.at_once = False
         self.posted: list[tuple[str, ...] | None] = []
         self.posted_at: list[datetime] = []
@@ -80,6 +82,10 @@ class FakeArm:
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         return self.flexible
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags:
+        self.tag_reads += 1
+        return self.tags
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
         self._crash_point.step("poll")

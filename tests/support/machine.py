@@ -24,6 +24,7 @@ from maintenance.lifecycle.actions import (
     Unavailable,
 )
 from maintenance.lifecycle.machine import next_action
+from maintenance.policies.tags import TagPolicy
 from tests.support.samples import NOW, OPERATION_URL, RUN, SCALE_SET, SUBSCRIPTION, eligible, new_operation, seconds
 
 EVERYWHERE = (Scope(SUBSCRIPTION),)
@@ -79,9 +80,10 @@ def read_state(
     entries: Sequence[Entry] = (lease(),),
     flexible: bool = False,
     rules: Rules = RULES,
+    tags: TagPolicy | None = None,
 ) -> Action:
     """What follows from what was read just now; by default the run's own lease stands alone."""
-    state_read = StateRead(entries, instances, flexible, asked_at=now, views_asked_at=now)
+    state_read = StateRead(entries, instances, flexible, asked_at=now, views_asked_at=now, tags=tags)
     return next_action(rules, operation, state_read, now)
 
 

@@ -17,6 +17,7 @@ from maintenance.operations.ports import UNWATCHED, RunWatch
 from maintenance.operations.runner import Runner
 from maintenance.operations.units import Tick
 from maintenance.requests.handler import RequestHandler
+from maintenance.requests.tags import read_tag_policy
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.crash_point import CrashPoint, HandClock, Killed
 from tests.support.fake_arm import FakeArm, all_eligible
@@ -55,7 +56,15 @@ class UnitEnvironment:
             cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, monotonic=self.clock.seconds
         )
         clocks: dict[str, Any] = {"now": self.clock, "monotonic": self.clock.seconds}
-        self.runner = Runner(arm, self.bus, self.coordination, self.settings.rules, **clocks, watch=self.watch)
+        self.runner = Runner(
+            arm,
+            self.bus,
+            self.coordination,
+            self.settings.rules,
+            **clocks,
+            watch=self.watch,
+            read_tags=read_tag_policy,
+        )
         self.views = self.runner.views
         self.handler = RequestHandler(
             self.bus, self.coordination, self.settings, work_off=self._work_off, now=self.clock

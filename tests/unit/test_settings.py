@@ -341,6 +341,14 @@ def test_scan_reports_by_default_and_needs_instance_views() -> None:
     assert set(problems_of({**NEEDED, "MAINTENANCE_SCAN": "daily"})) == {"MAINTENANCE_SCAN"}
 
 
+def test_tags_are_read_where_the_app_says_so_and_reads_views() -> None:
+    assert read().rules.tags is False
+    assert read(MAINTENANCE_TAGS="true").rules.tags is True
+    without_views = {**NEEDED, "MAINTENANCE_READ_INSTANCE_VIEWS": "false"}
+    assert set(problems_of({**without_views, "MAINTENANCE_TAGS": "true"})) == {"MAINTENANCE_TAGS"}
+    assert read_settings({**without_views, "MAINTENANCE_TAGS": "false"}).tags is False
+
+
 def test_tick_budget_is_bounded_by_the_function_timeout_of_the_host() -> None:
     hours, minutes, seconds = map(int, json.loads((ROOT / "host.json").read_text())["functionTimeout"].split(":"))
     assert timedelta(hours=hours, minutes=minutes, seconds=seconds) == FUNCTION_TIMEOUT

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -113,6 +113,7 @@ class ScaleSetSeed:
             are; None = the resource manager's lag.
         one_write_at_a_time: performMaintenance is refused (409 `Conflict`) while any other write is under way on the
             scale set: maintenance or an update of another instance.
+        tags: shown where the scale set is read or listed.
         unknown_instance_status: of the error for a call that names an instance that there is not (any more).
     """
 
@@ -126,6 +127,7 @@ class ScaleSetSeed:
     one_write_at_a_time: bool = False
     unknown_instance_status: Literal[400, 404] = 400
     page_size: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar[dict[str, Any]] = AS_JSON
 

@@ -52,6 +52,7 @@ def scale_set(found: ScaleSet, now: datetime) -> dict[str, Any]:
         "id": found.resource_id,
         "type": "Microsoft.Compute/virtualMachineScaleSets",
         "location": seed.location,
+        **({"tags": dict(seed.tags)} if seed.tags else {}),
         "sku": {**_SKU, "capacity": len(instances)},
         "properties": {
             "orchestrationMode": seed.orchestration_mode,

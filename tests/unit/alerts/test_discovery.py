@@ -15,13 +15,15 @@ from maintenance.alerts.receiver import AlertReceiver
 from maintenance.alerts.rules import AlertRules
 from maintenance.arm.throttling import Gateway, ThrottlingGateway
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, ThrottledError, TransientError
-from maintenance.domain.instances import Instance, ScaleSetSummary
+from maintenance.domain.instances import NO_TAGS, Instance, ScaleSetSummary, Tags
 from maintenance.domain.messages import Envelope
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Reply
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.operations.records import read_reply
+from maintenance.policies.tags import of_properties
 from maintenance.requests.schema import read_request
+from maintenance.requests.tags import read_tag_policy
 from maintenance.settings import ServiceBusConnection, Settings
 from tests.support.alert_payloads import ALERTED, health, scale_set_id
 from tests.support.crash_point import CrashPoint, HandClock
@@ -43,14 +45,23 @@ class FakeSubscription:
         self.read_as_flexible: set[str] = set()
 
     def add(
-        self, name: str, *instances: Instance, group: str = "shop", location: str = "westeurope", flexible: bool = False
+        self,
+        name: str,
+        *instances: Instance,
+        group: str = "shop",
+        location: str = "westeurope",
+        flexible: bool = False,
+        tags: Tags = NO_TAGS,
     ) -> None:
-        self.listed.append(ScaleSetSummary(ScaleSet(ALERTED, group, name), location, flexible))
+        self.listed.append(ScaleSetSummary(ScaleSet(ALERTED, group, name), location, flexible, tags))
         self.instances[name] = list(instances)
 
     async def list_scale_sets(self, subscription_id: str) -> list[ScaleSetSummary]:
         self._read("list")
         return [each for each in self.listed if each.scale_set.subscription_id == subscription_id.lower()]
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags:
+        raise AssertionError("they are listed")
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         return any(each.flexible for each in self.listed if each.scale_set == scale_set)
@@ -81,7 +92,7 @@ class OperationsQueue:
         arm = ThrottlingGateway(
             cast(Gateway, self.arm), default_pause=self.settings.timing.min_poll, monotonic=self.clock.seconds
         )
-        self.discoverer = Discoverer(arm, self.bus, self.settings, now=self.clock)
+        self.discoverer = Discoverer(arm, self.bus, self.settings, read_tags=read_tag_policy, now=self.clock)
 
     @property
     def messages(self) -> list[Message]:
@@ -357,3 +368,37 @@ async def test_ignored_alert_over_the_requests_queue_sends_nothing() -> None:
     queue = OperationsQueue()
     await AlertReceiver(queue.bus, queue.settings.alerts).handle(Envelope(body=b""), health(stage="Resolved"))
     assert queue.messages == []
+
+
+async def test_discovery_leaves_out_what_is_excluded_and_rejects_tags_that_cannot_be_read() -> None:
+    queue = OperationsQueue()
+    queue.arm.add("web", eligible("0"))
+    queue.arm.add("db", eligible("0"), tags=Tags(exclude="true"))
+    queue.arm.add("api", eligible("0"), tags=Tags(windows="Saturdays", rollout="slow"))
+    queue.send(discovery())
+    await queue.handle()
+    assert queue.requested == {"web": ("0",)}
+    assert queue.arm.reads == {"list": 1, "web": 1}
+    (rejection,) = queue.rejections
+    assert [field for field, _, _ in rejection.problems] == [
+        "shop/api, tag maintenance-windows",
+        "shop/api, tag maintenance-rollout",
+    ]
+
+
+@pytest.mark.parametrize("others", [0, 40])
+async def test_tags_that_were_listed_come_with_the_request(others: int) -> None:
+    queue = OperationsQueue()
+    tags = Tags(windows='[{"schedule": "0 22 * * SAT", "duration": "PT6H"}]', rollout='{"byUpdateDomain": true}')
+    queue.arm.add("web", eligible("0"), tags=tags)
+    for number in range(others):
+        queue.arm.add(f"other{number}", eligible("0"))
+    # A part that is read later still knows them.
+    queue.arm.failures["web"] = [ThrottledError("list", BUSY, status=429)]
+    queue.send(discovery())
+    await queue.handle()
+    assert len(queue.requests) == 1 + others
+    known = {json.loads(each.body)["resourceId"].split("/")[-1]: each.properties for each in queue.requests}
+    assert of_properties(known.pop("web")) == tags
+    assert all(of_properties(properties) == NO_TAGS for properties in known.values())
+    assert all(each.properties["traceparent"] == "t" for each in queue.requests)

@@ -9,7 +9,7 @@ import pytest
 
 from maintenance.arm.throttling import PAUSED, ThrottlingGateway
 from maintenance.domain.errors import RefusedError, ThrottledError, TransientError
-from maintenance.domain.instances import Instance, ScaleSetSummary
+from maintenance.domain.instances import NO_TAGS, Instance, ScaleSetSummary, Tags
 from maintenance.domain.observations import (
     Accepted,
     Ambiguous,
@@ -37,6 +37,7 @@ METHODS: dict[str, Perform] = {
     "post": lambda gateway, scale_set: gateway.perform_maintenance(scale_set, ("0",)),
     "post vm": lambda gateway, scale_set: gateway.perform_vm_maintenance(scale_set, "vm_0"),
     "poll": lambda gateway, scale_set: gateway.read_operation(scale_set, CALL),
+    "read tags": lambda gateway, scale_set: gateway.read_tags(scale_set),
     "is flexible": lambda gateway, scale_set: gateway.is_flexible(scale_set),
     "list instances": lambda gateway, scale_set: gateway.list_instances(scale_set),
     "list scale sets": lambda gateway, scale_set: gateway.list_scale_sets(scale_set.subscription_id),
@@ -73,6 +74,10 @@ class FakeGateway:
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         return self._receive("is flexible") is not None
+
+    async def read_tags(self, scale_set: ScaleSet) -> Tags:
+        self._receive("read tags")
+        return NO_TAGS
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         self._receive("list instances")

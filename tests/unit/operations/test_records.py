@@ -117,6 +117,7 @@ OPERATION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "strikes": st.integers(0, 3),
     "at_work": st.booleans(),
     "windows": st.lists(WINDOWS, max_size=2).map(tuple),
+    "tag_windows": st.lists(WINDOWS, max_size=2).map(tuple),
     "gate": st.none() | GATES,
     "awaiting_since": st.none() | TIMES,
     "gate_open": st.booleans(),

@@ -11,8 +11,9 @@ from maintenance.alerts.rules import AlertRules
 from maintenance.coordination.entries import Entry, Lease
 from maintenance.coordination.pauses import Pause
 from maintenance.domain.calendars import Blackout, Window
-from maintenance.domain.instances import Instance, MaintenanceStatus, ScaleSetSummary
+from maintenance.domain.instances import Instance, MaintenanceStatus, ScaleSetSummary, Tags
 from maintenance.policies.calendar import Calendar
+from maintenance.requests.tags import read_tag_policy
 from maintenance.scan.decisions import Reading, ScanPolicy, judge
 from tests.support.samples import NOW, RUN, SCALE_SET, completed, eligible, in_progress, without_maintenance
 
@@ -75,6 +76,24 @@ def test_what_stands_in_the_way_is_told_and_decides_whether_it_is_requested(
         isinstance(each, Lease) and each.scale_set == SCALE_SET.key and each.until > NOW for each in entries
     )
     assert (due.under_way is not None) is under_way
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind"),
+    [(Tags(exclude="true"), "Excluded"), (Tags(exclude="true", windows="x"), "Excluded"), (Tags(windows="x"), "Tags")],
+)
+def test_scale_set_whose_tags_keep_it_out_is_told_and_never_requested(tags: Tags, kind: str) -> None:
+    due = judge(replace(READING, tags=read_tag_policy(tags)), [], REQUEST, NOW)
+    assert due is not None
+    assert ([each.waits_for for each in due.hindrances], due.requests) == ([kind], False)
+    assert "tag maintenance-" in due.hindrances[0].message
+
+
+def test_scale_set_whose_tag_names_windows_is_requested_and_waits_for_them() -> None:
+    tags = read_tag_policy(Tags(windows='[{"schedule": "0 22 * * *", "duration": "PT1H"}]'))
+    due = judge(replace(READING, tags=tags), [], REQUEST, NOW)
+    assert due is not None
+    assert ([each.waits_for for each in due.hindrances], due.requests) == (["Window"], True)
 
 
 def test_scale_set_that_may_not_be_read_is_told_and_never_requested() -> None:
