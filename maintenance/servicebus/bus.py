@@ -7,6 +7,7 @@ the callers'. The SDK's senders and receivers are not coroutine-safe, so each ha
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -41,7 +42,9 @@ class Bus:
         patience: float = PATIENCE,
         saw: Callable[[datetime], None] | None = None,
         inspect: Callable[[ServiceBusReceivedMessage], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
         self._saw = saw
         self._inspect = inspect
         self._call_timeout = call_timeout
@@ -153,6 +156,7 @@ class Bus:
             receiver,
             self._operations_sender(),
             call_timeout=self._call_timeout,
+            monotonic=self._monotonic,
             saw=self._saw,
             inspect=self._inspect if queue == self._operations_queue and not options else None,
         )
@@ -168,6 +172,9 @@ class Bus:
     async def close(self) -> None:
         for task in self._opening_senders:
             task.cancel()
+        if self._opening_senders:
+            # Each closes what it was opening.
+            await asyncio.wait(self._opening_senders)
         if self._opening is not None:
             with suppress(BusUnavailable):
                 self._idle.append(await self._opening)

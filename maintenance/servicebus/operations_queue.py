@@ -34,6 +34,9 @@ MANY = 4
 # end, nobody says so, and it looks like an empty queue. A link opens in half a second; Service Bus itself closes idle
 # ones after 10 minutes.
 TRUSTED_FOR = 180.0
+# Seconds in which a link that lives responds to a drain, on a busy machine, too: one that is closed for nothing leaves
+# what was on its way locked.
+RESPONDS_WITHIN = 5.0
 
 
 class OperationsReceiver:
@@ -62,8 +65,9 @@ class OperationsReceiver:
         # The latest end of a lock that was seen, in seconds of Service Bus's clock less those of the stopwatch.
         self._latest_lock = float("-inf")
         self._given_at = monotonic()
-        # When the last frame before a drain came: a link that lives responds to it.
+        # When the last frame before a drain came, and when the drain was sent: a link that lives responds to it.
         self._heard_before_drain: float | None = None
+        self._drained_at = 0.0
 
     async def receive(self, most: int, *, wait: float) -> list[Delivery]:
         """What is due, up to `most`, after at most `wait` seconds. Raises BusUnavailable.
@@ -158,7 +162,8 @@ class OperationsReceiver:
         a second more.
         """
         idle = self._monotonic() - self._given_at
-        if self._heard_before_drain is not None and self._last_frame_at() == self._heard_before_drain:
+        waits = self._heard_before_drain is not None and self._last_frame_at() == self._heard_before_drain
+        if waits and self._monotonic() - self._drained_at > RESPONDS_WITHIN:
             logger.warning(
                 "Receiver of %s is opened anew: its link had stopped responding. It gave nothing for %.0f s, and what "
                 "fell due meanwhile comes late",
@@ -176,7 +181,9 @@ class OperationsReceiver:
                 # response, by the end of the next receive at the latest, but for the time when it came.
                 link = handler._link
                 asked = link is not None and link.current_link_credit > 0
-                self._heard_before_drain = self._last_frame_at() if asked else None
+                if not waits:
+                    self._heard_before_drain = self._last_frame_at() if asked else None
+                    self._drained_at = self._monotonic()
                 await transport.drain_and_release_messages_async(handler)  # type: ignore[no-untyped-call] # the SDK's own
         except (*SDK_ERRORS, NotImplementedError) as error:
             logger.debug("An idle receiver could not be drained: %s", type(error).__name__)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from time import monotonic as stopwatch
 
 import pytest
 
 from maintenance.domain.messages import Record
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import connect
-from maintenance.servicebus.operations_queue import TRUSTED_FOR, OperationsReceiver
+from maintenance.servicebus.operations_queue import RESPONDS_WITHIN, TRUSTED_FOR, OperationsReceiver
 from maintenance.servicebus.sender import Sender
 from sandbox.servicebus import NOT_FOUND, ServiceBus, Topology
 from tests.conformance.namespace import close_forgotten
@@ -32,9 +33,16 @@ def service() -> Iterator[ServiceBus]:
 
 
 @asynccontextmanager
-async def opened(service: ServiceBus) -> AsyncIterator[Bus]:
+async def opened(service: ServiceBus, monotonic: Callable[[], float] = stopwatch) -> AsyncIterator[Bus]:
     async with connect(connection_string=service.connection_string) as client:
-        bus = Bus(client, requests_queue=REQUESTS, operations_queue=OPERATIONS, events_topic=TOPIC, call_timeout=LIMIT)
+        bus = Bus(
+            client,
+            requests_queue=REQUESTS,
+            operations_queue=OPERATIONS,
+            events_topic=TOPIC,
+            call_timeout=LIMIT,
+            monotonic=monotonic,
+        )
         yield bus
         service.faults.reset()
         await close_forgotten(service)
@@ -56,14 +64,20 @@ async def receive(bus: Bus) -> list[str]:
 async def test_receiver_whose_link_died_while_idle_is_replaced_and_the_log_says_so(
     service: ServiceBus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(service) as bus:
+    time = [0.0]
+    async with opened(service, lambda: time[0]) as bus:
         await bus.send([record(0)])
         assert await receive(bus) == [record(0).message_id]
         assert await receive(bus) == []
         assert service.faults.stop_responding(OPERATIONS, role="receiver") == 1
         await bus.send([record(1)])
+        for _ in range(3):
+            # A link that is slow to respond is no dead one.
+            assert await receive(bus) == []
+        assert "opened anew" not in caplog.text
         received: list[str] = []
-        for _ in range(5):
+        for _ in range(3):
+            time[0] += RESPONDS_WITHIN + 1
             received += await receive(bus)
         assert received == [record(1).message_id]
     assert "its link had stopped responding" in caplog.text
