@@ -21,8 +21,8 @@ demo: $(SANDBOX_READY)  ## the main job, live: half a minute; DEMO_OPTIONS=--sta
 
 test: lint  ## lint, types and every test that takes under a minute
 	@echo "Running the tests …"
-	@# More workers than cores: the tests mostly wait.
-	$(BIN)/python -m pytest -q -m "not long and not browser" -n 8 --dist loadfile
+	@# More workers than cores: the tests mostly wait. In the order of their files: those that compute come last.
+	$(BIN)/python -m pytest -q -m "not long and not browser" -n 10 --dist loadfile --no-loadscope-reorder
 
 test-long: $(READY)  ## the longer tests: a quarter of an hour
 	$(BIN)/python -m pytest -q -m long -n 2
