@@ -52,6 +52,7 @@ class Environment:
     runs: int = 0
     sent_at: datetime | None = None
     sent_after_first_post: bool = False
+    up_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def log(self) -> Path:
@@ -176,6 +177,10 @@ class Environment:
         if self.story.not_before is not None and self.sent_at is not None:
             early = [call for call in self.arm.calls if call.time < self.sent_at + self.story.not_before]
             assert not early, f"called before notBefore: {self.report()}"
+        if self.story.blackout is not None:
+            posts = self.arm.calls.matching("POST", "performMaintenance")
+            early = [call for call in posts if call.time < self.up_at + self.story.blackout]
+            assert not early, f"posted in a blackout: {self.report()}"
 
     def report(self) -> str:
         """Events, messages left, steps and log, for the message of a failed assertion."""
@@ -215,7 +220,11 @@ class Environment:
             function_key="test",
         )
         # The worker fires its timers itself, again and again.
-        return {**names, **QUICK, "POLL_SCHEDULE": "0 0 0 1 1 *", **self.story.settings}
+        settings = dict(self.story.settings)
+        if self.story.blackout is not None:
+            span = {"start": self.up_at.isoformat(), "end": (self.up_at + self.story.blackout).isoformat()}
+            settings["MAINTENANCE_BLACKOUTS"] = json.dumps([span])
+        return {**names, **QUICK, "POLL_SCHEDULE": "0 0 0 1 1 *", **settings}
 
     def _left(self) -> list[str]:
         left = left_over(self.bus) if self.story.keeps_lease else remains(self.bus)

@@ -1,7 +1,7 @@
 """`make soak`: two thousand requests, calls that fail at random, a worker killed every 30 s; then an evaluation.
 
-Exits with 1 if a request did not end exactly once, an instance was maintained too often or not at all, or a message is
-left.
+Windows, gates, pauses and limits bound what is started. Exits with 1 if a request did not end exactly once, an instance
+was maintained too often or not at all, anything was started where a policy forbids it, or a message is left.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager
 from sandbox.servicebus import ServiceBus, Topology
 from tests.reliability.soak_plan import Plan, PlannedRequest, arm_faults, make_plan
+from tests.reliability.soak_policies import POLICIES, Holds, proceed
 from tests.reliability.soak_results import Tally, evaluate
 from tests.reliability.soak_workers import Workers
 from tests.support.entities import REQUESTS, TOPOLOGY
@@ -87,14 +88,16 @@ def main() -> int:
                 function_key="soak",
             ),
             **SETTINGS,
+            **POLICIES,
             "MAINTENANCE_ALLOWED_SCOPES": " ".join(f"/subscriptions/{each}" for each in plan.subscriptions),
         }
         workers = Workers(environment, log)
         started = time.monotonic()
-        with _sending(plan, bus, over=seconds * SENDING):
+        holds = Holds(plan.subscriptions)
+        with _sending(plan, bus, holds, over=seconds * SENDING):
             _run_and_kill(workers, bus, tally, options.seed, every=options.kill_every, until=started + seconds)
         print(f"\nAfter {time.monotonic() - started:.0f} s:")
-        report, errors = evaluate(plan, tally, bus, arm, workers.runs)
+        report, errors = evaluate(plan, tally, bus, arm, runs=workers.runs, holds=holds.sent)
     print("\n".join(report))
     print("\n".join(f"ERROR: {each}" for each in errors) if errors else "All checks passed.", flush=True)
     return 1 if errors else 0
@@ -112,19 +115,38 @@ def _run_and_kill(workers: Workers, bus: ServiceBus, tally: Tally, seed: int, *,
 
 
 @contextmanager
-def _sending(plan: Plan, bus: ServiceBus, *, over: float) -> Iterator[None]:
-    """Send the requests evenly over the time, while the block runs."""
-    stop = threading.Event()
-    thread = threading.Thread(target=_send, args=(plan.requests, bus.connection_string, over, stop), daemon=True)
-    thread.start()
+def _sending(plan: Plan, bus: ServiceBus, holds: Holds, *, over: float) -> Iterator[None]:
+    """Send the requests evenly over the time, and pauses, while the block runs."""
+    stop, requests_sent = threading.Event(), threading.Event()
+    requests = (plan.requests, bus.connection_string, over, stop, requests_sent)
+    threads = [
+        threading.Thread(target=_send, args=requests, daemon=True),
+        threading.Thread(target=_hold, args=(holds, bus.connection_string, requests_sent), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join(60)
+        requests_sent.set()
+        for thread in threads:
+            thread.join(60)
 
 
-def _send(requests: list[PlannedRequest], connection_string: str, over: float, stop: threading.Event) -> None:
+def _hold(holds: Holds, connection_string: str, stop: threading.Event) -> None:
+    with ServiceBusClient.from_connection_string(connection_string, retry_backoff_factor=0.05) as client:
+        sender = client.get_queue_sender(REQUESTS)
+        holds.run(lambda name, body: _send_with_retries(sender, ServiceBusMessage(body, message_id=name)), stop)
+
+
+def _send(
+    requests: list[PlannedRequest],
+    connection_string: str,
+    over: float,
+    stop: threading.Event,
+    all_sent: threading.Event,
+) -> None:
     started = time.monotonic()
     with ServiceBusClient.from_connection_string(connection_string, retry_backoff_factor=0.05) as client:
         sender = client.get_queue_sender(REQUESTS)
@@ -132,6 +154,10 @@ def _send(requests: list[PlannedRequest], connection_string: str, over: float, s
             if stop.wait(max(started + over * number / len(requests) - time.monotonic(), 0)):
                 return
             _send_with_retries(sender, ServiceBusMessage(request.body, message_id=request.request_id))
+            if request.gated:
+                message_id, body = proceed(request)
+                _send_with_retries(sender, ServiceBusMessage(body, message_id=message_id))
+    all_sent.set()
 
 
 def _send_with_retries(sender: ServiceBusSender, message: ServiceBusMessage) -> None:

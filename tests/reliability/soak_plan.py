@@ -19,13 +19,16 @@ Target = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """Request with its targets (scale set, instance id). `invalid`: it must be rejected."""
+    """Request with its targets (scale set, instance id). `invalid`: it must be rejected. `gated`: its first wave waits
+    for a proceed. `windowed`: it starts in every other minute alone."""
 
     request_id: str
     body: bytes
     subscription_id: str
     targets: tuple[Target, ...] = ()
     invalid: bool = False
+    gated: bool = False
+    windowed: bool = False
 
 
 @dataclass
@@ -45,8 +48,8 @@ class Plan:
 def make_plan(*, requests: int, scale_sets: int, subscriptions: int, seed: int) -> Plan:
     """Make requests for two instances each, most of which are named once.
 
-    A tenth are rollouts of one instance per wave, one in twenty names instances of another request, and one in fifty is
-    invalid. One maintenance in twenty-five fails.
+    A tenth are rollouts of one instance per wave, one in twenty names instances of another request, one in twenty has a
+    gate, one in twenty a window of its own, and one in fifty is invalid. One maintenance in twenty-five fails.
     """
     chance = Random(seed)  # noqa: S311 - not for secrets
     plan = Plan()
@@ -112,5 +115,16 @@ def _request(number: int, pair: int, scale_set: ScaleSetSeed, chance: Random) ->
         body["instanceIds"] = named = [str(2 * pair - 1), str(2 * pair)]
     elif dice < 0.17:
         body["rollout"] = {"maxInstancesPerWave": 1}
+    elif dice < 0.22:
+        body["rollout"] = {"gate": "first", "gateTimeout": "PT2H"}
+    elif dice < 0.27:
+        body["windows"] = [{"schedule": "*/2 * * * *", "duration": "PT1M"}]
     targets = tuple((scale_set.name, instance_id) for instance_id in named)
-    return PlannedRequest(request_id, json.dumps(body).encode(), scale_set.subscription_id, targets)
+    return PlannedRequest(
+        request_id,
+        json.dumps(body).encode(),
+        scale_set.subscription_id,
+        targets,
+        gated="gate" in body.get("rollout", {}),
+        windowed="windows" in body,
+    )

@@ -20,6 +20,7 @@ from sandbox.servicebus import (
     ServiceBus,
 )
 from tests.reliability.soak_plan import GROUP, Plan, Target
+from tests.reliability.soak_policies import CONTROL, Hold, limit_errors, pause_errors, posts, window_errors
 from tests.reliability.soak_workers import WorkerRun
 from tests.support.entities import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, remains
 
@@ -47,7 +48,7 @@ class Tally:
                 elif entity == OPERATIONS:
                     self.counts["records"] += 1
                 elif entity == REQUESTS:
-                    self.counts["messages"] += 1
+                    self.counts["controls" if message_id.startswith(CONTROL) else "messages"] += 1
             case DuplicateDropped():
                 self.counts["duplicates"] += 1
             case LockLost():
@@ -78,13 +79,21 @@ class Tally:
 
 
 def evaluate(
-    plan: Plan, tally: Tally, bus: ServiceBus, arm: ResourceManager, runs: Sequence[WorkerRun]
+    plan: Plan,
+    tally: Tally,
+    bus: ServiceBus,
+    arm: ResourceManager,
+    *,
+    runs: Sequence[WorkerRun],
+    holds: Sequence[Hold],
 ) -> tuple[list[str], list[str]]:
     """Return the lines of the report, and the errors."""
-    events = [json.loads(message.body) for message in bus.peek(SUBSCRIPTION_PATH, 100_000)]
+    published = [(message.enqueued_at, json.loads(message.body)) for message in bus.peek(SUBSCRIPTION_PATH, 100_000)]
+    events = [event for _, event in published]
     ends: dict[str, list[dict[str, Any]]] = {}
     for event in events:
-        if str(event["type"]).split(".")[-2] in ("completed", "rejected", "duplicate"):
+        of_control = str(event["data"]["requestId"]).startswith(CONTROL)
+        if not of_control and _kind_of(event) in ("completed", "rejected", "duplicate"):
             ends.setdefault(str(event["data"]["requestId"]), []).append(event["data"])
     instances = {
         (each.name, report.instance_id): report
@@ -93,6 +102,12 @@ def evaluate(
     }
     errors = [*_end_errors(plan, ends, instances), *_instance_errors(plan, instances), *_run_errors(tally, ends)]
     errors += [f"left over: {each}" for each in remains(bus)]
+    posted = list(posts(list(arm.calls)))
+    accepted = {str(each["data"]["requestId"]): at for at, each in published if _kind_of(each) == "accepted"}
+    limits, most_at_once = limit_errors(arm.operations())
+    errors += [*_cut(window_errors(plan, posted)), *_cut(pause_errors(holds, accepted, posted)), *_cut(limits)]
+    kinds = Counter(map(_kind_of, events))
+    waited = Counter(str(each["data"]["waitsFor"]) for each in events if _kind_of(each) == "deferred")
     statuses = Counter(data["status"] for datas in ends.values() for data in datas)
     begun = Counter(instances[target].maintenance_count for target in plan.named)
     report = [
@@ -102,6 +117,8 @@ def evaluate(
         f"messages: {tally.counts['messages']} of requests; {tally.counts['records']} records; "
         f"{tally.counts['redeliveries']} redeliveries, {tally.counts['locks']} of them after a lost lock, "
         f"one message {tally.most_deliveries} times at the most; {tally.counts['dead letters']} dead letters",
+        f"policies: {len(posted)} POSTs; {kinds['awaiting']} gates, {len(holds)} pauses; at most {most_at_once} scale "
+        f"sets under way; {kinds['deferred']} waits told: {_listed(waited)}",
         f"instances: {len(plan.named)} named; maintained {_times(begun)}",
         *_arm_report(list(arm.calls), arm),
         *_memory_report(runs),
@@ -159,6 +176,10 @@ def _instance_errors(plan: Plan, instances: dict[Target, InstanceReport]) -> lis
         elif report.state == "in-progress":
             errors.append(f"{'/'.join(target)} is still under maintenance")
     return _cut(errors)
+
+
+def _kind_of(event: dict[str, Any]) -> str:
+    return str(event["type"]).split(".")[-2]
 
 
 def _arm_report(calls: Sequence[Call], arm: ResourceManager) -> list[str]:

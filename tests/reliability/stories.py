@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sandbox.resource_manager import Fault, InstanceSeed
+from sandbox.resource_manager import EXAMPLE_SUBSCRIPTION_ID, Fault, InstanceSeed
 from tests.reliability.story import Story
 from tests.support.environment import request
 
@@ -219,6 +219,33 @@ LIMITS = Story(
     publishes=("accepted", "progressed", "completed"),
     maintained=frozenset("0123"),
     settings={"MAINTENANCE_LIMITS": '{"scaleSets": 1, "instancesPerScaleSet": 2}'},
+)
+
+# By the same decision as windows, and to the second. It is over before the worker does anything where it comes up late.
+BLACKOUT = Story(
+    instances=_instances(2),
+    requests={"dark": request(instanceIds=["0", "1"])},
+    ends={"dark": "Succeeded"},
+    publishes=("accepted", "completed"),
+    may_publish=frozenset({"deferred"}),
+    maintained=frozenset("01"),
+    blackout=timedelta(seconds=6),
+)
+
+# The pause may come before the rollout, or between its waves; it ends by itself, where it is not resumed before.
+PAUSED = Story(
+    instances=QUICK_ONES[:4],
+    requests={
+        "roll": request(rollout={"maxInstancesPerWave": 2}),
+        "hold": {"pause": {"scope": f"/subscriptions/{EXAMPLE_SUBSCRIPTION_ID}", "reason": "incident"}},
+    },
+    after_first_post={"on": {"resume": {"scope": f"/subscriptions/{EXAMPLE_SUBSCRIPTION_ID}"}}},
+    ends={"roll": "Succeeded"},
+    publishes=("accepted", "accepted", "accepted", "progressed", "completed"),
+    may_publish=frozenset({"deferred"}),
+    maintained=frozenset("0123"),
+    # Longer than it takes to take the message again after a death: one whose time is over is rejected.
+    pause=timedelta(seconds=15),
 )
 
 # Waits are sliced, and a cancellation is met with the next look: here at `not_before`.
