@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -13,6 +14,9 @@ from sandbox.cli.environment_file import PROJECT
 from sandbox.page import Page, WorkerProcess
 from sandbox.resource_manager import ResourceManager
 from sandbox.servicebus import ServiceBus
+
+if TYPE_CHECKING:
+    from sandbox.page.traces import Traces
 
 PORT = 8071
 """Where the page is as long as nobody says otherwise and nobody else is there."""
@@ -29,11 +33,12 @@ def open_page(
     function_key: Callable[[], str],
     worker: WorkerProcess | None = None,
     command: str | None = None,
+    traces: Traces | None = None,
 ) -> Page:
     """Serve the page. Raises OSError where `port` is taken; None = 8071, or any free one where that is taken.
 
     `worker_endpoint`: where the worker's HTTP functions are, such as `http://127.0.0.1:7071`; asked for at each alert.
-    `command`: see `Page`.
+    `command`, `traces`: see `Page`.
     """
 
     def serve(port: int) -> Page:
@@ -45,6 +50,7 @@ def open_page(
             worker=worker,
             documents=_documents(),
             command=command,
+            traces=traces,
         ).start()
 
     if port is not None:

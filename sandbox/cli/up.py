@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -27,6 +28,9 @@ from sandbox.latency import NONE
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager, ScaleSetSeed, seed_example
 from sandbox.servicebus import ServiceBus, Topology, TopologyError
+
+if TYPE_CHECKING:
+    from sandbox.otlp import OtlpReceiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def _start(arguments: argparse.Namespace, stack: ExitStack, worker: WorkerProces
         function_key=secrets.token_urlsafe(32),
     )
     if otlp is not None:
-        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp.endpoint
     page = None
     # Programs that start many sandboxes ask for it; people always have it.
     if not arguments.no_page and not (arguments.json and arguments.page_port is None):
@@ -130,16 +134,18 @@ def _start(arguments: argparse.Namespace, stack: ExitStack, worker: WorkerProces
                 command=None
                 if arguments.json
                 else f"{_short(Path(sys.executable))} -m sandbox {{}}{_options(arguments)}",
+                traces=otlp.telemetry.trace if otlp is not None else None,
             )
         except OSError as error:
             raise _StartError(_taken(arguments.page_port, "--page-port", error)) from error
         stack.callback(opened.close)
         page = opened.address
-    return _Services(bus.connection_string, arm.endpoint, otlp, environment, arm.scale_sets, page)
+    endpoint_of_otlp = otlp.endpoint if otlp is not None else None
+    return _Services(bus.connection_string, arm.endpoint, endpoint_of_otlp, environment, arm.scale_sets, page)
 
 
-def _start_otlp(port: int, stack: ExitStack) -> str:
-    """The endpoint of a receiver that draws each trace of a run once that has ended."""
+def _start_otlp(port: int, stack: ExitStack) -> OtlpReceiver:
+    """A receiver that draws each trace of a run once that has ended."""
     # Imported where it is asked for: protobuf takes as long as all else.
     from sandbox.otlp import OtlpReceiver, Span  # noqa: PLC0415
     from sandbox.otlp.waterfall import draw  # noqa: PLC0415
@@ -155,7 +161,7 @@ def _start_otlp(port: int, stack: ExitStack) -> str:
         stack.enter_context(receiver)
     except OSError as error:
         raise _StartError(_taken(port, "--otlp", error)) from error
-    return receiver.endpoint
+    return receiver
 
 
 def _taken(port: int, option: str, error: OSError) -> str:

@@ -24,7 +24,7 @@ def draw(console: Console, spans: Sequence[Span]) -> None:
     width = max(console.width - _NAMES - 2 * _TIMES - 4, _LEAST_BAR)
     plain = not console.encoding.startswith("utf")
     console.print(Text(f"Trace {spans[0].trace_id}, {(end - start) / _NANOSECONDS:.1f} s", style="bold"))
-    for depth, span in _in_order(spans):
+    for depth, span in in_order(spans):
         name = f"{'  ' * depth}{span.name}"
         begun, lasted = (span.start - start) / _NANOSECONDS, (span.end - span.start) / _NANOSECONDS
         line = Text(f"{_fitted(name):<{_NAMES}}{begun:>{_TIMES - 2}.2f} s{lasted:>{_TIMES - 2}.2f} s  ")
@@ -37,7 +37,7 @@ def draw(console: Console, spans: Sequence[Span]) -> None:
             console.print(Text(f"{'  ' * (depth + 1)}failed: {span.status}", "red"), highlight=False)
 
 
-def _in_order(spans: Sequence[Span]) -> Iterator[tuple[int, Span]]:
+def in_order(spans: Sequence[Span]) -> Iterator[tuple[int, Span]]:
     """Each span after its parent, and how deep it is; one whose parent is not there is at the top."""
     known = {span.span_id for span in spans}
     below: dict[str, list[Span]] = defaultdict(list)

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiohttp import web
 
@@ -21,8 +21,12 @@ from sandbox.page.journal import Journal
 from sandbox.page.reader import Reader
 from sandbox.page.redaction import shown
 from sandbox.page.stream import Stream
+from sandbox.page.traces import trace
 from sandbox.resource_manager import ResourceManager
 from sandbox.servicebus import ServiceBus
+
+if TYPE_CHECKING:
+    from sandbox.page.traces import Traces
 
 _STATIC: Final = Path(__file__).with_name("static")
 _TYPES: Final = {
@@ -56,6 +60,7 @@ class Page(LoopbackService):
         worker: WorkerProcess | None = None,
         documents: dict[str, bytes] | None = None,
         command: str | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Nothing listens before `start()`, and nothing is remembered.
 
@@ -69,6 +74,7 @@ class Page(LoopbackService):
             post_alert: posts an alert to the worker; returns its status and text.
             worker: the worker that was started with the sandbox.
             command: what sends and posts the same from a shell, with `{}` for `send` or `alert`; None = nothing does.
+            traces: the spans of a trace by its id, such as an OTLP receiver's; None = nobody takes them.
             documents: JSON documents served under `/documents/{name}`: schemas, an example of an alert.
         """
         super().__init__(port)
@@ -86,6 +92,7 @@ class Page(LoopbackService):
         )
         self._stream: Stream | None = None
         self._documents = documents or {}
+        self._traces = traces
         self._files = {
             f"/{path.name}": (path.read_bytes(), _TYPES[path.suffix])
             for path in sorted(_STATIC.iterdir())
@@ -160,6 +167,10 @@ class Page(LoopbackService):
             match path.split("/")[1:]:
                 case ["documents", name] if name in self._documents:
                     return _response(self._documents[name])
+                case ["traces", trace_id]:
+                    # No error where there is none: a browser would log one.
+                    spans = self._traces(trace_id) if self._traces is not None else None
+                    return _json({"taken": spans is not None, **trace(spans or ())})
                 case ["calls", number]:
                     call = self._journal.calls.get(int(number))
                     found = None if call is None else summaries.whole_call(int(number), call)

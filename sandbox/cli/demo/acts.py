@@ -133,6 +133,7 @@ async def _run(terminal: Console, arguments: argparse.Namespace) -> int:
                 port=arguments.page_port,
                 worker_endpoint=lambda: host.http_endpoint or "",
                 function_key=lambda: host.function_key,
+                traces=otlp.telemetry.trace,
             )
         except OSError as error:
             print(

@@ -3,6 +3,7 @@
 import { open } from "./panel.js";
 import { store } from "./store.js";
 import { element, facts, foreign, length, set, shortPath, shortSet, time } from "./text.js";
+import { traceOf } from "./trace.js";
 
 const KINDS = {
   work: "maintenance",
@@ -122,7 +123,10 @@ function place(row, run) {
 function tell(key) {
   const list = element("ul", { class: "story" });
   const about = element("div");
+  const traceId = store.runs.get(key).trace;
+  const trace = traceId ? traceOf(traceId) : { parts: [], draw() {} };
   const draw = () => {
+    trace.draw();
     const run = store.runs.get(key);
     if (!run) return;
     about.replaceChildren(
@@ -138,7 +142,7 @@ function tell(key) {
     );
     list.replaceChildren(...lines(run).map(([at, who, what]) => element("li", {}, element("span", {}, time(at)), element("span", {}, who), foreign(what))));
   };
-  open(`Request ${store.runs.get(key).request}`, [about, element("h3", {}, "What happened"), list], { sections: ["runs", "calls", "events"], draw });
+  open(`Request ${store.runs.get(key).request}`, [about, element("h3", {}, "What happened"), list, ...trace.parts], { sections: ["runs", "calls", "events"], draw });
 }
 
 function lines(run) {

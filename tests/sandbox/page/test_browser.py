@@ -12,15 +12,17 @@ import pytest_asyncio
 from azure.servicebus import ServiceBusMessage
 
 from sandbox.cli.environment_file import PROJECT
+from sandbox.otlp import Span
 from sandbox.page import Page
 from sandbox.resource_manager import EXAMPLE_SUBSCRIPTION_ID, InstanceSeed, ScaleSetSeed
 from tests.sandbox.page.browser import browser, expect, window
 from tests.sandbox.page.samples import HOSTILE, Services, services
-from tests.support.entities import REQUESTS, TOPIC
+from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
 from tests.support.time_travel import due, journey, tick
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
+TRACE = "a" * 32
 SCHEMAS = PROJECT / "contracts" / "schemas"
 DOCUMENTS = {
     name: (SCHEMAS / name / "1" / "schema.json").read_bytes()
@@ -82,6 +84,38 @@ async def test_rolling_request_of_the_form_is_followed_wave_by_wave(chrome: Any)
                 await expect(page.locator("#events .row").first).to_contain_text("completed")
                 await run.locator(".request").click()
                 await expect(page.locator(".story")).to_contain_text("POST shop/web/performMaintenance → 202")
+
+
+async def test_trace_of_a_request_is_drawn_beside_its_story(chrome: Any) -> None:
+    second = 1_000_000_000
+
+    def span(span_id: str, parent_id: str, name: str, **more: Any) -> Span:
+        return Span(TRACE, span_id, parent_id, name, "internal", 0, 4 * second, {"vmss.name": HOSTILE}, **more)
+
+    spans = [span("a", "sender", "maintenance web"), span("b", "a", HOSTILE, failed=True, status=HOSTILE)]
+    record = {
+        "schemaVersion": 2,
+        "run_id": "0" * 32,
+        "request_id": "traced",
+        "scale_set": {"subscription_id": EXAMPLE_SUBSCRIPTION_ID, "resource_group_name": "shop", "name": "web"},
+        "phase": "track",
+        "number": 3,
+        "trace": {"traceparent": f"00-{TRACE}-{'b' * 16}-01"},
+    }
+    with services(traces=lambda trace_id: spans if trace_id == TRACE else []) as sandbox:
+        message = ServiceBusMessage(json.dumps(record).encode(), message_id=f"{'0' * 32}:s3", subject="track")
+        async with window(chrome) as page:
+            await page.goto(sandbox.page.address)
+            sandbox.sender(OPERATIONS).send_messages(message)
+            await page.locator(".run[data-request=traced] .request").click()
+            await expect(page.locator(".spans li")).to_have_count(2)
+            await expect(page.locator("#panel-body")).to_contain_text("2 spans in 4.0 s")
+            await expect(page.locator(".spans .name").nth(1)).to_have_text(HOSTILE)
+            await page.locator(".spans summary").nth(1).click()
+            await expect(page.locator(".spans li").nth(1)).to_contain_text(f"failed: {HOSTILE}")
+            # One that comes later shows though nothing else changes.
+            spans.append(span("c", "a", "POST performMaintenance"))
+            await expect(page.locator(".spans li")).to_have_count(3)
 
 
 async def test_fault_added_on_the_page_shows_in_the_next_call(chrome: Any, sandbox: Services) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from azure.servicebus import ServiceBusMessage
 
+from sandbox.otlp import Span
 from sandbox.page import Page
 from sandbox.page.access import HEADERS
 from sandbox.resource_manager import EXAMPLE_SUBSCRIPTION_ID, InstanceSeed, ScaleSetSeed
@@ -315,3 +316,37 @@ def test_page_on_a_port_that_is_taken_observes_nothing(sandbox: Services) -> Non
     with pytest.raises(OSError, match="in use"):
         Page(sandbox.bus, sandbox.arm, port=sandbox.page.port).start()
     assert len(sandbox.arm.observers) == observers
+
+
+def test_trace_is_given_in_the_order_in_which_it_is_drawn_and_without_secrets() -> None:
+    second = 1_000_000_000
+    url = "https://management.azure.com/operations/1?sig=abcdefghijklmnop"
+
+    def span(span_id: str, parent_id: str, start: int, end: int, **more: Any) -> Span:
+        return Span("t" * 32, span_id, parent_id, f"span {span_id}", "client", start * second, end * second, **more)
+
+    spans = [
+        span("run", "sender", 1, 9, attributes={}),
+        span("wave 2", "run", 5, 9, attributes={}, failed=True, status=f"refused at {url}"),
+        span("poll", "wave 1", 2, 3, attributes={"url.full": url, "vmss.name": HOSTILE}),
+        span("wave 1", "run", 1, 5, attributes={}),
+    ]
+    with services(traces=lambda trace_id: spans if trace_id == "t" * 32 else []) as sandbox:
+        found = sandbox.get(f"/traces/{'t' * 32}").json()
+        nobody = sandbox.get("/traces/other").json()
+    assert (found["taken"], found["lasts"], found["left"]) == (True, 8_000, 0)
+    drawn = [(each["depth"], each["name"], each["from"], each["lasts"]) for each in found["spans"]]
+    assert drawn == [
+        (0, "span run", 0, 8_000),
+        (1, "span wave 2", 4_000, 4_000),
+        (1, "span wave 1", 0, 4_000),
+        (2, "span poll", 1_000, 1_000),
+    ]
+    assert "abcdefghijklmnop" not in json.dumps(found)
+    assert found["spans"][3]["attributes"]["vmss.name"] == HOSTILE
+    assert nobody == {"taken": True, "spans": [], "lasts": 0, "left": 0}
+
+
+def test_trace_where_nobody_takes_spans_is_no_error(sandbox: Services) -> None:
+    response = sandbox.get("/traces/x")
+    assert (response.status_code, response.json()["taken"]) == (200, False)
