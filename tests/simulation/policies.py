@@ -168,12 +168,12 @@ def forbidden(
     policies = knobs.policies or Policies()
     document = run.message.document if run.message else b""
     # Where the process's clock is behind, the time of Service Bus's that it has seen counts: what it sees of that
-    # is as old as the message that showed it.
-    now = simulation.loop.time()
-    seen = (process.seconds(), now, now - WORTH_TELLING.total_seconds())
-    why = [closed(policies, document, each) for each in seen]
-    if all(why):
-        yield "windows", f"run {short} posts {why[0]}"
+    # is as old as the message that showed it, so it may have been any moment since.
+    now, own = simulation.loop.time(), process.seconds()
+    ago = range(int(WORTH_TELLING.total_seconds()) + 1)
+    why = closed(policies, document, own)
+    if why is not None and all(closed(policies, document, now - seconds) for seconds in ago):
+        yield "windows", f"run {short} posts {why}"
     if (why_shut := shut(runs, run, operation.wave + 1, now + max(0.0, *knobs.clocks))) is not None:
         yield "gates", f"run {short} posts wave {operation.wave + 1}, {why_shut}"
     if (pause := paused(runs, operation.scale_set.key, now)) is not None:
