@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -103,12 +103,17 @@ def _around(at: datetime) -> tuple[datetime, datetime]:
     return at - ON_ITS_WAY, at
 
 
-def pause_errors(holds: Sequence[Hold], accepted: Mapping[str, datetime], posted: Sequence[Post]) -> list[str]:
-    """POSTs in a subscription that was paused. `accepted`: when the event that accepts a pause was published."""
+def pause_errors(
+    holds: Sequence[Hold], accepted: Mapping[str, datetime], rejected: Collection[str], posted: Sequence[Post]
+) -> list[str]:
+    """POSTs in a subscription that was paused. `accepted`: when the event that accepts a pause was published. One whose
+    time was over when the worker came to it, behind all requests before it, is `rejected`."""
     errors = []
     for hold in holds:
+        if hold.message_id in rejected:
+            continue
         if hold.message_id not in accepted:
-            errors.append(f"{hold.message_id} was not accepted")
+            errors.append(f"{hold.message_id} was neither accepted nor rejected")
             continue
         since = accepted[hold.message_id] + LOOKED_BEFORE
         errors += [

@@ -104,8 +104,13 @@ def evaluate(
     errors += [f"left over: {each}" for each in remains(bus)]
     posted = list(posts(list(arm.calls)))
     accepted = {str(each["data"]["requestId"]): at for at, each in published if _kind_of(each) == "accepted"}
+    rejected = {str(each["data"]["requestId"]) for each in events if _kind_of(each) == "rejected"}
     limits, most_at_once = limit_errors(arm.operations())
-    errors += [*_cut(window_errors(plan, posted)), *_cut(pause_errors(holds, accepted, posted)), *_cut(limits)]
+    errors += [
+        *_cut(window_errors(plan, posted)),
+        *_cut(pause_errors(holds, accepted, rejected, posted)),
+        *_cut(limits),
+    ]
     kinds = Counter(map(_kind_of, events))
     waited = Counter(str(each["data"]["waitsFor"]) for each in events if _kind_of(each) == "deferred")
     statuses = Counter(data["status"] for datas in ends.values() for data in datas)
@@ -117,7 +122,7 @@ def evaluate(
         f"messages: {tally.counts['messages']} of requests; {tally.counts['records']} records; "
         f"{tally.counts['redeliveries']} redeliveries, {tally.counts['locks']} of them after a lost lock, "
         f"one message {tally.most_deliveries} times at the most; {tally.counts['dead letters']} dead letters",
-        f"policies: {len(posted)} POSTs; {kinds['awaiting']} gates, {len(holds)} pauses; at most {most_at_once} scale "
+        f"policies: {len(posted)} POSTs; {kinds['awaiting']} gates, {len(holds)} pauses, {len(rejected.intersection(each.message_id for each in holds))} too late; at most {most_at_once} scale "
         f"sets under way; {kinds['deferred']} waits told: {_listed(waited)}",
         f"instances: {len(plan.named)} named; maintained {_times(begun)}",
         *_arm_report(list(arm.calls), arm),

@@ -46,8 +46,9 @@ def test_posts_in_a_pause_are_found_once_every_look_is_too_old() -> None:
     hold = Hold("control-hold-0", "sub", NOON + timedelta(minutes=5))
     moments = [LOOKED_BEFORE - timedelta(seconds=1), LOOKED_BEFORE + timedelta(seconds=1), timedelta(minutes=5)]
     accepted = {"control-hold-0": NOON}
-    assert len(pause_errors([hold], accepted, [post(each) for each in moments])) == 1
-    assert pause_errors([hold], {}, []) == ["control-hold-0 was not accepted"]
+    assert len(pause_errors([hold], accepted, (), [post(each) for each in moments])) == 1
+    assert pause_errors([hold], {}, (), []) == ["control-hold-0 was neither accepted nor rejected"]
+    assert pause_errors([hold], {}, {"control-hold-0"}, []) == []
 
 
 def operation(name: str, *ids: str, start: int = 0, end: int | None = 10) -> dict[str, Any]:
