@@ -111,6 +111,7 @@ def evaluate(
         *_cut(pause_errors(holds, accepted, rejected, posted)),
         *_cut(limits),
     ]
+    too_late = sum(each.message_id in rejected for each in holds)
     kinds = Counter(map(_kind_of, events))
     waited = Counter(str(each["data"]["waitsFor"]) for each in events if _kind_of(each) == "deferred")
     statuses = Counter(data["status"] for datas in ends.values() for data in datas)
@@ -122,8 +123,8 @@ def evaluate(
         f"messages: {tally.counts['messages']} of requests; {tally.counts['records']} records; "
         f"{tally.counts['redeliveries']} redeliveries, {tally.counts['locks']} of them after a lost lock, "
         f"one message {tally.most_deliveries} times at the most; {tally.counts['dead letters']} dead letters",
-        f"policies: {len(posted)} POSTs; {kinds['awaiting']} gates, {len(holds)} pauses, {len(rejected.intersection(each.message_id for each in holds))} too late; at most {most_at_once} scale "
-        f"sets under way; {kinds['deferred']} waits told: {_listed(waited)}",
+        f"policies: {len(posted)} POSTs; {kinds['awaiting']} gates; {len(holds)} pauses, {too_late} of them too late; "
+        f"at most {most_at_once} scale sets under way; {kinds['deferred']} waits told: {_listed(waited)}",
         f"instances: {len(plan.named)} named; maintained {_times(begun)}",
         *_arm_report(list(arm.calls), arm),
         *_memory_report(runs),
