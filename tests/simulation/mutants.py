@@ -44,22 +44,22 @@ def nothing(original: Original) -> Any:
 
 
 def without_confirmation(original: Original) -> Any:
-    async def submit(self: Runner, action: Any, settle: Any, views: Any) -> Any:
+    async def submit(self: Runner, action: Any, decided_at: Any, settle: Any, views: Any) -> Any:
         async def sure() -> bool:
             await settle()
             return True
 
-        return await original(self, action, sure, views)
+        return await original(self, action, decided_at, sure, views)
 
     return submit
 
 
 def act_then_complete(original: Original) -> Any:
-    async def submit(self: Runner, action: Any, settle: Any, views: Any) -> Any:
+    async def submit(self: Runner, action: Any, decided_at: Any, settle: Any, views: Any) -> Any:
         async def later() -> bool:
             return True
 
-        concluded = await original(self, action, later, views)
+        concluded = await original(self, action, decided_at, later, views)
         await settle()
         return concluded
 
@@ -67,7 +67,7 @@ def act_then_complete(original: Original) -> Any:
 
 
 def without_intent(original: Original) -> Any:
-    async def submit(self: Runner, action: Any, settle: Any, views: Any) -> Any:
+    async def submit(self: Runner, action: Any, decided_at: Any, settle: Any, views: Any) -> Any:
         schedule = self._bus.schedule
 
         async def unscheduled(record: Any) -> int:
@@ -75,7 +75,7 @@ def without_intent(original: Original) -> Any:
 
         self._bus.schedule = unscheduled  # type: ignore[method-assign]
         try:
-            return await original(self, action, settle, views)
+            return await original(self, action, decided_at, settle, views)
         finally:
             self._bus.schedule = schedule  # type: ignore[method-assign]
 
@@ -125,6 +125,7 @@ def only_one_page(original: Original) -> Any:
 class Anything:
     """The lease of whoever looks."""
 
+    instances = None
     run_id = type("", (), {"__ne__": lambda *_: False, "__eq__": lambda *_: True, "__hash__": lambda _: 0})()
 
 

@@ -200,6 +200,10 @@ MUTATIONS = (
 )
 
 
+# How a promise is named that is broken by an error which nobody expected.
+OWN_FAULT = "unexpected"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     name: str
@@ -216,7 +220,8 @@ def find(number: int, *, most: int) -> Finding:
         for seed in range(1, most + 1):
             outcome = play_seed(seed)
             if outcome.broken:
-                return Finding(mutation.name, seed, str(outcome.broken[0]), time.monotonic() - started)
+                broken = sorted(map(str, outcome.broken), key=lambda each: each.startswith(OWN_FAULT))
+                return Finding(mutation.name, seed, broken[0], time.monotonic() - started)
     return Finding(mutation.name, most, None, time.monotonic() - started)
 
 
@@ -232,9 +237,12 @@ def main() -> int:
         for finding in pool.imap_unordered(partial(find, most=options.most), chosen, chunksize=1):
             mutation = next(each for each in MUTATIONS if each.name == finding.name)
             harmless, hidden = mutation.harmless, mutation.hidden
-            wrong += harmless == (finding.how is not None) and not hidden
+            # A mutant that merely fails shows nothing: the product changed under it.
+            failed = finding.how is not None and finding.how.startswith(OWN_FAULT)
+            wrong += failed or (harmless == (finding.how is not None) and not hidden)
             found = f"seed {finding.seeds:5}" if finding.how else f"not in {finding.seeds:5}"
             why = finding.how or (f"hidden: {hidden}" if hidden else "harmless" if harmless else "NOT FOUND")
+            why = f"THE MUTANT FAILS: {why}" if failed else why
             print(f"{finding.name:55} {found:14} {why[:110]}", flush=True)
     return 1 if wrong else 0
 
