@@ -37,7 +37,7 @@ from maintenance.policies.tags import EXCLUDED, TagPolicy
 
 logger = logging.getLogger(__name__)
 # Each is one page or a few; many more at once only meet Resource Manager's limits sooner.
-READ_AT_ONCE = 8
+READ_AT_ONCE = BATCH
 MAX_PROBLEMS = 50
 
 

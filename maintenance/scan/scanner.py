@@ -31,8 +31,8 @@ from maintenance.scan.events import due_event
 from maintenance.scan.messages import Scan, read_scan, to_scan_record
 
 logger = logging.getLogger(__name__)
-# Read within one lock of 5 minutes: two rounds of READ_AT_ONCE, each of a listing that ends after 90 s.
-PART = 16
+# Read at once, within one lock of 5 minutes: a listing ends after 90 s.
+PART = READ_AT_ONCE
 MAX_PROBLEMS = 50
 REASON = "A scan found that maintenance is due."
 
