@@ -179,7 +179,9 @@ def without(field: str, number: int, value: Any) -> Callable[[Original], Any]:
 
 def of_any_set(original: Original) -> Any:
     def cancellation(entries: Any, scale_set: str, request_id: str, enqueued_at: Any) -> Any:
-        renamed = [replace(each, scale_set=scale_set) for each in entries]
+        # Pauses have a scope.
+        named = [each for each in entries if hasattr(each, "scale_set")]
+        renamed = [replace(each, scale_set=scale_set) for each in named]
         return original(renamed, scale_set, request_id, enqueued_at)
 
     return cancellation
