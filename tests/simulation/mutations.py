@@ -130,7 +130,7 @@ MUTATIONS = (
     Mutation("what is down is not counted", ((waves, "within", lambda _: fewest),)),
     Mutation(
         "what is down is not counted by the POST",
-        ((posting, "startable", lambda _: lambda operation, instances, leases, wanted: tuple(wanted)),),
+        ((posting, "startable", lambda _: lambda operation, instances, leases, wanted, limits: tuple(wanted)),),
         hidden="PLAN has just counted them, and a lease keeps other runs away",
     ),
     Mutation(
