@@ -224,7 +224,9 @@ class Environment:
         if self.story.blackout is not None:
             span = {"start": self.up_at.isoformat(), "end": (self.up_at + self.story.blackout).isoformat()}
             settings["MAINTENANCE_BLACKOUTS"] = json.dumps([span])
-        return {**names, **QUICK, "POLL_SCHEDULE": "0 0 0 1 1 *", **settings}
+        # And no scan at its time of the night.
+        never = {"POLL_SCHEDULE": "0 0 0 1 1 *", "MAINTENANCE_SCAN": "off"}
+        return {**names, **QUICK, **never, **settings}
 
     def _left(self) -> list[str]:
         left = left_over(self.bus) if self.story.keeps_lease else remains(self.bus)
