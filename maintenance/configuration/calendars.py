@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from maintenance.domain.calendars import Blackout, Window
 from maintenance.domain.errors import InvalidRequest
@@ -30,14 +29,10 @@ _DAY = timedelta(days=1)
 
 def parse_windows(text: str) -> tuple[Window, ...]:
     """Parse the JSON of a request's `windows`."""
-    from maintenance.domain.messages import Envelope  # noqa: PLC0415 - indexing must not import pydantic
-    from maintenance.requests.schema import read_request  # noqa: PLC0415 - as above
+    from maintenance.requests.schema import read_part  # noqa: PLC0415 - indexing must not import pydantic
 
-    # Validated as part of a request, so that it accepts exactly what a request accepts.
-    names = {"subscriptionId": str(UUID(int=0)), "resourceGroupName": "any", "vmScaleSetName": "any"}
     try:
-        windows = parse_json(text)
-        return read_request(Envelope(body=b""), {**names, "windows": windows}).windows
+        return tuple(each.window() for each in read_part("windows", parse_json(text)).windows or ())
     except InvalidRequest as error:
         raise ValueError("; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)) from None
     except ValueError:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
-from uuid import UUID
 
 from maintenance.domain.errors import InvalidRequest
 from maintenance.domain.formats import FURTHEST_AHEAD, parse_duration, parse_json
@@ -191,14 +190,11 @@ def parse_severities(text: str) -> tuple[str, ...]:
 
 def parse_rollout(text: str) -> Mapping[str, Any]:
     """Parse the JSON of a request's `rollout`; returned unchanged. Raises ValueError with every problem."""
-    from maintenance.domain.messages import Envelope  # noqa: PLC0415 - indexing must not import pydantic
-    from maintenance.requests.schema import read_request  # noqa: PLC0415 - as above
+    from maintenance.requests.schema import read_part  # noqa: PLC0415 - indexing must not import pydantic
 
-    # Validated as part of a request, so that it accepts exactly what a request accepts.
-    names = {"subscriptionId": str(UUID(int=0)), "resourceGroupName": "any", "vmScaleSetName": "any"}
     try:
         rollout = parse_json(text)
-        read_request(Envelope(body=b""), {**names, "rollout": rollout})
+        read_part("rollout", rollout)
     except InvalidRequest as error:
         raise ValueError("; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)) from None
     except ValueError:

@@ -234,6 +234,23 @@ class RequestFields(Targeted):
     dry_run: bool = False
 
 
+class PartFields(Strict):
+    """What settings and tags say as a request does."""
+
+    nested: ClassVar = {"rollout": RolloutFields, "windows": WindowFields}
+
+    windows: Windows = None
+    rollout: RolloutFields | None = None
+
+
+def read_part(name: Literal["windows", "rollout"], value: object) -> PartFields:
+    """A value as this field of a request would be read. Raises InvalidRequest with every problem found."""
+    fields = validated(PartFields, {name: value})
+    if fields.rollout is not None:
+        gate_of(fields.rollout)
+    return fields
+
+
 def _target_problems(model: type[BaseModel], document: Mapping[str, Any]) -> list[Problem]:
     if not issubclass(model, Targeted):
         return []

@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import ClassVar
-
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
+from typing import Literal
 
 from maintenance.domain.errors import InvalidRequest, PolicyViolation, Problem
 from maintenance.domain.formats import parse_json, refuse, shown
@@ -26,8 +23,7 @@ from maintenance.policies.tags import (
     narrowed,
     narrowed_gate,
 )
-from maintenance.requests.calendar_fields import WindowFields, Windows
-from maintenance.requests.schema import MaintenanceRequest, RolloutFields, gate_of, validated
+from maintenance.requests.schema import MaintenanceRequest, PartFields, RolloutFields, gate_of, read_part
 
 _YES, _NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -57,14 +53,6 @@ def narrow(request: MaintenanceRequest, tags: TagPolicy) -> MaintenanceRequest:
     return replace(request, rollout=narrowed(request.rollout, tags.rollout), gate=gate)
 
 
-class _Fields(BaseModel):
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
-    nested: ClassVar = {"rollout": RolloutFields, "windows": WindowFields}
-
-    windows: Windows = None
-    rollout: RolloutFields | None = None
-
-
 @contextmanager
 def _collecting(problems: list[Problem], tag: str) -> Iterator[None]:
     """Adds what is wrong to the problems, by the name of the tag."""
@@ -76,15 +64,15 @@ def _collecting(problems: list[Problem], tag: str) -> Iterator[None]:
         )
 
 
-def _read(field: str, text: str | None) -> _Fields:
-    """One tag, validated as the field of a request. Raises InvalidRequest."""
+def _read(field: Literal["windows", "rollout"], text: str | None) -> PartFields:
+    """One tag, read as the field of a request. Raises InvalidRequest."""
     if text is None:
-        return _Fields()
+        return PartFields()
     try:
         value = parse_json(text)
     except ValueError:
         refuse("", f"must be JSON, as the {field} of a request", shown(text))
-    return validated(_Fields, {field: value})
+    return read_part(field, value)
 
 
 def _rollout(fields: RolloutFields | None) -> TagRollout | None:
