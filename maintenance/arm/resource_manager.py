@@ -161,8 +161,7 @@ class ResourceManager:
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:
         """Whether the scale set has Flexible orchestration. Raises ThrottledError, TransientError or RefusedError."""
-        url = f"{self._endpoint}{scale_set_path(scale_set)}?api-version={API_VERSION}"
-        document, _ = await self._read(f"read {scale_set}", url, MAY_READ_SCALE_SETS, scale_set.resource_id)
+        document = await self._read_scale_set(f"read {scale_set}", scale_set)
         properties = document.get("properties")
         mode = properties.get("orchestrationMode") if isinstance(properties, dict) else None
         return isinstance(mode, str) and mode.lower() == "flexible"
@@ -170,12 +169,16 @@ class ResourceManager:
     async def read_tags(self, scale_set: ScaleSet) -> Tags:
         """The scale set's tags. Raises as `is_flexible` does."""
         doing = f"read the tags of {scale_set}"
-        url = f"{self._endpoint}{scale_set_path(scale_set)}?api-version={API_VERSION}"
-        document, _ = await self._read(doing, url, MAY_READ_SCALE_SETS, scale_set.resource_id)
+        document = await self._read_scale_set(doing, scale_set)
         try:
             return read_tags(document)
         except AttributeError:
             raise TransientError(doing, ErrorDetail("UnreadableResponse", "ARM's tags are malformed")) from None
+
+    async def _read_scale_set(self, doing: str, scale_set: ScaleSet) -> dict[str, Any]:
+        url = f"{self._endpoint}{scale_set_path(scale_set)}?api-version={API_VERSION}"
+        document, _ = await self._read(doing, url, MAY_READ_SCALE_SETS, scale_set.resource_id)
+        return document
 
     async def list_instances(self, scale_set: ScaleSet, *, flexible: bool = False) -> list[Instance]:
         """List the instances with their views, in ARM's order.

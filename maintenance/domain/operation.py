@@ -28,8 +28,9 @@ FinalStatus = Literal["succeeded", "failed", "canceled", "unknown", "unreported"
 class Rollout:
     """The request's `rollout` options. The defaults: everything in one wave, stop at the first failure.
 
-    `max_instances_per_wave` is a number, or a percentage of the instances to maintain as `"20%"`, and `tag_bound` its
-    bound. `health_timeout`: how long a wave's instances may take to be healthy again before the next wave is given up.
+    `max_instances_per_wave` is a number, or a percentage of the instances to maintain as `"20%"`; `tag_bound` stands
+    beside it alone, and is of the other kind. `health_timeout`: how long a wave's instances may take to be healthy
+    again before the next wave is given up.
     """
 
     max_instances_per_wave: int | str | None = None
@@ -42,7 +43,7 @@ class Rollout:
     @property
     def limited(self) -> bool:
         """Whether fewer instances than all may be down at once."""
-        return self.max_instances_per_wave is not None or self.tag_bound is not None or self.by_update_domain
+        return self.max_instances_per_wave is not None or self.by_update_domain
 
     def wave_size(self, total: int) -> int:
         """How many instances a wave may hold when `total` are to be maintained; a percentage is rounded down."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 from maintenance.domain.calendars import Gate, Window
 from maintenance.domain.errors import Problem
 from maintenance.domain.formats import parse_json, shown
-from maintenance.domain.instances import Tags
+from maintenance.domain.instances import NO_TAGS, Tags
 from maintenance.domain.operation import Rollout
 
 EXCLUDE, WINDOWS, ROLLOUT = "maintenance-exclude", "maintenance-windows", "maintenance-rollout"
@@ -71,7 +71,7 @@ def of_properties(properties: Mapping[str, object]) -> Tags:
     """The tags in a message's properties. What cannot be read keeps the scale set out."""
     text = properties.get(PROPERTY)
     if text is None:
-        return Tags()
+        return NO_TAGS
     try:
         texts = parse_json(str(text))
     except ValueError:

@@ -88,11 +88,11 @@ def own_limit(operation: Operation, instances: Mapping[str, Instance]) -> int | 
     planned = [instance_id for wave in operation.waves for instance_id in wave]
     by_key = {instance_id.lower() for instance_id in instances}
     present = sum(instance_id.lower() in by_key for instance_id in planned)
-    if not rollout.limited:
-        return None
-    if rollout.max_instances_per_wave is None and rollout.tag_bound is None:
+    if rollout.max_instances_per_wave is not None:
+        return min(rollout.wave_size(len(planned)), rollout.wave_size(present))
+    if rollout.by_update_domain:
         return max(len(wave) for wave in operation.waves)
-    return min(rollout.wave_size(len(planned)), rollout.wave_size(present))
+    return None
 
 
 def within(most: int | None, eligible: Sequence[str], instances: Mapping[str, Instance]) -> tuple[str, ...]:

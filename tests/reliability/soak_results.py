@@ -124,7 +124,7 @@ def evaluate(
         f"{tally.counts['redeliveries']} redeliveries, {tally.counts['locks']} of them after a lost lock, "
         f"one message {tally.most_deliveries} times at the most; {tally.counts['dead letters']} dead letters",
         f"policies: {len(posted)} POSTs; {kinds['awaiting']} gates; {len(holds)} pauses, {too_late} of them too late; "
-        f"at most {most_at_once} scale sets under way; {kinds['deferred']} waits told: {_listed(waited)}",
+        f"at most {most_at_once} scale sets under way; {kinds['deferred']} waits published: {_listed(waited)}",
         f"instances: {len(plan.named)} named; maintained {_times(begun)}",
         *_arm_report(list(arm.calls), arm),
         *_memory_report(runs),

@@ -72,7 +72,7 @@ class Running:
             try:
                 await self._receiver.complete_message(message)
             except MessageLockLostError:
-                # It came to the link after the call before had ended, a minute ago; it comes again.
+                # It came to the link after the call before had ended, a minute ago; it is redelivered.
                 continue
             SECRET_SCANNER.scan("event", b"".join(message.body), message.application_properties)
             properties = {

@@ -42,10 +42,10 @@ function row(span, lasts) {
   const bar = element("span", { class: "span", "data-span": span.failed ? "failed" : span.kind });
   bar.style.left = share(span.from);
   bar.style.width = `max(2px, ${share(span.lasts)})`;
-  const told = [KINDS[span.kind], span.failed ? `failed: ${span.status}` : ""].filter(Boolean).join(" · ");
+  const detail = [KINDS[span.kind], span.failed ? `failed: ${span.status}` : ""].filter(Boolean).join(" · ");
   const name = foreign(span.name, { class: "name" });
   name.style.paddingLeft = `${12 * Math.min(span.depth, DEEPEST)}px`;
   const summary = element("summary", {}, name, element("span", { class: "lasts" }, milliseconds(span.lasts)), element("span", { class: "lane", "aria-hidden": true }, bar));
-  const more = facts([["", ""], ...Object.entries(span.attributes)].filter(([key]) => key));
-  return element("li", {}, element("details", {}, summary, told ? foreign(told, { class: span.failed ? "bad" : "quiet" }) : null, more));
+  const more = facts(Object.entries(span.attributes));
+  return element("li", {}, element("details", {}, summary, detail ? foreign(detail, { class: span.failed ? "bad" : "quiet" }) : null, more));
 }
