@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from maintenance.domain.errors import BusUnavailable, EntityMissing, MessageTooLarge
+from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.operation import Operation, Phase, Reply
 from maintenance.domain.redaction import place_of, traceback_of
@@ -17,7 +17,7 @@ from maintenance.operations.ports import UNWATCHED, Deliveries, Intake, Operatio
 from maintenance.operations.progress_log import log_end
 from maintenance.operations.records import to_record, to_reply_record, to_successor
 from maintenance.operations.runner import Runner
-from maintenance.operations.units import Tick, Unit, publish, read_unit
+from maintenance.operations.units import Tick, Unit, Waiting, publish, read_unit, settle
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,9 @@ class Poller:
         self._intake = intake
         self._now = now
         self._monotonic = monotonic
-        self._working: asyncio.Task[Tick] | None = None
-        self._more = False
+        self._working: asyncio.Task[None] | None = None
+        self._more = self._attended = False
+        self._waiting = Waiting()
 
     async def tick(self) -> Tick:
         """Work until nothing is due or the time budget is used up; what is left then waits for the next tick.
@@ -92,23 +93,37 @@ class Poller:
             logger.info("Tick ended: %s", tick)
         return tick
 
-    async def work_off(self) -> None:
-        """Work off what is due, as a tick does: what a handler has just sent is carried out at once. Handlers of one
-        process share it: one is at work, the others ask it to go on. None waits longer than for a batch: it goes on
-        without them, and more may come without end."""
+    async def work_off(self, message_id: str) -> None:
+        """Work off what is due, as a tick does: the record that a handler has just sent is dealt with at once. Handlers
+        of one process share it. One stays until nothing more is due, so that the host sees the process at work; the
+        others leave once their own record was dealt with: what is due may come without end. None waits longer than for
+        a batch."""
         self._more = self._working is not None and not self._working.done()
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work_off())
-        done, _ = await asyncio.wait([self._working], timeout=self._held_for)
-        for task in done:
-            task.result()
+        if not self._attended:
+            self._attended = True
+            try:
+                done, _ = await asyncio.wait([self._working], timeout=self._held_for)
+            finally:
+                self._attended = False
+            for task in done:
+                task.result()
+            return
+        try:
+            async with asyncio.timeout(self._held_for):
+                await self._waiting.wait(message_id)
+        except TimeoutError:
+            pass
 
-    async def _work_off(self) -> Tick:
-        while True:
-            tick = await self.tick()
-            if not self._more:
-                return tick
-            self._more = False
+    async def _work_off(self) -> None:
+        try:
+            await self.tick()
+            while self._more:
+                self._more = False
+                await self.tick()
+        finally:
+            self._waiting.dismiss()
 
     def _add_receiver(self, group: asyncio.TaskGroup, tick: Tick) -> None:
         tick.receivers += 1
@@ -120,7 +135,10 @@ class Poller:
             async with self._bus.operations() as deliveries:
                 wait = longest = self._limits.receive_wait.total_seconds()
                 while (asked := self._monotonic()) < tick.stop_at:
+                    waited = self._waiting.now()
                     batch = await deliveries.receive(tick.batch, wait=wait)
+                    if len(batch) < tick.batch:
+                        self._waiting.missed(waited, batch)
                     if not batch:
                         return
                     took = self._monotonic() - asked
@@ -195,11 +213,12 @@ class Poller:
                     tick.slow -= 1
             finished = [running[task] for task in done]
             try:
-                await self._settle(deliveries, [unit for unit in finished if unit.completes], tick)
+                tick.persisted += await settle(deliveries, [unit for unit in finished if unit.completes])
             except BusUnavailable as error:
                 # What else is under way is not cut off: a POST may be among it.
                 logger.error("%d messages are left to their lock: %s", len(finished), error)
                 failure = error
+            self._waiting.dealt_with(finished)
             for task in done:
                 del running[task]
         return failure
@@ -257,13 +276,13 @@ class Poller:
             tick.ended += 1
             log_end(operation, self._watch)
 
-        async def settle() -> bool:
+        async def complete() -> bool:
             return await deliveries.complete(unit.delivery)
 
         result = await self._runner.run(
             operation,
             redelivered=unit.delivery.delivery_count > 1,
-            settle=settle,
+            settle=complete,
             views=tick.views,
             enqueued_at=unit.delivery.enqueued_at,
             until=unit.until,
@@ -276,20 +295,3 @@ class Poller:
                 unit.completes = True
             case LeaveToJudge():
                 unit.left_to_judge = True
-
-    async def _settle(self, deliveries: Deliveries, units: Sequence[Unit], tick: Tick) -> None:
-        """Send the successors, then complete what they follow. One that is too large must not hold up the others."""
-        records = [unit.successor for unit in units if unit.successor is not None]
-        try:
-            if records:
-                await deliveries.send(records)
-        except MessageTooLarge as error:
-            if len(units) == 1:
-                units[0].completes = False
-                logger.error("Message %s is left to its lock: %s", units[0].delivery.message_id, error)
-                return
-            for unit in units:
-                await self._settle(deliveries, [unit], tick)
-            return
-        tick.persisted += len(records)
-        await deliveries.complete_all([unit.delivery for unit in units])

@@ -1,10 +1,11 @@
-"""A tick, and the deliveries of a batch: what each holds, which events it owes, and what follows from it."""
+"""A tick, the deliveries of a batch (what each holds, which events it owes, what follows), and who waits for them."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +17,7 @@ from maintenance.domain.redaction import place_of, redact, traceback_of
 from maintenance.lifecycle.actions import Poll, Read, Submit, Unavailable
 from maintenance.lifecycle.events import owed_events, replied
 from maintenance.operations.instance_views import LISTED_WITHIN, InstanceViews
-from maintenance.operations.ports import UNWATCHED, OperationsBus, TickWatch
+from maintenance.operations.ports import UNWATCHED, Deliveries, OperationsBus, TickWatch
 from maintenance.operations.records import REPLY, read_record, read_reply
 from maintenance.operations.unreadable import pass_on
 
@@ -88,6 +89,46 @@ class Tick:
         )
 
 
+class Waiting:
+    """The handlers that wait until the record that they sent was dealt with."""
+
+    def __init__(self) -> None:
+        self._for: dict[asyncio.Future[None], str] = {}
+
+    async def wait(self, message_id: str) -> None:
+        """Wait until `dealt_with` or `missed` tells of this message, or `dismiss` is called."""
+        waits = asyncio.get_running_loop().create_future()
+        self._for[waits] = message_id
+        try:
+            await waits
+        finally:
+            self._for.pop(waits, None)
+
+    def now(self) -> Collection[asyncio.Future[None]]:
+        """Those who wait now: for `missed`."""
+        return tuple(self._for)
+
+    def dealt_with(self, units: Iterable[Unit]) -> None:
+        if self._for:
+            ids = {unit.delivery.message_id for unit in units}
+            self._release(waits for waits, message_id in self._for.items() if message_id in ids)
+
+    def missed(self, waited: Collection[asyncio.Future[None]], batch: Sequence[Delivery]) -> None:
+        """All that was due was received, for those who had waited by then: who is not among it waits for what another
+        receiver or process has, or for a duplicate that Service Bus dropped."""
+        if waited:
+            ids = {delivery.message_id for delivery in batch}
+            self._release(waits for waits in waited if self._for.get(waits) not in ids)
+
+    def dismiss(self) -> None:
+        self._release(self._for)
+
+    def _release(self, those: Iterable[asyncio.Future[None]]) -> None:
+        for waits in list(those):
+            if not waits.done():
+                waits.set_result(None)
+
+
 def read_unit(delivery: Delivery, intake: Container[str], now: datetime) -> Unit:
     """One message as it was written. `intake`: the subjects of messages that are no records. What fails unexpectedly
     here is that message's alone."""
@@ -155,3 +196,20 @@ async def publish(bus: OperationsBus, units: Sequence[Unit]) -> None:
     else:
         for unit in units:
             unit.published = True
+
+
+async def settle(deliveries: Deliveries, units: Sequence[Unit]) -> int:
+    """Send the successors, then complete what they follow. How many were sent. One that is too large must not hold up
+    the others. Raises BusUnavailable."""
+    records = [unit.successor for unit in units if unit.successor is not None]
+    try:
+        if records:
+            await deliveries.send(records)
+    except MessageTooLarge as error:
+        if len(units) > 1:
+            return sum([await settle(deliveries, [unit]) for unit in units])
+        units[0].completes = False
+        logger.error("Message %s is left to its lock: %s", units[0].delivery.message_id, error)
+        return 0
+    await deliveries.complete_all([unit.delivery for unit in units])
+    return len(records)

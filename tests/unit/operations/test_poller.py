@@ -427,9 +427,9 @@ async def test_work_off_is_shared_by_handlers_and_goes_on_for_those_who_came_mea
 
     environment.poller.tick = counted  # type: ignore[method-assign] # counts
     put(environment, running(1))
-    await asyncio.gather(*(environment.poller.work_off() for _ in range(10)))
+    await asyncio.gather(*(environment.poller.work_off("none") for _ in range(10)))
     assert ticks == 2
-    await environment.poller.work_off()
+    await environment.poller.work_off("none")
     assert ticks == 3
 
 

@@ -184,10 +184,10 @@ class SilentReceiver(BrokenReceiver):
 async def test_handler_waits_for_no_tick_without_end() -> None:
     environment = UnitEnvironment()
     async with asyncio.timeout(10):
-        await poller(environment, SilentReceiver(environment), held_for=0.0).work_off()
+        await poller(environment, SilentReceiver(environment), held_for=0.0).work_off("none")
 
 
 async def test_handler_raises_what_failed_unexpectedly() -> None:
     environment = UnitEnvironment()
     with pytest.raises(RuntimeError, match="KeyError"):
-        await poller(environment, BrokenReceiver(environment)).work_off()
+        await poller(environment, BrokenReceiver(environment)).work_off("none")
