@@ -13,7 +13,6 @@ from maintenance.domain import message_ids
 from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Operation
 from maintenance.operations.instance_views import InstanceViews
-from maintenance.operations.poller import Poller
 from maintenance.operations.runner import Runner
 from maintenance.requests import handler
 from tests.simulation import worker
@@ -83,10 +82,11 @@ def without_intent(original: Original) -> Any:
 
 
 def complete_then_send(original: Original) -> Any:
-    async def settle(self: Poller, deliveries: Any, units: Any, tick: Any) -> None:
+    async def settle(deliveries: Any, units: Any) -> int:
         for unit in units:
             await deliveries.complete(unit.delivery)
-        await original(self, deliveries, units, tick)
+        sent: int = await original(deliveries, units)
+        return sent
 
     return settle
 

@@ -22,9 +22,9 @@ from maintenance.domain.messages import Envelope
 from maintenance.domain.operation import Operation
 from maintenance.lifecycle import deferring, ending, planning, posting, tracking, verdicts
 from maintenance.lifecycle.actions import Done, Submit
+from maintenance.operations import poller
 from maintenance.operations.dead_letters import DeadLetterReader
 from maintenance.operations.instance_views import InstanceViews
-from maintenance.operations.poller import Poller
 from maintenance.operations.runner import Runner
 from maintenance.policies import gates, waves
 from maintenance.policies.calendar import Calendar
@@ -101,7 +101,7 @@ MUTATIONS = (
     Mutation("JUDGE plans again without looking", ((posting, "is_changed", always(False)),)),
     Mutation("JUDGE looks after a minute", (timing(settle=timedelta(minutes=1)),)),
     Mutation("ids of records depend on the decision", ((Operation, "message_id", by_phase),)),
-    Mutation("a record is completed before its successor is sent", ((Poller, "_settle", complete_then_send),)),
+    Mutation("a record is completed before its successor is sent", ((poller, "settle", complete_then_send),)),
     Mutation("the run id follows from the requestId", ((Envelope, "run_id", run_of_request),)),
     Mutation(
         "the POST does not read the leases", NO_READ, hidden="PLAN has just read them, and what is down is counted too"
