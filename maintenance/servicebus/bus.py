@@ -21,7 +21,8 @@ from azure.servicebus.exceptions import MessagingEntityNotFoundError
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
-from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, OperationsReceiver, to_message
+from maintenance.servicebus.messages import to_message
+from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, OperationsReceiver
 from maintenance.servicebus.scheduler import Scheduler
 from maintenance.servicebus.sender import PATIENCE, Sender
 

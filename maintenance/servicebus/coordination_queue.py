@@ -15,9 +15,9 @@ from azure.servicebus.exceptions import MessageNotFoundError
 from maintenance.coordination.documents import read_entry, write_entry
 from maintenance.coordination.entries import Entry, kind_of
 from maintenance.domain.errors import BusUnavailable
-from maintenance.servicebus.bodies import body_of
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
 from maintenance.servicebus.link import CALLS_OF_A_LINK, Link
+from maintenance.servicebus.messages import body_of
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
 from maintenance.servicebus.sender import PATIENCE, patiently
 

@@ -8,22 +8,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus._common.constants import ERROR_CODE_MESSAGE_LOCK_LOST
+from azure.servicebus._pyamqp.error import AMQPException, MessageException
+from azure.servicebus._pyamqp.outcomes import Accepted
 from azure.servicebus.aio import ServiceBusReceiver
-from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageProperties
 from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Record
-from maintenance.servicebus.bodies import body_of, section_of
 from maintenance.servicebus.connection import CALL_TIMEOUT, CLOSE_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.messages import to_delivery, to_message
 from maintenance.servicebus.sender import Sender
 
 logger = logging.getLogger(__name__)
 
-SCHEDULED = b"x-opt-scheduled-enqueue-time"
 # How long a receiver's lock on its socket lasts: settling waits for it.
 SOCKET_TIMEOUT = 0.01
 # Seconds. Where one message is due, others arrive within this time: a short one where few came last, so
@@ -95,7 +95,7 @@ class OperationsReceiver:
             enqueued_at = messages[-1].enqueued_time_utc
             if self._saw is not None and enqueued_at is not None:
                 self._saw(enqueued_at)
-        return [replace(_delivery(message), locked_ago=ago) for message, ago in self._locked_ago(messages)]
+        return [replace(to_delivery(message), locked_ago=ago) for message, ago in self._locked_ago(messages)]
 
     def _locked_ago(
         self, messages: Sequence[ServiceBusReceivedMessage]
@@ -127,7 +127,7 @@ class OperationsReceiver:
                 async with asyncio.timeout(self._call_timeout):
                     await self._receiver.complete_message(delivery.handle)
             except MessageLockLostError:
-                logger.warning("Lock lost on message %s before it was completed", delivery.message_id)
+                _log_lock_lost(delivery.handle)
                 return False
             except SDK_ERRORS as error:
                 logger.warning("Completing message %s failed: %s", delivery.message_id, type(error).__name__)
@@ -140,13 +140,58 @@ class OperationsReceiver:
             try:
                 # One time limit for all: one for each takes a fiftieth of a poll.
                 async with asyncio.timeout(self._call_timeout):
-                    for delivery in deliveries:
+                    for message in await self._complete_together([delivery.handle for delivery in deliveries]):
                         try:
-                            await self._receiver.complete_message(delivery.handle)
+                            await self._receiver.complete_message(message)
                         except MessageLockLostError:
-                            logger.warning("Lock lost on message %s before it was completed", delivery.message_id)
+                            _log_lock_lost(message)
             except SDK_ERRORS as error:
                 raise BusUnavailable(f"completing failed: {type(error).__name__}") from None
+
+    async def _complete_together(
+        self, messages: Sequence[ServiceBusReceivedMessage]
+    ) -> Sequence[ServiceBusReceivedMessage]:
+        """Send all the dispositions, then wait for their outcomes: one after the other each message takes a round trip.
+        Returns those that the SDK is to complete in its own way: of them nothing is confirmed."""
+        link = getattr(self._receiver._handler, "_link", None)
+        if link is None or len(messages) < 2:
+            return messages
+        sent: list[ServiceBusReceivedMessage] = []
+        left: list[ServiceBusReceivedMessage] = []
+        pending = link._pending_dispositions
+        try:
+            for message in messages:
+                # Of a lock that is over, and of an earlier link, the SDK itself knows what to do.
+                if message._lock_expired or message._delivery_tag not in link._received_delivery_tags:
+                    left.append(message)
+                    continue
+                pending[message._delivery_id] = {"settled": False, "outcome": None}
+                # What the SDK sends for one.
+                await link._outgoing_disposition(
+                    first=message._delivery_id,
+                    last=None,
+                    delivery_tag=message._delivery_tag,
+                    settled=False,
+                    state=Accepted(),
+                    batchable=None,
+                )
+                sent.append(message)
+            for message in sent:
+                try:
+                    await link._wait_for_disposition_outcome([message._delivery_id], self._call_timeout)
+                    message._settled = True
+                except MessageException as error:
+                    if error.condition == ERROR_CODE_MESSAGE_LOCK_LOST:
+                        _log_lock_lost(message)
+                    else:
+                        left.append(message)
+        except AMQPException as error:
+            logger.debug("Completing messages together failed: %s", type(error).__name__)
+            return [message for message in messages if not message._settled]
+        finally:
+            for message in messages:
+                pending.pop(message._delivery_id, None)
+        return left
 
     @property
     def trusted(self) -> bool:
@@ -215,49 +260,5 @@ def _check_clock(message: ServiceBusReceivedMessage) -> None:
         )
 
 
-def to_message(record: Record) -> AmqpAnnotatedMessage:
-    """The message that keeps a record until it is due."""
-    # What the SDK makes of a ServiceBusMessage, in a fifth of the time: each poll of each operation sends one.
-    message = AmqpAnnotatedMessage(
-        data_body=record.body,
-        annotations={SCHEDULED: record.due} if record.due is not None else {},  # type: ignore[dict-item] # the SDK itself has bytes there
-        application_properties=_properties(record),
-    )
-    message.properties = AmqpMessageProperties(
-        message_id=record.message_id,
-        content_type="application/json",
-        subject=record.subject,
-        correlation_id=record.correlation_id,
-    )
-    return message
-
-
-def _properties(record: Record) -> dict[Any, Any]:
-    # Under bytes, as the SDK itself writes trace properties.
-    return {name.encode(): value for name, value in record.properties.items()}
-
-
-def _delivery(message: ServiceBusReceivedMessage) -> Delivery:
-    properties = message.application_properties or {}
-    return Delivery(
-        body=body_of(message),
-        section=section_of(message),
-        message_id=str(message.message_id or ""),
-        subject=str(message.subject or ""),
-        delivery_count=int(message.delivery_count or 0) + 1,
-        sequence_number=message.sequence_number,
-        enqueued_at=message.enqueued_time_utc,
-        correlation_id=str(message.correlation_id) if message.correlation_id else None,
-        properties={_text(name): _text(value) for name, value in properties.items()},
-        dead_letter_reason=_reason(message),
-        handle=message,
-    )
-
-
-def _reason(message: ServiceBusReceivedMessage) -> str | None:
-    reasons = (message.dead_letter_reason, message.dead_letter_error_description)
-    return ": ".join(str(each) for each in reasons if each) or None
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+def _log_lock_lost(message: ServiceBusReceivedMessage) -> None:
+    logger.warning("Lock lost on message %s before it was completed", message.message_id)

@@ -11,8 +11,8 @@ from typing import Any
 from azure.servicebus import ServiceBusMessageState, ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
-from maintenance.servicebus.bodies import body_of, section_of
 from maintenance.servicebus.connection import SDK_ERRORS, close_quietly
+from maintenance.servicebus.messages import body_of, section_of
 from maintenance_cli.exits import Ended
 from maintenance_cli.picture.messages import Entity, Peeked, Read, Unknown
 from maintenance_cli.reading.failures import of_entity

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -21,6 +22,7 @@ from azure.servicebus.aio import ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
+from tests.support.completions import Completions
 from tests.support.entities import OPERATIONS, REQUESTS
 from tests.support.running import LIMIT
 from tests.support.time_travel import Journey, tick
@@ -28,7 +30,7 @@ from tests.support.time_travel import Journey, tick
 MINUTE = timedelta(minutes=1)
 CALLS = {
     ServiceBusSender: ("send_messages", "schedule_messages", "cancel_scheduled_messages"),
-    ServiceBusReceiver: ("receive_messages", "complete_message", "peek_messages"),
+    ServiceBusReceiver: ("receive_messages", "peek_messages"),
 }
 
 
@@ -87,6 +89,8 @@ def recorded() -> Iterator[Trips]:
         for kind, methods in CALLS.items():
             for method in methods:
                 patch.setattr(kind, method, _recording(trips, method, getattr(kind, method)))
+        for target, name, value in Completions(partial(_completing, trips), partial(_completed, trips)).changes():
+            patch.setattr(target, name, value)
         patch.setattr(aiohttp.ClientSession, "_request", _recording_http(trips, aiohttp.ClientSession._request))
         yield trips
 
@@ -116,6 +120,16 @@ def _recording(trips: Trips, name: str, method: Callable[..., Awaitable[Any]]) -
         return result
 
     return call
+
+
+def _completing(trips: Trips, message: ServiceBusReceivedMessage) -> Trip | None:
+    entity = message._receiver._entity_name
+    return None if entity == REQUESTS else trips.begin(f"complete_message {entity} {_which([message])}".strip())
+
+
+def _completed(trips: Trips, trip: Trip | None, confirmed: bool) -> None:
+    if trip is not None:
+        trips.end(trip)
 
 
 def _which(subject: Any) -> str:

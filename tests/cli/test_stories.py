@@ -17,7 +17,7 @@ from azure.servicebus.aio import ServiceBusClient
 
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record
-from maintenance.servicebus.operations_queue import to_message
+from maintenance.servicebus.messages import to_message
 from maintenance_cli.commands.follow import Followed, follow
 from maintenance_cli.exits import Code
 from maintenance_cli.picture.runs import Run, State

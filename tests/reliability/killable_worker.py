@@ -29,6 +29,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from sandbox.functions_host import FunctionsHost, load_app
+from tests.support.completions import Completions
 
 APP = Path(__file__).parent.parent.parent
 TIMER = "poll_operations"
@@ -92,8 +93,26 @@ class Steps:
         """Count every public coroutine of a class."""
         for name, method in inspect.getmembers(kind, inspect.iscoroutinefunction):
             # Closing a link changes nothing, and happens at any time.
-            if not name.startswith("_") and name != "close":
+            if not name.startswith("_") and name not in ("close", "complete_message"):
                 setattr(kind, name, self._counted(name, method))
+
+    def watch_completions(self, *, abandon_once: bool) -> None:
+        """Count every completion. `abandon_once`: each message is abandoned in place of its first completion, as if its
+        lock had expired too early."""
+
+        def began(message: ServiceBusReceivedMessage) -> ServiceBusReceivedMessage:
+            self.begun()
+            return message
+
+        def ended(message: ServiceBusReceivedMessage, confirmed: bool) -> None:
+            if confirmed:
+                self.taken(f"complete_message {message._receiver._entity_name} {_subjects(message)}".rstrip())
+            else:
+                self.failed()
+
+        abandons = (lambda message: not message.delivery_count) if abandon_once else (lambda message: False)
+        for target, name, value in Completions(began, ended, abandons=abandons).changes():
+            setattr(target, name, value)
 
     def watch_requests(self) -> None:
         """Count every HTTP request of aiohttp, whoever sends it."""
@@ -159,19 +178,6 @@ def _subject(message: object) -> str:
     return text.split(".")[-2] if "." in text else text
 
 
-def abandon_once() -> None:
-    """Have each message abandoned in place of its first completion, as if its lock had expired too early."""
-    complete = ServiceBusReceiver.complete_message
-
-    async def complete_the_second_time(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
-        if message.delivery_count:
-            await complete(receiver, message)
-        else:
-            await receiver.abandon_message(message)
-
-    setattr(ServiceBusReceiver, "complete_message", complete_the_second_time)  # noqa: B010 - see above: not ours
-
-
 def run_worker(run: WorkerRun) -> None:
     """Run the functions of the app until killed. It changes the environment of its process."""
     log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -181,13 +187,12 @@ def run_worker(run: WorkerRun) -> None:
     logging.getLogger("azure").setLevel(logging.WARNING)
     os.environ.clear()
     os.environ.update(run.environment)
-    if run.twice:
-        abandon_once()
     # Where the tests themselves are killed, it would call services that are gone for ever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     steps = Steps(run.steps, run.crash)
     steps.watch(ServiceBusSender)
     steps.watch(ServiceBusReceiver)
+    steps.watch_completions(abandon_once=run.twice)
     steps.watch_requests()
     asyncio.run(_run(run))
 
