@@ -1,0 +1,102 @@
+"""Handlers that wait for what they sent, while more falls due without end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from maintenance.domain.messages import Delivery, Record
+from maintenance.operations.poller import Poller
+from tests.support.samples import NOW
+from tests.support.unit_environment import UnitEnvironment
+from tests.unit.operations.test_poller import put, queued, run_id, running
+
+AGAIN = "again"
+
+
+class Busy:
+    """An environment in which a message falls due again as soon as it was dealt with, until `over`."""
+
+    def __init__(self, *, batch: int) -> None:
+        self.environment = UnitEnvironment(poll_concurrency=batch, poll_receivers=1)
+        self.over = False
+        self.rounds = 0
+        self.poller = Poller(
+            self.environment.runner,
+            self.environment.bus,
+            self.environment.settings,
+            intake={AGAIN: self._again},
+            now=self.environment.clock,
+            monotonic=self.environment.clock.seconds,
+        )
+
+    async def _again(self, delivery: Delivery) -> None:
+        # Others have their turn.
+        await asyncio.sleep(0)
+        self.rounds += 1
+        if not self.over:
+            await self.send_one()
+
+    async def send_one(self) -> None:
+        await self.environment.bus.send([Record(f"again-{self.rounds}", b"", NOW, AGAIN)])
+
+
+@pytest.mark.parametrize("batch", [1, 10])
+async def test_handler_leaves_once_its_record_was_dealt_with_though_more_is_due_without_end(batch: int) -> None:
+    busy = Busy(batch=batch)
+    await busy.send_one()
+    async with asyncio.timeout(10):
+        stays = asyncio.create_task(busy.poller.work_off("another"))
+        while busy.rounds < 3:  # noqa: ASYNC110 - the tick has no event for it
+            await asyncio.sleep(0)
+        put(busy.environment, running(1))
+        await busy.poller.work_off(f"{run_id(1)}:s0")
+        assert f"{run_id(1)}:s1" in queued(busy.environment)
+        assert not stays.done()
+        busy.over = True
+        await stays
+
+
+async def test_handler_leaves_where_another_process_has_its_record() -> None:
+    busy = Busy(batch=10)
+    await busy.send_one()
+    async with asyncio.timeout(10):
+        stays = asyncio.create_task(busy.poller.work_off("another"))
+        await asyncio.sleep(0)
+        await busy.poller.work_off("elsewhere")
+        assert not stays.done()
+        busy.over = True
+        await stays
+
+
+async def test_one_handler_stays_as_long_as_anything_is_due_and_then_the_next_does() -> None:
+    busy = Busy(batch=10)
+    await busy.send_one()
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(busy.poller.work_off("first"))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        next_one = asyncio.create_task(busy.poller.work_off("next"))
+        before = busy.rounds
+        while busy.rounds < before + 5:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        assert not next_one.done()
+        busy.over = True
+        await next_one
+
+
+async def test_handlers_leave_where_the_tick_fails() -> None:
+    busy = Busy(batch=10)
+
+    def fail() -> float:
+        raise KeyError("a secret")
+
+    busy.environment.bus.operations = fail  # type: ignore[assignment, method-assign] # a tick that fails
+    async with asyncio.timeout(10):
+        stays = asyncio.create_task(busy.poller.work_off("one"))
+        others = [asyncio.create_task(busy.poller.work_off("two")) for _ in range(3)]
+        await asyncio.wait([stays, *others])
+    assert isinstance(stays.exception(), RuntimeError)
+    assert [other.exception() for other in others] == [None] * 3
