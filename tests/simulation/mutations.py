@@ -117,7 +117,11 @@ MUTATIONS = (
     ),
     Mutation("the marker lasts five minutes", ((controls, "MARKER_LASTS", lambda _: timedelta(minutes=5)),)),
     Mutation("the answer comes before the marker", ((handler.RequestHandler, "handle", answer_before_marker),)),
-    Mutation("the POST does not read markers", ((posting, "cancellation", always(None)),)),
+    Mutation(
+        "the POST does not read markers",
+        ((posting, "cancellation", always(None)),),
+        hidden="a POST that waited a minute was received before, and does not act",
+    ),
     Mutation("PLAN does not read markers", ((planning, "cancellation", always(None)),)),
     Mutation("a marker holds for any scale set", ((planning, "cancellation", of_any_set),)),
     Mutation(

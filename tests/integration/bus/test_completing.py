@@ -52,6 +52,7 @@ async def received(
         service.faults.reset()
         await close_forgotten(service)
         await bus.close()
+    await close_forgotten(service)
 
 
 def left(service: ServiceBus) -> list[str]:
