@@ -213,7 +213,7 @@ class Poller:
                     tick.slow -= 1
             finished = [running[task] for task in done]
             try:
-                tick.persisted += await settle(deliveries, [unit for unit in finished if unit.completes])
+                await settle(deliveries, [unit for unit in finished if unit.completes], tick)
             except BusUnavailable as error:
                 # What else is under way is not cut off: a POST may be among it.
                 logger.error("%d messages are left to their lock: %s", len(finished), error)

@@ -198,18 +198,20 @@ async def publish(bus: OperationsBus, units: Sequence[Unit]) -> None:
             unit.published = True
 
 
-async def settle(deliveries: Deliveries, units: Sequence[Unit]) -> int:
-    """Send the successors, then complete what they follow. How many were sent. One that is too large must not hold up
-    the others. Raises BusUnavailable."""
+async def settle(deliveries: Deliveries, units: Sequence[Unit], tick: Tick) -> None:
+    """Send the successors, then complete what they follow. One that is too large must not hold up the others. Raises
+    BusUnavailable."""
     records = [unit.successor for unit in units if unit.successor is not None]
     try:
         if records:
             await deliveries.send(records)
     except MessageTooLarge as error:
-        if len(units) > 1:
-            return sum([await settle(deliveries, [unit]) for unit in units])
-        units[0].completes = False
-        logger.error("Message %s is left to its lock: %s", units[0].delivery.message_id, error)
-        return 0
+        if len(units) == 1:
+            units[0].completes = False
+            logger.error("Message %s is left to its lock: %s", units[0].delivery.message_id, error)
+            return
+        for unit in units:
+            await settle(deliveries, [unit], tick)
+        return
+    tick.persisted += len(records)
     await deliveries.complete_all([unit.delivery for unit in units])
-    return len(records)

@@ -12,12 +12,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from azure.servicebus._pyamqp.outcomes import Accepted
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 from maintenance.worker import relax_garbage_collection
@@ -43,12 +45,14 @@ class Order:
     """Order to move `count` messages.
 
     `spared`: with the garbage collector set as the worker sets it, else with Python's defaults. `scope`: GET the URL in
-    each message, with a token of this scope.
+    each message, with a token of this scope. `together`: send the dispositions of a batch before their outcomes are
+    waited for.
     """
 
     count: int
     spared: bool = False
     scope: str | None = None
+    together: bool = False
 
 
 class Floor:
@@ -59,14 +63,16 @@ class Floor:
         self._receivers = [self._client.get_queue_receiver(QUEUE, socket_timeout=0.01) for _ in range(RECEIVERS)]
         self._senders = [self._client.get_queue_sender(QUEUE) for _ in range(RECEIVERS)]
         self._left = 0
+        self._complete = _complete_each
 
     async def open(self) -> None:
         await asyncio.gather(*(one.__aenter__() for one in self._receivers))
         await asyncio.gather(*(one.__aenter__() for one in self._senders))
 
-    async def move(self, count: int, read: ReadViews | None = None) -> None:
+    async def move(self, count: int, read: ReadViews | None = None, *, together: bool = False) -> None:
         """Move `count` messages, and wait for more until none arrive. `read` is called with each before it is sent."""
         self._left = count
+        self._complete = _complete_together if together else _complete_each
         async with asyncio.TaskGroup() as group:
             for receiver, sender in zip(self._receivers, self._senders, strict=True):
                 group.create_task(self._drain(receiver, sender, read))
@@ -83,12 +89,27 @@ class Floor:
             if read is not None:
                 await asyncio.gather(*(read(message) for message in received))
             await send_list(sender, [_again(message) for message in received])
-            for message in received:
-                await receiver.complete_message(message)
+            await self._complete(receiver, received)
 
     async def close(self) -> None:
         await asyncio.gather(*(one.close() for one in (*self._receivers, *self._senders)))
         await self._client.close()
+
+
+async def _complete_each(receiver: ServiceBusReceiver, messages: Sequence[ServiceBusReceivedMessage]) -> None:
+    for message in messages:
+        await receiver.complete_message(message)
+
+
+async def _complete_together(receiver: ServiceBusReceiver, messages: Sequence[ServiceBusReceivedMessage]) -> None:
+    """What the SDK does for one, each step for all."""
+    link: Any = receiver._handler._link
+    for message in messages:
+        number = message._delivery_id
+        link._pending_dispositions[number] = {"settled": False, "outcome": None}
+        await link._outgoing_disposition(number, None, message._delivery_tag, False, Accepted(), None)
+    for message in messages:
+        await link._wait_for_disposition_outcome([message._delivery_id], 60.0)
 
 
 def _again(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
@@ -143,7 +164,7 @@ async def _serve(connection_string: str) -> None:
             if order.spared:
                 relax_garbage_collection()
             with Cost(order.count) as cost:
-                await floor.move(order.count, readers[order.scope] if order.scope else None)
+                await floor.move(order.count, readers[order.scope] if order.scope else None, together=order.together)
             write({"wall": cost.wall, "cpu": cost.cpu})
 
 

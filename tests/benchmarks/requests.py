@@ -118,7 +118,7 @@ async def rows(options: Options) -> list[Row]:
                     theirs=values(other, lambda cost: cost.per_second),
                 )
             )
-        found += await _one_by_one(at, worker, transport, handle, options)
+        found += await one_by_one(at, worker, transport, handle, options, count=options.sized(ONE_BY_ONE))
         await worker.close()
     return found
 
@@ -132,8 +132,8 @@ async def _all(at: Services, pumps: Pumps, handle: Handle, count: int) -> Cost:
     return cost
 
 
-async def _one_by_one(
-    at: Services, worker: Worker, transport: TimedTransport, handle: Handle, options: Options
+async def one_by_one(
+    at: Services, worker: Worker, transport: TimedTransport, handle: Handle, options: Options, *, count: int
 ) -> list[Row]:
     """Time from sending a message to its POST, compared with the SDK alone: from sending to completing it."""
     pumps = Pumps(at, 1)
@@ -145,7 +145,7 @@ async def _one_by_one(
         at.reset()
         posts: list[float] = []
         completions: list[float] = []
-        for message in requests_for(options.sized(ONE_BY_ONE)):
+        for message in requests_for(count):
             started = time.perf_counter()
             await pumps.requests.send_messages(message)
             await pumps.take(1, handle)

@@ -84,19 +84,20 @@ class Services:
 
 @contextlib.contextmanager
 def services(
-    *, scale_sets: int = 1, instances: int = 1, seconds: float = 0.0, retry_after: int = -1
+    *, scale_sets: int = 1, instances: int = 1, seconds: float = 0.0, retry_after: int = -1, latency: str = ""
 ) -> Iterator[Services]:
     """Service Bus, and Resource Manager with the identity.
 
     `scale_sets` of `instances`, whose maintenance takes `seconds`. `retry_after`: the header's seconds in each
-    response; negative: no header.
+    response; negative: no header. `latency`: as of `python -m sandbox up`.
     """
     numbers = {"scale-sets": scale_sets, "instances": instances, "seconds": seconds, "retry-after": retry_after}
     with contextlib.ExitStack() as stack:
-        bus = Process(MODULE, "bus", environment=_without_identity())
+        late = f"--latency={latency}"
+        bus = Process(MODULE, "bus", late, environment=_without_identity())
         stack.callback(bus.close)
         options = (f"--{name}={number}" for name, number in numbers.items())
-        arm = Process(MODULE, "arm", *options, environment=_without_identity())
+        arm = Process(MODULE, "arm", late, *options, environment=_without_identity())
         stack.callback(arm.close)
         before = dict(os.environ)
         os.environ.update(arm.first["identity"])
@@ -113,11 +114,17 @@ def _without_identity() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("IDENTITY_")}
 
 
-def _serve_bus() -> None:
+def _serve_bus(options: argparse.Namespace) -> None:
     from sandbox.servicebus import ServiceBus, Topology
 
-    with ServiceBus(Topology.read(ROOT / "infra" / "topology.json")) as bus:
+    with ServiceBus(Topology.read(ROOT / "infra" / "topology.json"), latency=_latency(options, "servicebus")) as bus:
         _serve({"bus": bus.connection_string}, {"clear": bus.clear})
+
+
+def _latency(options: argparse.Namespace, service: str) -> Any:
+    from sandbox.latency import NONE, parse_latencies
+
+    return parse_latencies(options.latency).get(service, NONE) if options.latency else NONE
 
 
 def _serve_arm(options: argparse.Namespace) -> None:
@@ -132,6 +139,7 @@ def _serve_arm(options: argparse.Namespace) -> None:
             keep_calls=10,
             duration=timedelta(seconds=options.seconds),
             retry_after=None if options.retry_after < 0 else options.retry_after,
+            latency=_latency(options, "arm"),
         ) as arm,
     ):
 
@@ -165,9 +173,10 @@ def main() -> None:
     parser.add_argument("--instances", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--retry-after", type=int, default=-1)
+    parser.add_argument("--latency", default="")
     options = parser.parse_args()
     if options.service == "bus":
-        _serve_bus()
+        _serve_bus(options)
     else:
         _serve_arm(options)
 

@@ -82,11 +82,10 @@ def without_intent(original: Original) -> Any:
 
 
 def complete_then_send(original: Original) -> Any:
-    async def settle(deliveries: Any, units: Any) -> int:
+    async def settle(deliveries: Any, units: Any, tick: Any) -> None:
         for unit in units:
             await deliveries.complete(unit.delivery)
-        sent: int = await original(deliveries, units)
-        return sent
+        await original(deliveries, units, tick)
 
     return settle
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -402,6 +403,23 @@ async def test_more_than_a_batch_is_worked_off_in_one_tick() -> None:
     tick = await environment.tick()
     assert (tick.taken, tick.persisted) == (250, 250)
     assert 1 < tick.receivers <= environment.settings.poll_receivers
+
+
+async def test_what_receivers_send_at_the_same_time_is_counted_once_each() -> None:
+    environment = UnitEnvironment()
+    send = environment.bus.send
+
+    async def late(records: Sequence[Record]) -> None:
+        # Others send meanwhile.
+        await asyncio.sleep(0)
+        await send(records)
+        await asyncio.sleep(0)
+
+    environment.bus.send = late  # type: ignore[method-assign] # slower
+    put(environment, *(running(number) for number in range(250)))
+    tick = await environment.tick()
+    assert tick.receivers > 1
+    assert (tick.taken, tick.persisted) == (250, 250)
 
 
 async def test_no_more_calls_are_made_at_once_than_allowed() -> None:

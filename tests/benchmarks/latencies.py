@@ -1,0 +1,155 @@
+"""Where every call takes time: ticks and requests, compared with the SDKs in the best known way, just as far away."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import aiohttp
+from azure.identity.aio import ManagedIdentityCredential
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from yarl import URL
+
+from maintenance.worker import Worker
+from sandbox.functions_host.listeners.conversion import service_bus_message
+from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
+from tests.benchmarks.floor import Order
+from tests.benchmarks.requests import Pumps, TimedTransport, one_by_one, requests_for
+from tests.benchmarks.services import Process, Services, services
+from tests.benchmarks.tick import SCALE_SETS, floor_cost, tick_cost
+from tests.benchmarks.workload import REQUESTS, fill, operation_urls, scale_set, settings
+
+# Milliseconds of each direction: within a region, and from one to another.
+NEAR, FAR = 5, 20
+# Of Resource Manager, which is slower than its network.
+ARM = 40
+DUE = 2_000
+WAITING, CALLS = 500, 16
+ONE_BY_ONE = 50
+# Round trips to Service Bus between a request's first record and its POST, one after the other; tests/integration/
+# test_counts.py holds them. Being delivered takes half of one: the request, and the two records.
+IN_SEQUENCE, DELIVERIES = 12, 3
+
+
+def _both(milliseconds: int) -> str:
+    return f"servicebus={milliseconds}ms,arm={milliseconds}ms"
+
+
+async def rows(options: Options) -> list[Row]:
+    found = [await _tick(options, milliseconds) for milliseconds in (NEAR, FAR)]
+    return found + await _requests(options)
+
+
+async def _tick(options: Options, milliseconds: int) -> Row:
+    count = options.sized(DUE)
+    with services(scale_sets=SCALE_SETS, instances=2, seconds=36_000, latency=_both(milliseconds)) as at:
+        worker, floor = Worker(settings(at)), Process("tests.benchmarks.floor", at.bus)
+        urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
+        order = Order(count, spared=True, scope=settings(at).token_scope, together=True)
+        mine, other = await alternate(
+            options.runs,
+            lambda: tick_cost(at, worker, urls, count),
+            lambda: floor_cost(at, floor, urls, order),
+        )
+        floor.close()
+        await worker.close()
+    return Row(
+        name=f"a tick with {count:,} operations due, {milliseconds} ms away",
+        against="SDK and a bare GET for each, completed together",
+        unit="s",
+        ours=values(mine, lambda cost: cost.wall),
+        theirs=values(other, lambda cost: cost.wall),
+        required=Bound("at most", 1.25),
+    )
+
+
+class Alone:
+    """A request handled by the SDKs alone: read the instances, post, send one record."""
+
+    def __init__(self, at: Services, pumps: Pumps, session: aiohttp.ClientSession) -> None:
+        self._at, self._pumps, self._session = at, pumps, session
+
+    async def handle(self, message: ServiceBusReceivedMessage, number: int) -> None:
+        root = f"{self._at.arm}{scale_set(int(str(message.message_id).rpartition('-')[2])).resource_id}"
+        views = "virtualMachines?$expand=instanceView&api-version=2024-07-01"
+        await self._call("GET", f"{root}/{views}", None)
+        await self._call("POST", f"{root}/performMaintenance?api-version=2024-07-01", b'{"instanceIds":["0"]}')
+        again = ServiceBusMessage(b"".join(message.body), message_id=f"{message.message_id}+")
+        await self._pumps.senders[number].send_messages(again)
+
+    async def _call(self, method: str, url: str, body: bytes | None) -> None:
+        headers = {"Content-Type": "application/json"} if body else {}
+        async with self._session.request(method, URL(url, encoded=True), data=body, headers=headers) as response:
+            await response.read()
+            response.raise_for_status()
+
+
+async def _requests(options: Options) -> list[Row]:
+    count = options.sized(WAITING)
+    latency = f"servicebus={NEAR}ms,arm={ARM}ms"
+    with services(scale_sets=count, seconds=36_000, latency=latency) as at:
+        transport = TimedTransport(limit=80)
+        worker = Worker(settings(at), transport=transport)
+        scope = settings(at).token_scope
+
+        async def handle(message: ServiceBusReceivedMessage, _: int) -> None:
+            await worker.receive(service_bus_message(message, binary=True))
+
+        async def posted() -> None:
+            while at.calls() < 2 * count:
+                await worker.poll()
+
+        pumps = Pumps(at, CALLS)
+        await pumps.open()
+        connector = aiohttp.TCPConnector(limit=80)
+        async with ManagedIdentityCredential() as credential:
+            token = (await credential.get_token(scope)).token
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+            alone = Alone(at, pumps, session)
+
+            async def ours() -> Cost:
+                await _fill(at, count)
+                with Cost(count) as cost:
+                    await pumps.take(count, handle)
+                    await posted()
+                return cost
+
+            async def theirs() -> Cost:
+                await _fill(at, count)
+                with Cost(count) as cost:
+                    await pumps.take(count, alone.handle)
+                return cost
+
+            mine, other = await alternate(options.runs, ours, theirs)
+        await pumps.close()
+        single = replace(options, quick=False)
+        found = await one_by_one(at, worker, transport, handle, single, count=options.sized(ONE_BY_ONE))
+        await worker.close()
+    least = 2 * NEAR * (IN_SEQUENCE + DELIVERIES / 2) + 2 * ARM + ARM
+    return [
+        Row(
+            name=f"{count:,} requests waiting, {CALLS} at once, {NEAR} ms away, ARM {ARM}",
+            against="SDK, a bare GET and POST and a record for each",
+            unit="s",
+            ours=values(mine, lambda cost: cost.wall),
+            theirs=values(other, lambda cost: cost.wall),
+            required=Bound("at most", 1.25),
+        ),
+        *(
+            replace(
+                row,
+                name=f"{row.name}, {NEAR} ms away, ARM {ARM}",
+                against="the sum of the round trips in sequence",
+                theirs=tuple(float(least) for _ in row.ours),
+                required=Bound("at most", 1.2) if "p50" in row.name else None,
+            )
+            for row in found
+        ),
+    ]
+
+
+async def _fill(at: Services, count: int) -> None:
+    at.clear()
+    await asyncio.to_thread(at.reset)
+    await fill(at, REQUESTS, requests_for(count))
