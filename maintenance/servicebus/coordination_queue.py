@@ -57,6 +57,8 @@ class CoordinationQueue:
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
+        # Calls that are under way or wait. A lock that was just released counts as free, though others wait for it.
+        self._calls = 0
         self._next_reading: asyncio.Task[list[Entry]] | None = None
 
     async def read(self) -> list[Entry]:
@@ -65,7 +67,7 @@ class CoordinationQueue:
         Whoever asks while a reading is under way gets the next one, together with all others who ask meanwhile: it
         then shows all that was put before they asked.
         """
-        if self._next_reading is None and not self._lock.locked():
+        if self._next_reading is None and not self._calls:
             return await self._read_in_turn()
         if self._next_reading is None:
             self._next_reading = asyncio.create_task(self._read_in_turn())
@@ -103,8 +105,12 @@ class CoordinationQueue:
         await patiently(lambda: self._call("using up an id", once), self._patience)
 
     async def _call(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
-        async with self._lock:
-            return await self._link.call(doing, call)
+        self._calls += 1
+        try:
+            async with self._lock:
+                return await self._link.call(doing, call)
+        finally:
+            self._calls -= 1
 
     async def _read_in_turn(self) -> list[Entry]:
         async def once() -> list[Entry]:

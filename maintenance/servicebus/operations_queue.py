@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 
 # How long a receiver's lock on its socket lasts: settling waits for it.
 SOCKET_TIMEOUT = 0.01
-# Seconds. Where one message is due, others arrive within this time: a short one where few came last, so
-# that a single request is not held up, and a longer one where many did, since lists cost a fraction of single calls.
-MORE_WITHIN, MORE_OF_MANY_WITHIN = 0.05, 0.2
+# Seconds. Where one message is due, others arrive within two round trips, as the last settlement took them, and as long
+# as many do, more may. A request must not be held up for nothing; but where many came last, the first of them may take
+# longer, since lists cost a fraction of single calls.
+LEAST_WITHIN, MORE_WITHIN, MORE_OF_MANY_WITHIN = 0.01, 0.05, 0.2
 MANY = 4
 # Seconds. A receiver that has been given nothing for so long is closed: where its link came to nothing at the other
 # end, nobody says so, and it looks like an empty queue. A link opens in half a second; Service Bus itself closes idle
@@ -62,6 +63,7 @@ class OperationsReceiver:
         self._monotonic = monotonic
         self._settling = asyncio.Lock()
         self._came_last = 0
+        self._round_trip = MORE_WITHIN
         # The latest end of a lock that was seen, in seconds of Service Bus's clock less those of the stopwatch.
         self._latest_lock = float("-inf")
         self._given_at = monotonic()
@@ -78,11 +80,8 @@ class OperationsReceiver:
         try:
             async with asyncio.timeout(self._call_timeout + wait):
                 messages = await self._receiver.receive_messages(max_message_count=1, max_wait_time=wait)
-                if messages and most > 1:
-                    more_within = MORE_OF_MANY_WITHIN if self._came_last >= MANY else MORE_WITHIN
-                    messages += await self._receiver.receive_messages(
-                        max_message_count=most - 1, max_wait_time=more_within
-                    )
+                if messages:
+                    messages += await self._receive_more(most - len(messages))
                 self._came_last = len(messages)
         except SDK_ERRORS as error:
             raise BusUnavailable(f"receiving from {self._queue} failed: {type(error).__name__}") from None
@@ -96,6 +95,20 @@ class OperationsReceiver:
             if self._saw is not None and enqueued_at is not None:
                 self._saw(enqueued_at)
         return [replace(to_delivery(message), locked_ago=ago) for message, ago in self._locked_ago(messages)]
+
+    async def _receive_more(self, most: int) -> list[ServiceBusReceivedMessage]:
+        """What else is due. The SDK waits for all the time that it is given where fewer come."""
+        messages: list[ServiceBusReceivedMessage] = []
+        within = min(max(2 * self._round_trip, LEAST_WITHIN), MORE_WITHIN)
+        waits = MORE_OF_MANY_WITHIN if self._came_last >= MANY else within
+        while waits > 0 and len(messages) < most:
+            more = await self._receiver.receive_messages(max_message_count=most - len(messages), max_wait_time=within)
+            messages += more
+            if not more and not messages:
+                waits -= within
+            elif len(more) < MANY:
+                break
+        return messages
 
     def _locked_ago(
         self, messages: Sequence[ServiceBusReceivedMessage]
@@ -125,7 +138,9 @@ class OperationsReceiver:
         async with self._settling:
             try:
                 async with asyncio.timeout(self._call_timeout):
+                    began = self._monotonic()
                     await self._receiver.complete_message(delivery.handle)
+                    self._round_trip = self._monotonic() - began
             except MessageLockLostError:
                 _log_lock_lost(delivery.handle)
                 return False
@@ -176,10 +191,13 @@ class OperationsReceiver:
                     batchable=None,
                 )
                 sent.append(message)
+            began = self._monotonic()
             for message in sent:
                 try:
                     await link._wait_for_disposition_outcome([message._delivery_id], self._call_timeout)
                     message._settled = True
+                    if message is sent[0]:
+                        self._round_trip = self._monotonic() - began
                 except MessageException as error:
                     if error.condition == ERROR_CODE_MESSAGE_LOCK_LOST:
                         _log_lock_lost(message)

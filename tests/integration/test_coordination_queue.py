@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusReceiver
 
 from maintenance.coordination.documents import write_entry
 from maintenance.coordination.entries import Entry, Lease
@@ -54,6 +56,32 @@ async def test_entries_are_read_more_often_than_link_has_credit() -> None:
         # Each reading peeks twice: the last page is the empty one.
         for _ in range(CREDIT // 2 + 50):
             assert request_ids(await queue.read()) == ["r1"]
+
+
+async def test_entries_that_are_put_at_the_same_time_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = 0
+    peek = ServiceBusReceiver.peek_messages
+
+    async def counted(receiver: ServiceBusReceiver, *arguments: Any, **options: Any) -> Any:
+        nonlocal ends
+        page = await peek(receiver, *arguments, **options)
+        # The last page of a reading is the empty one.
+        ends += not page
+        return page
+
+    monkeypatch.setattr(ServiceBusReceiver, "peek_messages", counted)
+    async with coordination(peek_limit=250) as (queue, _):
+
+        async def put_and_read(number: int) -> list[str]:
+            await queue.put(lease(number))
+            return request_ids(await queue.read())
+
+        async with asyncio.TaskGroup() as group:
+            runs = [group.create_task(put_and_read(number)) for number in range(20)]
+    for number, run in enumerate(runs):
+        assert f"r{number}" in run.result()
+    # One for all but those whose put ended as it began.
+    assert ends <= 3
 
 
 async def test_new_links_read_the_same_entries() -> None:

@@ -1,4 +1,4 @@
-"""Messages that end together: their completion over the real SDK."""
+"""Messages that come together and end together, over the real SDK: how long is waited for more, and completing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus.aio import ServiceBusReceiver
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Record
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import connect
-from maintenance.servicebus.operations_queue import OperationsReceiver
+from maintenance.servicebus.operations_queue import LEAST_WITHIN, MORE_OF_MANY_WITHIN, OperationsReceiver
 from sandbox.servicebus import ServiceBus, Topology
 from tests.conformance.namespace import close_forgotten
 from tests.support.completions import Completions
@@ -103,3 +104,44 @@ async def test_outcome_that_never_comes_is_told_and_leaves_the_messages_to_their
         with pytest.raises(BusUnavailable, match="completing failed: TimeoutError"):
             await deliveries.complete_all(batch)
         assert len(left(service)) == COUNT
+
+
+async def test_single_message_is_not_held_up_for_more_and_many_come_in_one_batch(
+    service: ServiceBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    receive = ServiceBusReceiver.receive_messages
+
+    async def noted(receiver: ServiceBusReceiver, most: int, wait: float) -> list[ServiceBusReceivedMessage]:
+        waits.append(wait)
+        return await receive(receiver, max_message_count=most, max_wait_time=wait)
+
+    monkeypatch.setattr(
+        ServiceBusReceiver,
+        "receive_messages",
+        lambda receiver, *, max_message_count, max_wait_time: noted(receiver, max_message_count, max_wait_time),
+    )
+    async with received(service) as (deliveries, batch):
+        # As when a round trip had taken no time: what is far away is waited for longer.
+        assert await deliveries.complete(batch[0])
+        await deliveries.complete_all(batch[1:])
+        deliveries._round_trip = 0.0
+        waits.clear()
+        await deliveries.send([Record("a:s0", b"{}", None, "plan")])
+        one = await deliveries.receive(100, wait=LIMIT)
+        assert [each.message_id for each in one] == ["a:s0"]
+        # Many came last.
+        assert sum(waits[1:]) == pytest.approx(MORE_OF_MANY_WITHIN)
+        waits.clear()
+        await deliveries.send([Record("a:s1", b"{}", None, "plan")])
+        one += await deliveries.receive(100, wait=LIMIT)
+        assert waits[1:] == [LEAST_WITHIN]
+        waits.clear()
+        await deliveries.send([Record(f"b{number}:s0", b"{}", None, "plan") for number in range(60)])
+        many = await deliveries.receive(60, wait=LIMIT)
+        assert waits[1:] == [LEAST_WITHIN] * len(waits[1:])
+        await deliveries.complete_all([*one, *many])
+        while len(many) < 60:
+            many += (rest := await deliveries.receive(60 - len(many), wait=LIMIT))
+            await deliveries.complete_all(rest)
+        assert left(service) == []
