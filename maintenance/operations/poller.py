@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -110,11 +111,9 @@ class Poller:
             for task in done:
                 task.result()
             return
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._held_for):
                 await self._waiting.wait(message_id)
-        except TimeoutError:
-            pass
 
     async def _work_off(self) -> None:
         try:
@@ -198,30 +197,34 @@ class Poller:
         self, group: asyncio.TaskGroup, deliveries: Deliveries, running: dict[asyncio.Task[None], Unit], tick: Tick
     ) -> BusUnavailable | None:
         """Settle what is done, together with all that are done within a moment. What could not be settled."""
-        failure: BusUnavailable | None = None
-        while running:
-            done, _ = await asyncio.wait(running, timeout=TOGETHER)
-            if not done:
-                done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                tick.slow += 1
-                try:
-                    while not done:
-                        self._add_receiver_beside(group, tick)
-                        done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    tick.slow -= 1
-            finished = [running[task] for task in done]
+        failures: list[BusUnavailable] = []
+
+        async def settle_finished(finished: Sequence[Unit]) -> None:
             try:
                 await settle(deliveries, [unit for unit in finished if unit.completes], tick)
             except BusUnavailable as error:
                 # What else is under way is not cut off: a POST may be among it.
                 logger.error("%d messages are left to their lock: %s", len(finished), error)
-                failure = error
+                failures.append(error)
             self._waiting.dealt_with(finished)
-            for task in done:
-                del running[task]
-        return failure
+
+        async with asyncio.TaskGroup() as settling:
+            while running:
+                done, _ = await asyncio.wait(running, timeout=TOGETHER)
+                if not done:
+                    done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    tick.slow += 1
+                    try:
+                        while not done:
+                            self._add_receiver_beside(group, tick)
+                            done, _ = await asyncio.wait(
+                                running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED
+                            )
+                    finally:
+                        tick.slow -= 1
+                settling.create_task(settle_finished([running.pop(task) for task in done]))
+        return failures[0] if failures else None
 
     def _add_receiver_beside(self, group: asyncio.TaskGroup, tick: Tick) -> None:
         """Where every receiver holds a slow batch, one more looks for what else is due."""

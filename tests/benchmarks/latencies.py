@@ -25,7 +25,7 @@ NEAR, FAR = 5, 20
 ARM = 40
 DUE = 2_000
 WAITING, CALLS = 500, 16
-ONE_BY_ONE = 50
+ONE_BY_ONE = 20
 # Round trips to Service Bus between a request's first record and its POST, one after the other; tests/integration/
 # test_counts.py holds them. Being delivered takes half of one: the request, and the two records.
 IN_SEQUENCE, DELIVERIES = 12, 3
@@ -123,8 +123,7 @@ async def _requests(options: Options) -> list[Row]:
 
             mine, other = await alternate(options.runs, ours, theirs)
         await pumps.close()
-        single = replace(options, quick=False)
-        found = await one_by_one(at, worker, transport, handle, single, count=options.sized(ONE_BY_ONE))
+        found = await one_by_one(at, worker, transport, handle, options, count=ONE_BY_ONE)
         await worker.close()
     least = 2 * NEAR * (IN_SEQUENCE + DELIVERIES / 2) + 2 * ARM + ARM
     return [
