@@ -16,13 +16,13 @@ from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport, Headers
 from maintenance.worker import Worker
 from sandbox.functions_host.listeners.conversion import service_bus_message
-from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
+from tests.benchmarks.comparison import Cost, Options, Row, alternate, values
 from tests.benchmarks.services import Services, services
 from tests.benchmarks.workload import OPERATIONS, REQUESTS, fill, scale_set, settings
 
-WAITING = 5_000
+WAITING = 1_000
 CALLS = (16, 64)
-ONE_BY_ONE = 300
+ONE_BY_ONE = 100
 
 Handle = Callable[[ServiceBusReceivedMessage, int], Awaitable[None]]
 
@@ -166,9 +166,9 @@ async def one_by_one(
             unit="ms",
             ours=tuple(_percentile(each, percent) for each in mine),
             theirs=tuple(_percentile(each, percent) for each in other),
-            required=required,
         )
-        for name, percent, required in (("p50", 50, Bound("at most", 3)), ("p99", 99, None))
+        # What is required of it stands where calls take time: see `latencies`.
+        for name, percent in (("p50", 50), ("p99", 99))
     ]
 
 
