@@ -32,7 +32,7 @@ def queues_of(settings: Settings) -> tuple[Entity, Entity, Entity]:
 def dead_letters_of(settings: Settings) -> list[Entity]:
     """The dead-letter queues that this app's entities have."""
     readers = Entity(f"{settings.events_topic}/{READERS}")
-    return [entity.dead_letters for entity in (*queues_of(settings), readers)]
+    return [entity.dead_letters for entity in (*queues_of(settings), readers, audit_of(settings))]
 
 
 async def snapshot(

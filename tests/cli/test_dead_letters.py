@@ -152,6 +152,15 @@ async def test_dead_letters_are_listed_shown_tried_and_replayed(azure: Environme
     assert gone.code is Code.NOT_FOUND
 
 
+async def test_dead_letter_of_the_audit_subscription_is_listed_unasked(azure: Environment, desk: Desk) -> None:
+    audit = f"{TOPIC}/maintenance-audit"
+    await die(azure, {"an": "event"}, entity=audit)
+    listed = await desk.call("dlq", "list")
+    assert audit in listed.out
+    purged = await desk.call("dlq", "purge", audit, "--all", "--yes")
+    assert (purged.code, "1 purged" in purged.err) == (Code.AS_WISHED, True)
+
+
 async def test_dead_letter_of_a_subscription_goes_to_its_reader_and_never_to_the_topic(
     azure: Environment, desk: Desk
 ) -> None:
