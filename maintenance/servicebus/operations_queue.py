@@ -104,9 +104,11 @@ class OperationsReceiver:
         while waits > 0 and len(messages) < most:
             more = await self._receiver.receive_messages(max_message_count=most - len(messages), max_wait_time=within)
             messages += more
-            if not more:
+            if not more and messages:
                 # After the first of them, nothing for so long is the end.
-                waits -= waits if messages else within
+                break
+            if not more:
+                waits -= within
         return messages
 
     def _locked_ago(
