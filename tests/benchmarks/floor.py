@@ -38,6 +38,7 @@ FURTHER_WAITS = 2
 DEFAULT_THRESHOLDS = gc.get_threshold()
 
 ReadViews = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
+Complete = Callable[[ServiceBusReceiver, Sequence[ServiceBusReceivedMessage]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,6 @@ class Floor:
         self._receivers = [self._client.get_queue_receiver(QUEUE, socket_timeout=0.01) for _ in range(RECEIVERS)]
         self._senders = [self._client.get_queue_sender(QUEUE) for _ in range(RECEIVERS)]
         self._left = 0
-        self._complete = _complete_each
 
     async def open(self) -> None:
         await asyncio.gather(*(one.__aenter__() for one in self._receivers))
@@ -72,12 +72,14 @@ class Floor:
     async def move(self, count: int, read: ReadViews | None = None, *, together: bool = False) -> None:
         """Move `count` messages, and wait for more until none arrive. `read` is called with each before it is sent."""
         self._left = count
-        self._complete = _complete_together if together else _complete_each
+        complete = _complete_together if together else _complete_each
         async with asyncio.TaskGroup() as group:
             for receiver, sender in zip(self._receivers, self._senders, strict=True):
-                group.create_task(self._drain(receiver, sender, read))
+                group.create_task(self._drain(receiver, sender, read, complete))
 
-    async def _drain(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, read: ReadViews | None) -> None:
+    async def _drain(
+        self, receiver: ServiceBusReceiver, sender: ServiceBusSender, read: ReadViews | None, complete: Complete
+    ) -> None:
         wait = 1.0
         while self._left > 0:
             started = time.perf_counter()
@@ -89,7 +91,7 @@ class Floor:
             if read is not None:
                 await asyncio.gather(*(read(message) for message in received))
             await send_list(sender, [_again(message) for message in received])
-            await self._complete(receiver, received)
+            await complete(receiver, received)
 
     async def close(self) -> None:
         await asyncio.gather(*(one.close() for one in (*self._receivers, *self._senders)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import aiohttp
@@ -14,10 +13,10 @@ from maintenance.worker import Worker
 from sandbox.functions_host.listeners.conversion import service_bus_message
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
 from tests.benchmarks.floor import Order
-from tests.benchmarks.requests import Pumps, TimedTransport, one_by_one, requests_for
+from tests.benchmarks.requests import Pumps, TimedTransport, one_by_one, take_all
 from tests.benchmarks.services import Process, Services, services
 from tests.benchmarks.tick import SCALE_SETS, floor_cost, tick_cost
-from tests.benchmarks.workload import REQUESTS, fill, operation_urls, scale_set, settings
+from tests.benchmarks.workload import operation_urls, scale_set, settings
 
 # Milliseconds of each direction: within a region, and from one to another.
 NEAR, FAR = 5, 20
@@ -53,14 +52,13 @@ async def _tick(options: Options, milliseconds: int) -> Row:
         )
         floor.close()
         await worker.close()
-    return Row(
-        name=f"a tick with {count:,} operations due, {milliseconds} ms away",
-        against="SDK and a bare GET for each, completed together",
-        unit="s",
-        ours=values(mine, lambda cost: cost.wall),
-        theirs=values(other, lambda cost: cost.wall),
-        required=Bound("at most", 1.25),
-    )
+    name = f"a tick with {count:,} operations due, {milliseconds} ms away"
+    return _wall(name, "SDK and a bare GET for each, completed together", mine, other)
+
+
+def _wall(name: str, against: str, mine: list[Cost], other: list[Cost]) -> Row:
+    ours, theirs = (values(costs, lambda cost: cost.wall) for costs in (mine, other))
+    return Row(name=name, against=against, unit="s", ours=ours, theirs=theirs, required=Bound("at most", 1.25))
 
 
 class Alone:
@@ -107,33 +105,21 @@ async def _requests(options: Options) -> list[Row]:
         headers = {"Authorization": f"Bearer {token}"}
         async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
             alone = Alone(at, pumps, session)
-
-            async def ours() -> Cost:
-                await _fill(at, count)
-                with Cost(count) as cost:
-                    await pumps.take(count, handle)
-                    await posted()
-                return cost
-
-            async def theirs() -> Cost:
-                await _fill(at, count)
-                with Cost(count) as cost:
-                    await pumps.take(count, alone.handle)
-                return cost
-
-            mine, other = await alternate(options.runs, ours, theirs)
+            mine, other = await alternate(
+                options.runs,
+                lambda: take_all(at, pumps, handle, count, then=posted),
+                lambda: take_all(at, pumps, alone.handle, count),
+            )
         await pumps.close()
         found = await one_by_one(at, worker, transport, handle, options, count=ONE_BY_ONE)
         await worker.close()
     least = 2 * NEAR * (IN_SEQUENCE + DELIVERIES / 2) + 2 * ARM + ARM
     return [
-        Row(
-            name=f"{count:,} requests waiting, {CALLS} at once, {NEAR} ms away, ARM {ARM}",
-            against="SDK, a bare GET and POST and a record for each",
-            unit="s",
-            ours=values(mine, lambda cost: cost.wall),
-            theirs=values(other, lambda cost: cost.wall),
-            required=Bound("at most", 1.25),
+        _wall(
+            f"{count:,} requests waiting, {CALLS} at once, {NEAR} ms away, ARM {ARM}",
+            "SDK, a bare GET and POST and a record for each",
+            mine,
+            other,
         ),
         *(
             replace(
@@ -146,9 +132,3 @@ async def _requests(options: Options) -> list[Row]:
             for row in found
         ),
     ]
-
-
-async def _fill(at: Services, count: int) -> None:
-    at.clear()
-    await asyncio.to_thread(at.reset)
-    await fill(at, REQUESTS, requests_for(count))

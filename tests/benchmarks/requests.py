@@ -105,8 +105,8 @@ async def rows(options: Options) -> list[Row]:
             await pumps.open()
             mine, other = await alternate(
                 options.runs,
-                lambda: _all(at, pumps, handle, count),  # noqa: B023 - called before the next pumps are made
-                lambda: _all(at, pumps, pumps.pass_on, count),  # noqa: B023 - as above
+                lambda: take_all(at, pumps, handle, count),  # noqa: B023 - called before the next pumps are made
+                lambda: take_all(at, pumps, pumps.pass_on, count),  # noqa: B023 - as above
             )
             await pumps.close()
             found.append(
@@ -123,12 +123,17 @@ async def rows(options: Options) -> list[Row]:
     return found
 
 
-async def _all(at: Services, pumps: Pumps, handle: Handle, count: int) -> Cost:
+async def take_all(
+    at: Services, pumps: Pumps, handle: Handle, count: int, *, then: Callable[[], Awaitable[None]] | None = None
+) -> Cost:
+    """Cost of having so many requests handled, and of what has to come `then`."""
     at.clear()
     at.reset()
     await fill(at, REQUESTS, requests_for(count))
     with Cost(count) as cost:
         await pumps.take(count, handle)
+        if then is not None:
+            await then()
     return cost
 
 
