@@ -18,8 +18,8 @@ Change = tuple[type, str, Callable[..., Any]]
 
 
 class Completions(Generic[T]):
-    """Tells of each completion on a receiver's link. `began` is told as it is sent, `ended` once Service Bus confirmed
-    it, or did not, with what `began` returned. What `abandons` is true for is abandoned in place of being completed."""
+    """Tells of each completion on a receiver's link. `began` is called as it is sent, `ended` with what `began`
+    returned, once Service Bus confirmed it, or did not. What `abandons` is true for is abandoned in place of that."""
 
     def __init__(
         self,

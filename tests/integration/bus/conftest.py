@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from sandbox.servicebus import ServiceBus, Topology
 from tests.conformance.namespace import close_forgotten
 from tests.support.bus_faults import SUBSCRIPTIONS, seed
+from tests.support.entities import TOPOLOGY
 from tests.support.time_travel import Journey, journey
 
 # Seconds for which a send is retried: minutes, in the product.
@@ -21,6 +23,14 @@ async def shared() -> AsyncIterator[Journey]:
     async with journey(SUBSCRIPTIONS, worker_options={"patience": PATIENCE}) as shared:
         yield shared
         await close_forgotten(shared.environment.bus)
+    gc.collect()  # here, where its warnings are ignored, and not in another module's test
+
+
+@pytest.fixture
+def service() -> Iterator[ServiceBus]:
+    """A Service Bus alone. The modules that use it ignore warnings of sockets."""
+    with ServiceBus(Topology.read(TOPOLOGY)) as service:
+        yield service
     gc.collect()  # here, where its warnings are ignored, and not in another module's test
 
 

@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from time import monotonic as stopwatch
 
 import pytest
 
-from maintenance.domain.messages import Record
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import connect
 from maintenance.servicebus.operations_queue import RESPONDS_WITHIN, TRUSTED_FOR, OperationsReceiver
 from maintenance.servicebus.sender import Sender
-from sandbox.servicebus import NOT_FOUND, ServiceBus, Topology
-from tests.conformance.namespace import close_forgotten
-from tests.support.entities import OPERATIONS, REQUESTS, TOPIC, TOPOLOGY
+from sandbox.servicebus import NOT_FOUND, ServiceBus
+from tests.support.entities import OPERATIONS, TOPIC
+from tests.support.open_bus import opened, record
 from tests.support.running import LIMIT
 
 # The SDK does not close the sockets of connections that the other side has reset.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-
-@pytest.fixture
-def service() -> Iterator[ServiceBus]:
-    with ServiceBus(Topology.read(TOPOLOGY)) as service:
-        yield service
-    gc.collect()  # here, where its warnings are ignored, and not in another module's test
-
-
-@asynccontextmanager
-async def opened(service: ServiceBus, monotonic: Callable[[], float] = stopwatch) -> AsyncIterator[Bus]:
-    async with connect(connection_string=service.connection_string) as client:
-        bus = Bus(
-            client,
-            requests_queue=REQUESTS,
-            operations_queue=OPERATIONS,
-            events_topic=TOPIC,
-            call_timeout=LIMIT,
-            monotonic=monotonic,
-        )
-        yield bus
-        service.faults.reset()
-        await close_forgotten(service)
-        await bus.close()
-
-
-def record(number: int) -> Record:
-    return Record(f"{number:032x}:s0", b"{}", None, "plan")
 
 
 async def receive(bus: Bus) -> list[str]:

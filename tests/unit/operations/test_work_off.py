@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -42,32 +44,32 @@ class Busy:
         await self.environment.bus.send([Record(f"again-{self.rounds}", b"", NOW, AGAIN)])
 
 
-@pytest.mark.parametrize("batch", [1, 10])
-async def test_handler_leaves_once_its_record_was_dealt_with_though_more_is_due_without_end(batch: int) -> None:
+@asynccontextmanager
+async def kept_busy(batch: int) -> AsyncIterator[Busy]:
+    """With a handler that stays for all of the block."""
     busy = Busy(batch=batch)
     await busy.send_one()
     async with asyncio.timeout(10):
         stays = asyncio.create_task(busy.poller.work_off("another"))
         while busy.rounds < 3:  # noqa: ASYNC110 - the tick has no event for it
             await asyncio.sleep(0)
+        yield busy
+        assert not stays.done()
+        busy.over = True
+        await stays
+
+
+@pytest.mark.parametrize("batch", [1, 10])
+async def test_handler_leaves_once_its_record_was_dealt_with_though_more_is_due_without_end(batch: int) -> None:
+    async with kept_busy(batch) as busy:
         put(busy.environment, running(1))
         await busy.poller.work_off(f"{run_id(1)}:s0")
         assert f"{run_id(1)}:s1" in queued(busy.environment)
-        assert not stays.done()
-        busy.over = True
-        await stays
 
 
 async def test_handler_leaves_where_another_process_has_its_record() -> None:
-    busy = Busy(batch=10)
-    await busy.send_one()
-    async with asyncio.timeout(10):
-        stays = asyncio.create_task(busy.poller.work_off("another"))
-        await asyncio.sleep(0)
+    async with kept_busy(10) as busy:
         await busy.poller.work_off("elsewhere")
-        assert not stays.done()
-        busy.over = True
-        await stays
 
 
 async def test_one_handler_stays_as_long_as_anything_is_due_and_then_the_next_does() -> None:
