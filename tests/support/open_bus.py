@@ -16,16 +16,14 @@ from tests.support.running import LIMIT
 
 
 @asynccontextmanager
-async def opened(
-    service: ServiceBus, monotonic: Callable[[], float] = stopwatch, *, call_timeout: float = LIMIT
-) -> AsyncIterator[Bus]:
+async def opened(service: ServiceBus, monotonic: Callable[[], float] = stopwatch) -> AsyncIterator[Bus]:
     async with connect(connection_string=service.connection_string) as client:
         bus = Bus(
             client,
             requests_queue=REQUESTS,
             operations_queue=OPERATIONS,
             events_topic=TOPIC,
-            call_timeout=call_timeout,
+            call_timeout=LIMIT,
             monotonic=monotonic,
         )
         yield bus
