@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from maintenance.domain.resources import ScaleSet
@@ -39,7 +40,7 @@ def draw_plan(seed: int, *, policies: bool = True) -> Plan:
         incidents=_incidents(draw, sets, messages[-1].at),
         knobs=_knobs(draw),
     )
-    return with_policies(plan) if policies else plan
+    return with_policies(replace(plan, incidents=plan.incidents + _soon(plan))) if policies else plan
 
 
 def _knobs(draw: random.Random) -> Knobs:
@@ -215,6 +216,23 @@ def _incidents(draw: random.Random, sets: tuple[SetPlan, ...], last: float) -> t
         lasts = draw.choice((60.0, draw.uniform(60, 1200), draw.uniform(600, 3600)))
         incidents.append(Incident(draw.uniform(0, min(last, 2 * HOUR) + HOUR), what, lasts, place, machine))
     return tuple(incidents)
+
+
+def _soon(plan: Plan) -> tuple[Incident, ...]:
+    """In some plans, what strikes instances soon after a message: their maintenance is withdrawn, or their views are
+    not reported for a while. Drawn by a chance of its own, so that what a seed stands for without it stays as it is."""
+    draw = random.Random(f"soon after messages of {plan.seed}")
+    incidents = []
+    if draw.random() < 0.08:
+        incidents += [("withdrawn", draw.uniform(2, 900), 0.0) for _ in range(draw.randint(1, 3))]
+    if draw.random() < 0.12:
+        incidents += [("hidden", draw.uniform(0, 1800), draw.uniform(60, 5400)) for _ in range(draw.randint(1, 2))]
+    caused = []
+    for what, after, lasts in incidents:
+        place = draw.randrange(len(plan.sets))
+        at = draw.choice(plan.messages).at + after
+        caused.append(Incident(at, what, lasts, place, draw.randrange(len(plan.sets[place].machines))))
+    return tuple(caused)
 
 
 def _names(scale_set: ScaleSet) -> dict[str, Any]:

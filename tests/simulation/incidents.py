@@ -35,6 +35,9 @@ def cause(simulation: Simulation, incident: Incident) -> None:
             simulated.next_window(machine)
         case "fall ill":
             simulated.fall_ill(machine, incident.lasts)
+        case "hidden":
+            simulated.hide(machine, incident.lasts)
+            simulation.troubled(incident.lasts)
         case "outage":
             simulation.note("outage of Service Bus")
             for entity in BUS if incident.machine % 2 else (BUS[incident.machine % len(BUS)],):

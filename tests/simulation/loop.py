@@ -7,6 +7,7 @@ a `finally`; of a frozen one everything runs later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 import random
@@ -164,8 +165,10 @@ class Loop(asyncio.BaseEventLoop):
             asyncio._set_running_loop(None)
         for task in self._tasks:
             if not task.done():
-                # Its process died before it took its first step.
-                task.get_coro().close()
+                # Its process died before it took its first step, or its next one.
+                with contextlib.suppress(BaseExceptionGroup, RuntimeError):
+                    # A group of tasks wraps what ends it, or would wait for its tasks.
+                    task.get_coro().close()
             if task.done() and not task.cancelled():
                 task.exception()
             task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -28,6 +28,8 @@ class Machine:
     by: str | None = None
     ours: str | None = None
     gone: bool = False
+    # Until then, its view is not reported.
+    hidden_until: float = 0.0
     history: list[tuple[float, Instance | None]] = field(default_factory=list)
 
     def ends_as(self, ending: str) -> None:

@@ -23,6 +23,7 @@ MAIN = (
     "update by others",
     "maintenance withdrawn",
     "window moved",
+    "view not reported for a while",
     "scale-in",
     "scale-out",
     "ill after maintenance",

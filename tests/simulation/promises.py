@@ -20,8 +20,9 @@ from tests.simulation.machine import Machine
 from tests.simulation.plans import MessagePlan
 from tests.simulation.policies import Policies, forbidden, most_of
 from tests.simulation.process import Process
-from tests.simulation.resource_manager import DONE, SimulatedScaleSet
+from tests.simulation.resource_manager import SimulatedScaleSet
 from tests.simulation.runs import Broken, Run, cancels, limit_of, same
+from tests.simulation.truth import Truth
 from tests.support.contract import schema_problem
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Promises:
         self._simulation = simulation
         self.broken: list[Broken] = []
         self.runs: dict[str, Run] = {}
+        self.truth = Truth(simulation, self.runs)
         self._events: dict[str, bytes] = {}
         # Runs whose calls ARM works on, by scale set: their limits are in force.
         self._at_work: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -233,7 +235,9 @@ class Promises:
     def _check_end(self, run_id: str, run: Run) -> None:
         data, message = run.end_data, run.message
         for each in data.get("instances", ()):
-            self._check_outcome(run_id, run, each["instanceId"].lower(), each["outcome"])
+            name, outcome = each["instanceId"].lower(), each["outcome"]
+            if wrong := self.truth.contradicts(run_id, name, outcome):
+                self.break_("S6", f"{name} of run {run_id[:6]} {wrong}")
         if message is None:
             return
         status = data["status"]
@@ -257,37 +261,6 @@ class Promises:
         good = good and not knobs.policies and "windows" not in document
         if status == "Rejected" and good and not run.buried and "deadline" not in document:
             self.break_("S8", f"run {run_id[:6]} is rejected: {data.get('problems')}")
-
-    def _check_outcome(self, run_id: str, run: Run, name: str, outcome: str) -> None:
-        ending, taken = run.endings.get(name), run.taken[name]
-        wrong = None
-        match outcome:
-            case "Completed" | "Failed" if not self._simulation.plan.knobs.views and taken:
-                # An app that reads no views says what ARM says.
-                pass
-            case "Completed" if ending not in DONE and name not in run.by_others:
-                wrong = f"is told as Completed, and truly: {ending or 'not maintained for it'}"
-            case "Failed" if not run.asked[name]:
-                wrong = "is told as Failed, and nobody tried"
-            case "Failed" if ending == "completed" or (ending in DONE and not run.told_failed):
-                wrong = f"is told as Failed, and was {ending}"
-            case "NotAttempted" | "Skipped" | "AlreadyCompleted" | "WouldMaintain" if taken:
-                wrong = f"is told as {outcome}, and ARM took it"
-            case "NotFound" if taken and ending != "gone" and not self._simulation.is_gone(run_id, name):
-                wrong = "is told as NotFound, and ARM took it"
-        if wrong:
-            self.break_("S6", f"{name} of run {run_id[:6]} {wrong}")
-
-    def told_failed(self, operation: Operation) -> None:
-        """ARM said that a call had failed."""
-        self.run(operation.run_id).told_failed = True
-
-    def others_maintained(self, name: str) -> None:
-        """Others maintained it, or withdrew what had failed. A run whose call is in doubt, or was called succeeded,
-        cannot tell that from its own doing."""
-        for run in self.runs.values():
-            if run.ended_at is None:
-                run.by_others.add(name.lower())
 
     def _cancels(self, cancellation: Run, operation: Operation) -> bool:
         return cancels(

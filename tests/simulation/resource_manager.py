@@ -39,6 +39,12 @@ class Watcher(Protocol):
     def others_maintained(self) -> Callable[[str], None]: ...
 
     @property
+    def others_work(self) -> Callable[[str], None]: ...
+
+    @property
+    def withdrawn(self) -> Callable[[str], None]: ...
+
+    @property
     def note(self) -> Callable[[str], None]: ...
 
     @property
@@ -121,7 +127,7 @@ class SimulatedScaleSet:
             moment = max(now - (self._draw.uniform(0, lag) if each else lag), 0.0)
             view = next((view for at, view in reversed(machine.history) if at <= moment), None)
             if view is not None:
-                shown.append(view)
+                shown.append(view if now >= machine.hidden_until else Instance(view.instance_id, reported=False))
         return shown
 
     # ------------------------------------------------------------------ what happens to instances
@@ -133,12 +139,14 @@ class SimulatedScaleSet:
         if machine.ours or machine.by or machine.gone:
             return
         self._watcher.note("update by others")
+        self._watcher.others_work(machine.plan.name)
         machine.by, machine.provisioning = "others", "updating"
         self._changed(machine)
         self._later(lasts, self._foreign_over, machine, maintains)
 
     def _foreign_over(self, machine: Machine, maintains: bool) -> None:
         machine.by, machine.provisioning = None, "succeeded"
+        self._watcher.others_work(machine.plan.name)
         if maintains and machine.planned:
             machine.allowed, machine.result = False, "maintenancecompleted"
             self._watcher.note("maintained by others")
@@ -149,7 +157,7 @@ class SimulatedScaleSet:
         if not machine.ours and not machine.gone and machine.planned and machine.allowed:
             self._watcher.note("maintenance withdrawn")
             machine.planned = False
-            self._watcher.others_maintained(machine.plan.name)
+            self._watcher.withdrawn(machine.plan.name)
             self._changed(machine, moved=False)
 
     def next_window(self, machine: Machine) -> None:
@@ -164,6 +172,11 @@ class SimulatedScaleSet:
             machine.fall_ill()
             self._changed(machine, moved=False)
             self._later(lasts, self._recover, machine, None)
+
+    def hide(self, machine: Machine, lasts: float) -> None:
+        if not machine.gone:
+            self._watcher.note("view not reported for a while")
+            machine.hidden_until = max(machine.hidden_until, self._loop.time() + lasts)
 
     def scale_in(self, machine: Machine) -> None:
         if not machine.gone:

@@ -45,6 +45,8 @@ class Run:
     taken: Counter[str] = field(default_factory=Counter)
     endings: dict[str, str] = field(default_factory=dict)
     by_others: set[str] = field(default_factory=set)
+    # Whose maintenance was withdrawn in the run's time.
+    withdrawn: set[str] = field(default_factory=set)
     # ARM called one of its calls failed: then only positive proof counts.
     told_failed: bool = False
     # Until when each wave, from 1, was said to wait at its gate.

@@ -271,7 +271,9 @@ class _Watch:
         self.tell = simulation.tell
         self._simulation = simulation
         self._key = key
-        self.others_maintained = simulation.promises.others_maintained
+        self.others_maintained = simulation.promises.truth.others_maintained
+        self.others_work = simulation.promises.truth.others_work
+        self.withdrawn = simulation.promises.truth.withdrawn
 
     def maintained(self, run_id: str, instance_id: str, ending: str) -> None:
         self._simulation.promises.maintained(run_id, instance_id, ending, self._key)
