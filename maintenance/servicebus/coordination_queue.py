@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from azure.servicebus import ServiceBusMessage, ServiceBusMessageState
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
-from azure.servicebus.exceptions import MessageNotFoundError
 
 from maintenance.coordination.documents import read_entry, write_entry
-from maintenance.coordination.entries import Entry, kind_of
+from maintenance.coordination.entries import Entry, Lease, kind_of
 from maintenance.domain.errors import BusUnavailable
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
-from maintenance.servicebus.link import CALLS_OF_A_LINK, Link
-from maintenance.servicebus.messages import body_of
+from maintenance.servicebus.link import CALLS_OF_A_LINK, Link, Together
+from maintenance.servicebus.messages import body_of, up_to
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
+from maintenance.servicebus.scheduler import cancel_all
 from maintenance.servicebus.sender import PATIENCE, patiently
 
 T = TypeVar("T")
+MINUTE = timedelta(minutes=1)
 PAGE = 250
 # What one reading takes at the most: more entries than any honest use leaves. Then nothing is started.
 MAX_PAGES = 400
@@ -57,18 +58,16 @@ class CoordinationQueue:
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
-        # Calls that are under way or wait. A lock that was just released counts as free, though others wait for it.
-        self._calls = 0
+        self._puts = Together(self._put, self._lock, kind=lambda each: each[1])
+        self._cancels = Together(self._cancel, self._lock)
         self._next_reading: asyncio.Task[list[Entry]] | None = None
 
     async def read(self) -> list[Entry]:
         """Every entry that Service Bus shows as scheduled, in the order of their numbers.
 
-        Whoever asks while a reading is under way gets the next one, together with all others who ask meanwhile: it
-        then shows all that was put before they asked.
+        Whoever asks while a reading is under way gets the next one, together with all others who ask meanwhile, or in
+        the same moment: it then shows all that was put before they asked.
         """
-        if self._next_reading is None and not self._calls:
-            return await self._read_in_turn()
         if self._next_reading is None:
             self._next_reading = asyncio.create_task(self._read_in_turn())
         return await asyncio.shield(self._next_reading)
@@ -78,22 +77,13 @@ class CoordinationQueue:
         message = ServiceBusMessage(
             write_entry(entry), message_id=entry.message_id, subject=kind_of(entry), content_type="application/json"
         )
-
-        async def once() -> None:
-            await (await self._open_sender()).schedule_messages(message, entry.until)
-
-        await patiently(lambda: self._call("scheduling an entry", once), self._patience)
+        # Those of requests that come together end together; it is given up hours before.
+        until = up_to(entry.until, MINUTE) if isinstance(entry, Lease) else entry.until
+        await patiently(lambda: self._puts.add((message, until)), self._patience)
 
     async def cancel(self, number: int) -> None:
         """Cancel an entry; none is missed that another has canceled."""
-
-        async def once() -> None:
-            try:
-                await (await self._open_sender()).cancel_scheduled_messages(number)
-            except MessageNotFoundError:
-                return
-
-        await self._call("canceling an entry", once)
+        await self._cancels.add(number)
 
     async def use_up(self, message_id: str) -> None:
         """Send a message of this id that is no entry: duplicate detection drops an entry that comes later."""
@@ -104,13 +94,24 @@ class CoordinationQueue:
 
         await patiently(lambda: self._call("using up an id", once), self._patience)
 
+    async def _put(self, entries: Sequence[tuple[ServiceBusMessage, datetime]]) -> Sequence[None]:
+        async def once() -> None:
+            sender = await self._open_sender()
+            await sender.schedule_messages([message for message, _ in entries], entries[0][1])
+
+        await self._link.call("scheduling entries", once)
+        return [None] * len(entries)
+
+    async def _cancel(self, numbers: Sequence[int]) -> Sequence[None]:
+        async def once() -> None:
+            await cancel_all(await self._open_sender(), numbers)
+
+        await self._link.call("canceling entries", once)
+        return [None] * len(numbers)
+
     async def _call(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
-        self._calls += 1
-        try:
-            async with self._lock:
-                return await self._link.call(doing, call)
-        finally:
-            self._calls -= 1
+        async with self._lock:
+            return await self._link.call(doing, call)
 
     async def _read_in_turn(self) -> list[Entry]:
         async def once() -> list[Entry]:

@@ -1,12 +1,12 @@
-"""The calls on one link to Service Bus: their time limits, and what their errors mean."""
+"""The calls on one link to Service Bus: their time limits, what their errors mean, and which are made as one."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
 from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError
 
@@ -16,12 +16,16 @@ from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 # azure-servicebus 7.15 gives the link for management responses credit for 10,000, and never more: the call after those
 # waits for a response that cannot come. So links are opened anew before.
 CALLS_OF_A_LINK = 9_000
 # Seconds. A link that was idle for so long may be dead without anybody having said so: a gateway forgot it, and still
 # acknowledges what is sent. The first call on it is given no longer than this, and is then made on a new link.
 IDLE_AFTER, IDLE_CALL_TIMEOUT = 60.0, 5.0
+# What goes into one call. The Standard tier takes 256 KB, and a record that follows a request is some KB.
+MOST_TOGETHER, BYTES_TOGETHER = 100, 150_000
 
 
 class Link:
@@ -94,3 +98,77 @@ class Link:
             raise
         self._responded_at = self._monotonic()
         return result
+
+
+class Together(Generic[Item, Result]):
+    """Calls for one item each, on a link that makes one call at a time. What comes while it is busy goes together: one
+    after the other, each takes a round trip.
+
+    `call` gets the items in their order, and gives a result for each; it may raise BusUnavailable. `lock` is that of
+    the link. Only items of the same `kind` go together, and `size` (bytes) bounds how many.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        lock: asyncio.Lock,
+        *,
+        kind: Callable[[Item], Hashable] = lambda _: None,
+        size: Callable[[Item], int] = lambda _: 0,
+    ) -> None:
+        self._call = call
+        self._lock = lock
+        self._kind = kind
+        self._size = size
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+
+    async def add(self, item: Item) -> Result:
+        """The result for an item. Raises what `call` raises."""
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        one = (item, result)
+        self._waiting.append(one)
+        try:
+            async with self._lock:
+                if not result.done():
+                    # Those that come in the same moment go with it.
+                    await asyncio.sleep(0)
+                    await self._make(self._taken_with(one))
+            return await result
+        finally:
+            if one in self._waiting:
+                # Canceled while it waited for its turn.
+                self._waiting.remove(one)
+
+    def _taken_with(self, one: tuple[Item, asyncio.Future[Result]]) -> list[tuple[Item, asyncio.Future[Result]]]:
+        kind, taken, size = self._kind(one[0]), [one], self._size(one[0])
+        for other in self._waiting:
+            if other is one or self._kind(other[0]) != kind:
+                continue
+            size += self._size(other[0])
+            if size > BYTES_TOGETHER or len(taken) == MOST_TOGETHER:
+                break
+            taken.append(other)
+        self._waiting = [each for each in self._waiting if each not in taken]
+        return taken
+
+    async def _make(self, taken: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        failure: BusUnavailable = BusUnavailable("a call was cut off")
+        try:
+            results = await self._call([item for item, _ in taken])
+            for (_, waiting), result in zip(taken, results, strict=True):
+                if not waiting.done():
+                    waiting.set_result(result)
+        except MessageTooLarge as error:
+            failure = error
+            if len(taken) > 1:
+                # The error does not say which it is.
+                for one in taken:
+                    await self._make([one])
+        except BusUnavailable as error:
+            failure = error
+        finally:
+            for _, waiting in taken:
+                if not waiting.done():
+                    waiting.set_exception(failure)
+                    # Whoever was canceled meanwhile will not read it any more.
+                    waiting.exception()

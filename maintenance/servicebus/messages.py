@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from azure.servicebus import ServiceBusReceivedMessage
@@ -94,3 +95,37 @@ def _reason(message: ServiceBusReceivedMessage) -> str | None:
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def up_to(moment: datetime, whole: timedelta) -> datetime:
+    """That moment, or the next that is a multiple of `whole`: what is scheduled for one time goes in one call."""
+    over = (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % whole
+    return moment + (whole - over) if over else moment
+
+
+class Expected:
+    """Records that this process has sent for now and has not received: as long as some are missing, it is worth waiting
+    for more than has come."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+
+    def now(self) -> frozenset[str]:
+        """Their message ids."""
+        return frozenset(self._ids)
+
+    def sent(self, records: Iterable[Record]) -> None:
+        """These are about to be sent."""
+        self._ids.update(record.message_id for record in records if record.due is None)
+
+    def received(self, messages: Iterable[ServiceBusReceivedMessage]) -> None:
+        if self._ids:
+            self._ids.difference_update(str(message.message_id) for message in messages)
+
+    def has_come(self, expected: frozenset[str]) -> bool:
+        """Whether all of these were received, and there were any."""
+        return bool(expected) and self._ids.isdisjoint(expected)
+
+    def missed(self, expected: frozenset[str]) -> None:
+        """What of these did not come is another process's, or was dropped by duplicate detection."""
+        self._ids -= expected

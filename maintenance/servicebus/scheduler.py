@@ -1,10 +1,11 @@
-"""Schedules single records of the operations queue and cancels them, by sequence number."""
+"""Schedules records of the operations queue and cancels them, by sequence number."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from azure.servicebus import ServiceBusMessage
@@ -14,14 +15,17 @@ from azure.servicebus.exceptions import MessageNotFoundError
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
-from maintenance.servicebus.link import Link
+from maintenance.servicebus.link import Link, Together
+from maintenance.servicebus.messages import up_to
 from maintenance.servicebus.sender import PATIENCE, patiently
 
 T = TypeVar("T")
+SECOND = timedelta(seconds=1)
 
 
 class Scheduler:
-    """One per process, for one call at a time: the SDK's senders are not coroutine-safe."""
+    """One per process. Its link makes one call at a time, for all that wait for it: the SDK's senders are not
+    coroutine-safe."""
 
     def __init__(
         self,
@@ -37,11 +41,15 @@ class Scheduler:
         self._sender: ServiceBusSender | None = None
         self._link = Link(queue, self._close_sender, call_timeout=call_timeout)
         self._lock = asyncio.Lock()
+        self._schedules = Together(
+            self._schedule, self._lock, kind=lambda each: each[1], size=lambda each: len(each[2])
+        )
+        self._cancels = Together(self._cancel, self._lock)
 
     async def schedule(self, record: Record) -> int:
+        """The number by which it can be canceled. It is scheduled for its time, or less than a second later."""
         if record.due is None:
             raise ValueError("a record without due time is sent, not scheduled")
-        due = record.due
         properties: dict[str | bytes, int | float | bytes | bool | str] = {
             name.encode(): value for name, value in record.properties.items()
         }
@@ -53,11 +61,12 @@ class Scheduler:
             correlation_id=record.correlation_id,
             application_properties=dict(properties),
         )
+        one = (message, up_to(record.due, SECOND), record.body)
+        return await patiently(lambda: self._schedules.add(one), self._patience)
 
-        async def once(sender: ServiceBusSender) -> int:
-            return (await sender.schedule_messages(message, due))[0]
-
-        return await patiently(lambda: self._call("scheduling a record", once), self._patience)
+    async def cancel(self, number: int) -> None:
+        """Cancel it, unless it was delivered, or duplicate detection had dropped it."""
+        await self._cancels.add(number)
 
     async def open(self) -> None:
         """Open the link before the first call. What is wrong with it shows then."""
@@ -66,17 +75,21 @@ class Scheduler:
             await sender.__aenter__()
 
         with suppress(BusUnavailable):
-            await self._call("opening", once)
+            async with self._lock:
+                await self._call("opening", once)
 
-    async def cancel(self, number: int) -> None:
+    async def _schedule(self, scheduled: Sequence[tuple[ServiceBusMessage, datetime, bytes]]) -> Sequence[int]:
+        async def once(sender: ServiceBusSender) -> Sequence[int]:
+            return await sender.schedule_messages([message for message, _, _ in scheduled], scheduled[0][1])
+
+        return await self._call("scheduling records", once)
+
+    async def _cancel(self, numbers: Sequence[int]) -> Sequence[None]:
         async def once(sender: ServiceBusSender) -> None:
-            try:
-                await sender.cancel_scheduled_messages(number)
-            except MessageNotFoundError:
-                # It was delivered, or duplicate detection had dropped it.
-                return
+            await cancel_all(sender, numbers)
 
-        await self._call("canceling a record", once)
+        await self._call("canceling records", once)
+        return [None] * len(numbers)
 
     async def _call(self, doing: str, call: Callable[[ServiceBusSender], Awaitable[T]]) -> T:
         async def once() -> T:
@@ -85,8 +98,7 @@ class Scheduler:
                 self._sender = self._client.get_queue_sender(self._queue)
             return await call(self._sender)
 
-        async with self._lock:
-            return await self._link.call(doing, once)
+        return await self._link.call(doing, once)
 
     async def _close_sender(self) -> None:
         sender, self._sender = self._sender, None
@@ -95,3 +107,15 @@ class Scheduler:
 
     async def close(self) -> None:
         await self._link.drop()
+
+
+async def cancel_all(sender: ServiceBusSender, numbers: Sequence[int]) -> None:
+    """Cancel scheduled messages. None is missed that was delivered, that another has canceled, or that duplicate
+    detection had dropped."""
+    try:
+        await sender.cancel_scheduled_messages(list(numbers))
+    except MessageNotFoundError:
+        # Where one is not found, Service Bus does not say what became of the others.
+        for number in numbers if len(numbers) > 1 else ():
+            with suppress(MessageNotFoundError):
+                await sender.cancel_scheduled_messages([number])

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.aio import ServiceBusReceiver
+from azure.servicebus.aio import ServiceBusReceiver, ServiceBusSender
 
 from maintenance.coordination.documents import write_entry
-from maintenance.coordination.entries import Entry, Lease
+from maintenance.coordination.entries import CancellationMarker, Entry, Lease
 from maintenance.domain.errors import BusUnavailable
 from maintenance.servicebus import coordination_queue
 from maintenance.servicebus.connection import connect
@@ -58,18 +59,73 @@ async def test_entries_are_read_more_often_than_link_has_credit() -> None:
             assert request_ids(await queue.read()) == ["r1"]
 
 
-async def test_entries_that_are_put_at_the_same_time_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = 0
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """For each reading that ended, how many pages it took."""
+    readings, pages = [], 0
     peek = ServiceBusReceiver.peek_messages
 
     async def counted(receiver: ServiceBusReceiver, *arguments: Any, **options: Any) -> Any:
-        nonlocal ends
+        nonlocal pages
         page = await peek(receiver, *arguments, **options)
-        # The last page of a reading is the empty one.
-        ends += not page
+        pages += 1
+        if not page:
+            # The last page of a reading.
+            readings.append(pages)
+            pages = 0
         return page
 
     monkeypatch.setattr(ServiceBusReceiver, "peek_messages", counted)
+    return readings
+
+
+async def test_who_ask_in_one_moment_share_a_reading_and_who_asks_during_it_gets_the_next(readings: list[int]) -> None:
+    async with coordination(peek_limit=1) as (queue, _):
+        await queue.put(lease(1))
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(queue.read()) for _ in range(20)]
+            while not queue._lock.locked():  # noqa: ASYNC110 - the queue has no event for it
+                await asyncio.sleep(0)
+            later = group.create_task(queue.read())
+    assert all(request_ids(each.result()) == ["r1"] for each in [*asked, later])
+    assert readings == [2, 2]
+
+
+async def test_leases_of_one_minute_are_put_and_given_up_in_one_call_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    schedule, cancel = ServiceBusSender.schedule_messages, ServiceBusSender.cancel_scheduled_messages
+
+    async def scheduled(sender: ServiceBusSender, messages: list[Any], until: datetime) -> Any:
+        calls.append(len(messages))
+        return await schedule(sender, messages, until)
+
+    async def canceled(sender: ServiceBusSender, numbers: list[int]) -> None:
+        calls.append(len(numbers))
+        await cancel(sender, numbers)
+
+    monkeypatch.setattr(ServiceBusSender, "schedule_messages", scheduled)
+    monkeypatch.setattr(ServiceBusSender, "cancel_scheduled_messages", canceled)
+    minute = utc_now().replace(second=30, microsecond=0) + timedelta(hours=1)
+    leases = [replace(lease(number), until=minute + timedelta(seconds=number)) for number in range(20)]
+    marker = CancellationMarker(
+        run_id=f"{99:032x}",
+        request_id="r",
+        scale_set="a/scale/set",
+        enqueued_at=utc_now(),
+        until=minute + timedelta(seconds=1),
+    )
+    async with coordination(peek_limit=250) as (queue, _):
+        await asyncio.gather(*map(queue.put, leases), queue.put(marker))
+        entries = await queue.read()
+        # A lease may count for some seconds more; what others say holds to the second.
+        assert {each.until for each in entries if isinstance(each, Lease)} == {minute + timedelta(seconds=30)}
+        assert [each.until for each in entries if not isinstance(each, Lease)] == [marker.until]
+        await asyncio.gather(*(queue.cancel(each.number) for each in entries))
+        assert await queue.read() == []
+    assert calls == [20, 1, 21]
+
+
+async def test_entries_that_are_put_at_the_same_time_are_read_together(readings: list[int]) -> None:
     async with coordination(peek_limit=250) as (queue, _):
 
         async def put_and_read(number: int) -> list[str]:
@@ -81,7 +137,7 @@ async def test_entries_that_are_put_at_the_same_time_are_read_together(monkeypat
     for number, run in enumerate(runs):
         assert f"r{number}" in run.result()
     # One for all but those whose put ended as it began.
-    assert ends <= 3
+    assert len(readings) <= 3
 
 
 async def test_new_links_read_the_same_entries() -> None:

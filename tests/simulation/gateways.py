@@ -226,29 +226,44 @@ class CoordinationClient:
         due = moment_of(message.due) if message.due is not None else None
         return Peeked(message.number, due, state, [message.body])
 
-    async def schedule_messages(self, message: ServiceBusMessage, due: datetime) -> list[int]:
-        # Numbered now, shown a little later; who has sent it hears of it only then.
-        commit = self._simulation.commit_time()
+    async def schedule_messages(self, messages: Sequence[ServiceBusMessage], due: datetime) -> list[int]:
+        # Numbered now, each shown a little later; who has sent them hears of it only then.
+        commits = [self._simulation.commit_time() for _ in messages]
+        self._several(messages)
 
         def effect() -> list[int]:
-            visible_at = self._simulation.loop.time() + commit
-            number, kept = self._queue.send(
-                b"".join(message.body), message.message_id, due=seconds_of(due), visible_at=visible_at
-            )
-            if kept is None:
-                self._simulation.note("dropped duplicate: entry")
-            return [number]
+            return [self._put(message, due, commit) for message, commit in zip(messages, commits, strict=True)]
 
         numbers: list[int] = await self._process.call("put entry", "coordination", effect, no_connection)
-        if commit:
-            await asyncio.sleep(commit)
+        if any(commits):
+            await asyncio.sleep(max(commits))
         return numbers
 
-    async def cancel_scheduled_messages(self, number: int) -> None:
-        if not await self._process.call(
-            "cancel entry", "coordination", lambda: self._queue.cancel(number), no_connection
-        ):
+    def _put(self, message: ServiceBusMessage, due: datetime, commit: float) -> int:
+        number, kept = self._queue.send(
+            b"".join(message.body),
+            message.message_id,
+            due=seconds_of(due),
+            visible_at=self._simulation.loop.time() + commit,
+        )
+        if kept is None:
+            self._simulation.note("dropped duplicate: entry")
+        return number
+
+    async def cancel_scheduled_messages(self, numbers: Sequence[int]) -> None:
+        self._several(numbers)
+
+        def effect() -> bool:
+            # Nobody says what becomes of the others where one is not found.
+            there = [self._queue.cancel(number) for number in numbers[:-1]]
+            return all(there) and self._queue.cancel(numbers[-1])
+
+        if not await self._process.call("cancel entry", "coordination", effect, no_connection):
             raise MessageNotFoundError(message="simulated")
+
+    def _several(self, those: Sequence[object]) -> None:
+        if len(those) > 1:
+            self._simulation.note("entries put or canceled together")
 
     async def send_messages(self, message: ServiceBusMessage) -> None:
         def effect() -> None:

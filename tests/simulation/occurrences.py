@@ -24,6 +24,7 @@ MAIN = (
     "maintenance withdrawn",
     "window moved",
     "view not reported for a while",
+    "entries put or canceled together",
     "scale-in",
     "scale-out",
     "ill after maintenance",
