@@ -21,7 +21,7 @@ from azure.servicebus.exceptions import MessagingEntityNotFoundError
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
-from maintenance.servicebus.messages import to_message
+from maintenance.servicebus.messages import Expected, to_message
 from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, OperationsReceiver
 from maintenance.servicebus.scheduler import Scheduler
 from maintenance.servicebus.sender import PATIENCE, Sender
@@ -61,6 +61,7 @@ class Bus:
             call_timeout=call_timeout,
             patience=0,
         )
+        self._expected = Expected()
         self._idle: list[OperationsReceiver] = []
         self._opening: asyncio.Task[OperationsReceiver] | None = None
         self._opening_senders: tuple[asyncio.Task[None], ...] = ()
@@ -68,6 +69,7 @@ class Bus:
     async def send(self, records: Sequence[Record]) -> None:
         """Messages of the operations queue, each for when it is due. Raises BusUnavailable."""
         self.open_links()
+        self._expected.sent(records)
         await self._operations.send([to_message(record) for record in records])
 
     async def schedule(self, record: Record) -> int:
@@ -156,6 +158,7 @@ class Bus:
             queue,
             receiver,
             self._operations_sender(),
+            expected=self._expected if queue == self._operations_queue and not options else None,
             call_timeout=self._call_timeout,
             monotonic=self._monotonic,
             saw=self._saw,

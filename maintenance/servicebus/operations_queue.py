@@ -19,7 +19,8 @@ from azure.servicebus.exceptions import MessageLockLostError
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, CLOSE_TIMEOUT, SDK_ERRORS, close_quietly
-from maintenance.servicebus.messages import to_delivery, to_message
+from maintenance.servicebus.link import Together
+from maintenance.servicebus.messages import Expected, to_delivery, to_message
 from maintenance.servicebus.sender import Sender
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class OperationsReceiver:
         receiver: ServiceBusReceiver,
         sender: Sender,
         *,
+        expected: Expected | None = None,
         call_timeout: float = CALL_TIMEOUT,
         monotonic: Callable[[], float] = time.monotonic,
         saw: Callable[[datetime], None] | None = None,
@@ -59,9 +61,11 @@ class OperationsReceiver:
         self._inspect = inspect
         self._receiver = receiver
         self._sender = sender
+        self._expected = Expected() if expected is None else expected
         self._call_timeout = call_timeout
         self._monotonic = monotonic
         self._settling = asyncio.Lock()
+        self._completions = Together(self._complete, self._settling)
         self._came_last = 0
         self._round_trip = MORE_WITHIN
         # The latest end of a lock that was seen, in seconds of Service Bus's clock less those of the stopwatch.
@@ -79,9 +83,12 @@ class OperationsReceiver:
         """
         try:
             async with asyncio.timeout(self._call_timeout + wait):
+                expected = self._expected.now()
                 messages = await self._receiver.receive_messages(max_message_count=1, max_wait_time=wait)
-                if messages:
-                    messages += await self._receive_more(most - len(messages))
+                self._expected.received(messages)
+                if messages and not self._expected.has_come(expected):
+                    messages += await self._receive_more(most - len(messages), expected)
+                self._expected.missed(expected)
                 self._came_last = len(messages)
         except SDK_ERRORS as error:
             raise BusUnavailable(f"receiving from {self._queue} failed: {type(error).__name__}") from None
@@ -96,19 +103,20 @@ class OperationsReceiver:
                 self._saw(enqueued_at)
         return [replace(to_delivery(message), locked_ago=ago) for message, ago in self._locked_ago(messages)]
 
-    async def _receive_more(self, most: int) -> list[ServiceBusReceivedMessage]:
+    async def _receive_more(self, most: int, expected: frozenset[str]) -> list[ServiceBusReceivedMessage]:
         """What else is due. The SDK waits for all the time that it is given where fewer come."""
         messages: list[ServiceBusReceivedMessage] = []
         within = min(max(2 * self._round_trip, LEAST_WITHIN), MORE_WITHIN)
-        waits = MORE_OF_MANY_WITHIN if self._came_last >= MANY else within
+        # What was sent together comes together.
+        waits = 2 * within if expected else MORE_OF_MANY_WITHIN if self._came_last >= MANY else within
         while waits > 0 and len(messages) < most:
             more = await self._receiver.receive_messages(max_message_count=most - len(messages), max_wait_time=within)
             messages += more
-            if not more and messages:
-                # After the first of them, nothing for so long is the end.
+            self._expected.received(more)
+            waits -= within if expected or not more else 0
+            if self._expected.has_come(expected) or (messages and not more):
+                # Or, after the first of them, nothing came for so long.
                 break
-            if not more:
-                waits -= within
         return messages
 
     def _locked_ago(
@@ -128,6 +136,7 @@ class OperationsReceiver:
 
     async def send(self, records: Sequence[Record]) -> None:
         """What follows the received messages, each for when it is due. Raises BusUnavailable."""
+        self._expected.sent(records)
         await self._sender.send([to_message(record) for record in records])
 
     async def complete(self, delivery: Delivery) -> bool:
@@ -136,19 +145,21 @@ class OperationsReceiver:
         Service Bus's confirmation is what azure-servicebus 7.15 waits for. A lost lock is harmless: whoever has the
         message now does the same again, or nothing.
         """
-        async with self._settling:
-            try:
-                async with asyncio.timeout(self._call_timeout):
-                    began = self._monotonic()
-                    await self._receiver.complete_message(delivery.handle)
-                    self._round_trip = self._monotonic() - began
-            except MessageLockLostError:
-                _log_lock_lost(delivery.handle)
-                return False
-            except SDK_ERRORS as error:
-                logger.warning("Completing message %s failed: %s", delivery.message_id, type(error).__name__)
-                return False
-        return True
+        return await self._completions.add(delivery.handle)
+
+    async def _complete(self, messages: Sequence[ServiceBusReceivedMessage]) -> Sequence[bool]:
+        """Whether each was confirmed."""
+        try:
+            async with asyncio.timeout(self._call_timeout):
+                for message in await self._complete_together(messages):
+                    try:
+                        await self._complete_alone(message)
+                    except SDK_ERRORS as error:
+                        logger.warning("Completing message %s failed: %s", message.message_id, type(error).__name__)
+        except TimeoutError:
+            unconfirmed = ", ".join(str(each.message_id) for each in messages if not each._settled)
+            logger.warning("Completing message %s failed: no response within %.0f s", unconfirmed, self._call_timeout)
+        return [bool(message._settled) for message in messages]
 
     async def complete_all(self, deliveries: Sequence[Delivery]) -> None:
         """Complete messages whose successors were sent. A lost lock is harmless, as above."""
@@ -157,10 +168,7 @@ class OperationsReceiver:
                 # One time limit for all: one for each takes a fiftieth of a poll.
                 async with asyncio.timeout(self._call_timeout):
                     for message in await self._complete_together([delivery.handle for delivery in deliveries]):
-                        try:
-                            await self._receiver.complete_message(message)
-                        except MessageLockLostError:
-                            _log_lock_lost(message)
+                        await self._complete_alone(message)
             except SDK_ERRORS as error:
                 raise BusUnavailable(f"completing failed: {type(error).__name__}") from None
 
@@ -211,6 +219,15 @@ class OperationsReceiver:
             for message in messages:
                 pending.pop(message._delivery_id, None)
         return left
+
+    async def _complete_alone(self, message: ServiceBusReceivedMessage) -> None:
+        began = self._monotonic()
+        try:
+            await self._receiver.complete_message(message)
+        except MessageLockLostError:
+            _log_lock_lost(message)
+        else:
+            self._round_trip = self._monotonic() - began
 
     @property
     def trusted(self) -> bool:

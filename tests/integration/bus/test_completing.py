@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from azure.servicebus import ServiceBusReceivedMessage
-from azure.servicebus.aio import ServiceBusReceiver
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from maintenance.domain.errors import BusUnavailable
-from maintenance.domain.messages import Delivery, Record
+from maintenance.domain.messages import Delivery
 from maintenance.servicebus.operations_queue import LEAST_WITHIN, MORE_OF_MANY_WITHIN, OperationsReceiver
 from sandbox.servicebus import ServiceBus
 from tests.support.completions import Completions
@@ -89,9 +92,37 @@ async def test_outcome_that_never_comes_is_reported_and_leaves_the_messages_to_t
         assert len(left(service)) == COUNT
 
 
-async def test_single_message_is_not_held_up_for_more_and_many_come_in_one_batch(
-    service: ServiceBus, monkeypatch: pytest.MonkeyPatch
+async def test_messages_completed_at_the_same_time_are_all_sent_before_one_is_waited_for(
+    service: ServiceBus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    order: list[str] = []
+    completions = Completions(lambda _: order.append("sent"), lambda _, confirmed: order.append(f"{confirmed}"))
+    for change in completions.changes():
+        monkeypatch.setattr(*change)
+    async with received(service) as (deliveries, batch):
+        service.faults.lose_locks(OPERATIONS, message_id=batch[2].message_id)
+        confirmed = await asyncio.gather(*map(deliveries.complete, batch))
+        assert left(service) == [batch[2].message_id]
+    assert order[:COUNT] == ["sent"] * COUNT
+    # Each hears of its own message alone.
+    assert confirmed == [True, True, False, True, True]
+    lines = [line.message for line in caplog.records if line.levelno >= logging.WARNING]
+    assert lines == [f"Lock lost on message {batch[2].message_id} before it was completed"]
+
+
+async def test_message_whose_completion_nobody_confirms_is_not_called_completed(
+    service: ServiceBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with received(service) as (deliveries, batch):
+        deliveries._call_timeout = 0.2
+        service.faults.stop_responding(OPERATIONS, role="receiver")
+        assert await asyncio.gather(*map(deliveries.complete, batch[:2])) == [False, False]
+    assert f"Completing message {batch[0].message_id}, {batch[1].message_id} failed: no response" in caplog.text
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long each receive waits."""
     waits: list[float] = []
     receive = ServiceBusReceiver.receive_messages
 
@@ -104,23 +135,37 @@ async def test_single_message_is_not_held_up_for_more_and_many_come_in_one_batch
         "receive_messages",
         lambda receiver, *, max_message_count, max_wait_time: noted(receiver, max_message_count, max_wait_time),
     )
+    return waits
+
+
+async def send_from_elsewhere(service: ServiceBus, *message_ids: str) -> None:
+    async with (
+        ServiceBusClient.from_connection_string(service.connection_string) as client,
+        client.get_queue_sender(OPERATIONS) as sender,
+    ):
+        await sender.send_messages([ServiceBusMessage(b"{}", message_id=each) for each in message_ids])
+
+
+async def test_single_message_is_not_held_up_for_more_and_many_come_in_one_batch(
+    service: ServiceBus, waits: list[float]
+) -> None:
     async with received(service) as (deliveries, batch):
         # As when a round trip had taken no time: what is far away is waited for longer.
         assert await deliveries.complete(batch[0])
         await deliveries.complete_all(batch[1:])
         deliveries._round_trip = 0.0
         waits.clear()
-        await deliveries.send([Record("a:s0", b"{}", None, "plan")])
+        await send_from_elsewhere(service, "a:s0")
         one = await deliveries.receive(100, wait=LIMIT)
         assert [each.message_id for each in one] == ["a:s0"]
         # Many came last.
         assert sum(waits[1:]) == pytest.approx(MORE_OF_MANY_WITHIN)
         waits.clear()
-        await deliveries.send([Record("a:s1", b"{}", None, "plan")])
+        await send_from_elsewhere(service, "a:s1")
         one += await deliveries.receive(100, wait=LIMIT)
         assert waits[1:] == [LEAST_WITHIN]
         waits.clear()
-        await deliveries.send([Record(f"b{number}:s0", b"{}", None, "plan") for number in range(60)])
+        await send_from_elsewhere(service, *(f"b{number}:s0" for number in range(60)))
         many = await deliveries.receive(60, wait=LIMIT)
         assert waits[1:] == [LEAST_WITHIN] * len(waits[1:])
         await deliveries.complete_all([*one, *many])
@@ -128,3 +173,27 @@ async def test_single_message_is_not_held_up_for_more_and_many_come_in_one_batch
             many += (rest := await deliveries.receive(60 - len(many), wait=LIMIT))
             await deliveries.complete_all(rest)
         assert left(service) == []
+
+
+async def test_what_this_process_sent_for_now_is_waited_for_and_nothing_after_it(
+    service: ServiceBus, waits: list[float]
+) -> None:
+    async with received(service) as (deliveries, batch):
+        await deliveries.complete_all(batch)
+        waits.clear()
+        await deliveries.send([record(10)])
+        (one,) = await deliveries.receive(100, wait=LIMIT)
+        assert waits[1:] == []
+        later = replace(record(11), due=datetime.now(UTC) + timedelta(hours=1))
+        await deliveries.send([later, record(12)])
+        (other,) = await deliveries.receive(100, wait=LIMIT)
+        assert waits[2:] == []
+        # What duplicate detection drops is waited for once, and never again.
+        await deliveries.send([record(12), record(13)])
+        (third,) = await deliveries.receive(100, wait=LIMIT)
+        assert waits[3:] != []
+        waits.clear()
+        await deliveries.send([record(14)])
+        (fourth,) = await deliveries.receive(100, wait=LIMIT)
+        assert waits[1:] == []
+        await deliveries.complete_all([one, other, third, fourth])
