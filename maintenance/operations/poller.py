@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import Delivery, Record
@@ -63,6 +63,8 @@ class Poller:
         self._now = now
         self._monotonic = monotonic
         self._working: asyncio.Task[None] | None = None
+        # Of each tick: one more receiver, where all have a batch to deal with.
+        self._looks: set[Callable[[], None]] = set()
         self._more = self._attended = False
         self._waiting = Waiting()
 
@@ -82,24 +84,27 @@ class Poller:
         )
         try:
             async with asyncio.TaskGroup() as group:
+                self._looks.add(look := partial(self._add_receiver_beside, group, tick))
                 self._add_receiver(group, tick)
         except ExceptionGroup as failed:
-            # No text of theirs: what is unexpected may hold anything.
+            # No text: what is unexpected may hold anything.
             causes = "; ".join(place_of(error) for error in failed.exceptions)
             logger.error("Tick failed unexpectedly: %s", causes, extra=traceback_of(failed))
             raise RuntimeError(f"the tick failed unexpectedly: {causes}") from None
         finally:
+            self._looks.discard(look)
             tick.watch.ended(tick.counts)
         if tick.taken:
             logger.info("Tick ended: %s", tick)
         return tick
 
     async def work_off(self, message_id: str) -> None:
-        """Work off what is due, as a tick does: the record that a handler has just sent is dealt with at once. Handlers
-        of one process share it. One stays until nothing more is due, so that the host sees the process at work; the
-        others leave once their own record was dealt with: what is due may come without end. None waits longer than for
-        a batch."""
+        """Work off what is due, as a tick does: a handler's record is dealt with at once. Handlers of one process share
+        it. One stays until nothing more is due, so that the host sees the process at work. The others leave once their
+        own record was dealt with: what is due may come without end. None waits longer than for a batch."""
         self._more = self._working is not None and not self._working.done()
+        for look in tuple(self._looks):
+            look()
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work_off())
         if not self._attended:
@@ -111,9 +116,7 @@ class Poller:
             for task in done:
                 task.result()
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._held_for):
-                await self._waiting.wait(message_id)
+        await self._waiting.wait(message_id, self._held_for)
 
     async def _work_off(self) -> None:
         try:
@@ -158,6 +161,8 @@ class Poller:
     ) -> bool:
         """Deal with a batch; whether anything that follows is due at once."""
         units = [read_unit(delivery, self._intake, self._now()) for delivery in batch]
+        tick.at_work += 1
+        self._waiting.took(units)
         received_at = self._monotonic()
         for unit in units:
             unit.until = received_at + HELD_FOR - unit.delivery.locked_ago
@@ -177,6 +182,8 @@ class Poller:
             left = ", ".join(unit.delivery.message_id for unit in running.values())
             logger.error("Messages cut off after %.0f s, before their lock is lost: %s", self._held_for, left)
         finally:
+            tick.at_work -= 1
+            self._waiting.dealt_with(units)
             tasks = [*running, *([publishing] if publishing is not None else [])]
             for task in tasks:
                 task.cancel()
@@ -213,22 +220,15 @@ class Poller:
                 done, _ = await asyncio.wait(running, timeout=TOGETHER)
                 if not done:
                     done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
-                if not done:
-                    tick.slow += 1
-                    try:
-                        while not done:
-                            self._add_receiver_beside(group, tick)
-                            done, _ = await asyncio.wait(
-                                running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED
-                            )
-                    finally:
-                        tick.slow -= 1
+                while not done:
+                    self._add_receiver_beside(group, tick)
+                    done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
                 settling.create_task(settle_finished([running.pop(task) for task in done]))
         return failures[0] if failures else None
 
     def _add_receiver_beside(self, group: asyncio.TaskGroup, tick: Tick) -> None:
-        """Where every receiver holds a slow batch, one more looks for what else is due."""
-        if tick.active == tick.slow < self._limits.poll_receivers and self._monotonic() < tick.stop_at:
+        """Where every receiver has a batch to deal with, one more looks for what else is due."""
+        if 0 < tick.active == tick.at_work < self._limits.poll_receivers and self._monotonic() < tick.stop_at:
             self._add_receiver(group, tick)
 
     async def _run(self, unit: Unit, deliveries: Deliveries, tick: Tick, publishing: asyncio.Task[None] | None) -> None:

@@ -60,7 +60,7 @@ class Unit:
 class Tick:
     """One run of the timer, and what it did: messages taken, records sent on, runs that have ended, messages passed on
     unread, and those left to their lock. Of the `receivers` that it had, so many are `active`, and
-    so many of these hold a batch that is `slow`. `queue_missing`: there is no operations queue."""
+    so many of these deal with a batch (`at_work`). `queue_missing`: there is no operations queue."""
 
     views: InstanceViews
     stop_at: float
@@ -68,7 +68,7 @@ class Tick:
     watch: TickWatch = UNWATCHED
     receivers: int = 0
     active: int = 0
-    slow: int = 0
+    at_work: int = 0
     queue_missing: bool = False
     taken: int = 0
     persisted: int = 0
@@ -94,13 +94,15 @@ class Waiting:
 
     def __init__(self) -> None:
         self._for: dict[asyncio.Future[None], str] = {}
+        # Message ids that receivers of this process deal with.
+        self._taken: set[str] = set()
 
-    async def wait(self, message_id: str) -> None:
-        """Wait until `dealt_with` or `missed` tells of this message, or `dismiss` is called."""
+    async def wait(self, message_id: str, most: float) -> None:
+        """Wait until `dealt_with` or `missed` tells of this message, or `dismiss` is called; `most` seconds."""
         waits = asyncio.get_running_loop().create_future()
         self._for[waits] = message_id
         try:
-            await waits
+            await asyncio.wait([waits], timeout=most)
         finally:
             self._for.pop(waits, None)
 
@@ -108,16 +110,20 @@ class Waiting:
         """Those who wait now: for `missed`."""
         return tuple(self._for)
 
+    def took(self, units: Iterable[Unit]) -> None:
+        self._taken.update(unit.delivery.message_id for unit in units)
+
     def dealt_with(self, units: Iterable[Unit]) -> None:
+        ids = {unit.delivery.message_id for unit in units}
+        self._taken -= ids
         if self._for:
-            ids = {unit.delivery.message_id for unit in units}
             self._release(waits for waits, message_id in self._for.items() if message_id in ids)
 
     def missed(self, waited: Collection[asyncio.Future[None]], batch: Sequence[Delivery]) -> None:
-        """All that was due was received, for those who had waited by then: who is not among it waits for what another
-        receiver or process has, or for a duplicate that Service Bus dropped."""
+        """All that was due was received, for those who had waited by then: who is not among it, and not among what was
+        taken before, waits for what another process has, or for a duplicate that Service Bus dropped."""
         if waited:
-            ids = {delivery.message_id for delivery in batch}
+            ids = self._taken.union(delivery.message_id for delivery in batch)
             self._release(waits for waits in waited if self._for.get(waits) not in ids)
 
     def dismiss(self) -> None:
