@@ -18,6 +18,8 @@ STORIES = 5
 # So many that break something are enough to know.
 MOST_FAILED = 40
 CHUNK = 25
+# Progress is told so often.
+SHOWN = 5_000
 
 
 def settle_down() -> None:
@@ -49,8 +51,10 @@ def main() -> int:
         return 0
     started, occurred = time.monotonic(), Counter[str]()
     failed: list[Outcome] = []
-    for outcome in run_seeds(range(options.first, options.first + options.seeds), options.jobs):
+    for done, outcome in enumerate(run_seeds(range(options.first, options.first + options.seeds), options.jobs), 1):
         occurred.update(outcome.occurred)
+        if done % SHOWN == 0:
+            print(f"{done:,} of {options.seeds:,} seeds, {len(failed)} broke a promise", file=sys.stderr, flush=True)
         if outcome.broken:
             failed.append(outcome)
             print(f"seed {outcome.seed}: {outcome.broken[0]}", flush=True)
