@@ -37,6 +37,11 @@ class Pumps:
         self.requests = self._client.get_queue_sender(REQUESTS)
         self._left = 0
 
+    @property
+    def done(self) -> bool:
+        """Whether all that was to be taken is completed."""
+        return self._left <= 0
+
     async def open(self) -> None:
         entered: list[ServiceBusReceiver | ServiceBusSender] = [*self._receivers, *self.senders, self.requests]
         for start in range(0, len(entered), 16):
@@ -73,14 +78,17 @@ async def _enter(each: ServiceBusReceiver | ServiceBusSender) -> None:
 
 
 class TimedTransport(AiohttpTransport):
-    """Transport that notes when the last POST was sent."""
+    """Transport that notes how many POSTs had their responses, and when the last was sent."""
 
     posted = 0.0
+    posts = 0
 
     async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmResponse:
         if method == "POST":
             self.posted = time.perf_counter()
-        return await super().exchange(method, url, headers, body)
+        response = await super().exchange(method, url, headers, body)
+        self.posts += method == "POST"
+        return response
 
 
 def requests_for(count: int) -> Iterator[ServiceBusMessage]:
@@ -124,16 +132,16 @@ async def rows(options: Options) -> list[Row]:
 
 
 async def take_all(
-    at: Services, pumps: Pumps, handle: Handle, count: int, *, then: Callable[[], Awaitable[None]] | None = None
+    at: Services, pumps: Pumps, handle: Handle, count: int, *, until: Callable[[], Awaitable[None]] | None = None
 ) -> Cost:
-    """Cost of having so many requests handled, and of what has to come `then`."""
+    """Cost of having so many requests handled: until all are completed, or `until` that."""
     at.clear()
     at.reset()
     await fill(at, REQUESTS, requests_for(count))
     with Cost(count) as cost:
-        await pumps.take(count, handle)
-        if then is not None:
-            await then()
+        taking = asyncio.create_task(pumps.take(count, handle))
+        await (taking if until is None else until())
+    await taking
     return cost
 
 

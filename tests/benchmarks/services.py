@@ -117,7 +117,9 @@ def _without_identity() -> dict[str, str]:
 def _serve_bus(options: argparse.Namespace) -> None:
     from sandbox.servicebus import ServiceBus, Topology
 
-    with ServiceBus(Topology.read(ROOT / "infra" / "topology.json"), latency=_latency(options, "servicebus")) as bus:
+    topology = Topology.read(ROOT / "infra" / "topology.json")
+    # Full pages, as Azure mostly gives them: how unkind it can be is for tests.
+    with ServiceBus(topology, latency=_latency(options, "servicebus"), peek_limit=250) as bus:
         _serve({"bus": bus.connection_string}, {"clear": bus.clear})
 
 
