@@ -6,7 +6,7 @@ SANDBOX_READY := $(VENV)/.ready-sandbox
 PAGE_READY := $(VENV)/.ready-page
 TOOLS := $(VENV)/tools
 
-.PHONY: help demo test test-long test-page screenshots simulate mutations soak emulator-topology bench lint format contracts workbook completion session lock sbom version clean
+.PHONY: help demo test test-long test-page screenshots simulate mutations soak emulator-topology bench scale lint format contracts workbook completion session lock sbom version clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -50,6 +50,9 @@ emulator-topology: $(READY)  ## print infra/topology.json for Microsoft's emulat
 
 bench: $(READY)  ## compare with the SDKs alone; FAMILY=tick for one of them
 	@$(BIN)/python -m tests.benchmarks $(if $(FAMILY),--only $(FAMILY))
+
+scale: $(READY)  ## reckon how long very many scale sets take, and what bounds that
+	@$(BIN)/python -m tests.benchmarks.scale
 
 lint: $(READY)  ## style, types, import rules and spelling
 	@echo "Checking style, types, import rules and spelling …"

@@ -142,7 +142,11 @@ MUTATIONS = (
         ((planning, "stale_views", always(None)), (posting, "stale_views", always(None))),
         hidden="takes a lagging view and a POST record whose lock is lost at once, moments after a run",
     ),
-    Mutation("limits of other leases do not count", ((waves, "most_down", with_argument(2, ())),)),
+    Mutation(
+        "limits of other leases do not count",
+        ((waves, "most_down", with_argument(2, ())),),
+        hidden="the first in line waits until every lease shows, so that two are hardly ever at work at once",
+    ),
     Mutation("waves are split anew", ((planning, "plan", no_longer_planned),)),
     Mutation("the stopwatch is ignored", ((Runner, "_post", post_late),)),
     Mutation("the lag of views is ignored", (timing(view_lag=timedelta(0)),)),
