@@ -35,7 +35,7 @@ async def rows(options: Options) -> list[Row]:
     sizes = [options.sized(size) for size in SIZES]
     with services(scale_sets=SCALE_SETS, instances=2, seconds=36_000) as at:
         worker = Worker(settings(at))
-        urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
+        urls = await operation_urls(worker.arm_client, at.arm, SCALE_SETS)
         await worker.close()
         for size in sizes[1:]:
             pairs = [(await measure(at, urls, size), await measure(at, urls, sizes[0])) for _ in range(options.runs)]

@@ -45,7 +45,7 @@ async def _tick(options: Options, milliseconds: int) -> Row:
     count = options.sized(DUE)
     with services(scale_sets=SCALE_SETS, instances=2, seconds=36_000, latency=_both(milliseconds)) as at:
         worker, floor = Worker(settings(at)), Process("tests.benchmarks.floor", at.bus)
-        urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
+        urls = await operation_urls(worker.arm_client, at.arm, SCALE_SETS)
         order = Order(count, spared=True, scope=settings(at).token_scope, together=True)
         mine, other = await alternate(
             options.runs,

@@ -18,10 +18,13 @@ from typing import Any
 import aiohttp
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
-from azure.servicebus.aio import ServiceBusReceiver, ServiceBusSender
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
+from tests.benchmarks.sending import send_list
+from tests.benchmarks.services import GROUP, SUBSCRIPTION
+from tests.benchmarks.workload import operation_urls, scale_set, under_way
 from tests.support.completions import Completions
 from tests.support.entities import OPERATIONS, REQUESTS
 from tests.support.running import LIMIT
@@ -190,3 +193,18 @@ async def _one(azure: Journey, subscription: str, name: str, instance_id: str) -
     for _ in range(2):
         azure.clock.advance(MINUTE)
         await tick(azure.job)
+
+
+async def count_tick(azure: Journey, due: int) -> list[Trip]:
+    """Of a tick with so many operations due, each of a scale set of its own, on links that are open."""
+    for number in range(due):
+        seeds = (InstanceSeed("1", duration=600 * MINUTE),)
+        azure.environment.arm.seed(ScaleSetSeed(SUBSCRIPTION, GROUP, scale_set(number).name, instances=seeds))
+    urls = await operation_urls(azure.job.worker.arm_client, azure.environment.arm.endpoint, due)
+    await tick(azure.job)
+    client = ServiceBusClient.from_connection_string(azure.environment.bus.connection_string)
+    async with client, client.get_queue_sender(OPERATIONS) as sender:
+        await send_list(sender, list(under_way(urls, due)))
+    with recorded() as trips:
+        await tick(azure.job)
+    return trips.calls

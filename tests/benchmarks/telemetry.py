@@ -74,7 +74,7 @@ async def rows(options: Options) -> list[Row]:
         trace.set_tracer_provider(provider)
         metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
         worker = Worker(settings(at))
-        urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
+        urls = await operation_urls(worker.arm_client, at.arm, SCALE_SETS)
         for number in range(options.runs + 1):
             spent.seconds = 0.0
             cost = await tick_cost(at, worker, urls, count, INVOCATION)

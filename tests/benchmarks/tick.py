@@ -71,7 +71,7 @@ async def rows(options: Options) -> list[Row]:
     # Two instances: one for our operations, one for those of azure-mgmt-compute.
     with services(scale_sets=SCALE_SETS, instances=2, seconds=3600) as at:
         worker, floor = Worker(settings(at)), Process("tests.benchmarks.floor", at.bus)
-        urls = await operation_urls(worker.arm_client, at, SCALE_SETS)
+        urls = await operation_urls(worker.arm_client, at.arm, SCALE_SETS)
         pollers: list[PollOnceMore] = []
         alone = Order(count)
         spared = replace(alone, spared=True)

@@ -40,11 +40,11 @@ def scale_set(number: int) -> ScaleSet:
     return ScaleSet(SUBSCRIPTION, GROUP, f"set{number}")
 
 
-async def operation_urls(client: ArmClient, at: Services, scale_sets: int) -> list[str]:
+async def operation_urls(client: ArmClient, arm: str, scale_sets: int) -> list[str]:
     """Start maintenance on each of the scale sets; return the operation URLs."""
     urls = []
     for number in range(scale_sets):
-        url = f"{at.arm}{scale_set(number).resource_id}/performMaintenance?api-version=2024-07-01"
+        url = f"{arm}{scale_set(number).resource_id}/performMaintenance?api-version=2024-07-01"
         response = await client.send("POST", url, b'{"instanceIds":["1"]}')
         urls.append(response.headers["azure-asyncoperation"])
     return urls

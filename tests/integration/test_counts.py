@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from tests.benchmarks import round_trips
+from tests.benchmarks import round_trips, services
 from tests.benchmarks.arm_calls import ALLOWED, SUBSCRIPTION, count
 from tests.benchmarks.cold_start import modules_indexed
 from tests.support.time_travel import journey
 
+DUE = 100
 # Each takes tens of milliseconds to import, and indexing needs none of them.
 NOT_TO_INDEX = (
     "aiohttp",
@@ -65,6 +67,17 @@ async def test_round_trips_from_message_to_post_stay_within_bounds() -> None:
         *("receive", "send", "schedule", "peek", "peek", "cancel_scheduled", "complete")
     ]
     assert "send events ended" in end
+
+
+async def test_round_trips_of_a_tick_are_those_of_its_batches_however_many_are_due() -> None:
+    async with journey([services.SUBSCRIPTION]) as azure:
+        calls = await round_trips.count_tick(azure, DUE)
+    kinds = Counter(call.name.partition(" ")[0] for call in calls)
+    assert kinds["GET"] == kinds["complete_message"] == DUE
+    # In how many batches they come is chance on a busy machine. Each takes a GET, a list, and a completion.
+    batches = kinds["send_messages"]
+    assert batches <= DUE // 10
+    assert round_trips.in_sequence([call for call in calls if "receive" not in call.name]) <= 3 * batches
 
 
 def test_indexing_imports_no_client() -> None:
