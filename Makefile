@@ -24,7 +24,7 @@ test: lint  ## lint, types and every test that takes under a minute
 	@# More workers than cores: the tests mostly wait. In the order of their files: those that compute come last.
 	$(BIN)/python -m pytest -q -m "not long and not browser" -n 10 --dist loadfile --no-loadscope-reorder
 
-test-long: $(READY)  ## the longer tests: a quarter of an hour
+test-long: $(READY)  ## the longer tests: one to two hours
 	$(BIN)/python -m pytest -q -m long -n 2
 
 test-page: $(PAGE_READY)  ## test the sandbox's page in a headless Chromium
@@ -51,7 +51,7 @@ emulator-topology: $(READY)  ## print infra/topology.json for Microsoft's emulat
 bench: $(READY)  ## compare with the SDKs alone; FAMILY=tick for one of them
 	@$(BIN)/python -m tests.benchmarks $(if $(FAMILY),--only $(FAMILY))
 
-scale: $(READY)  ## reckon how long very many scale sets take, and what bounds that
+scale: $(READY)  ## reckon how long very many scale sets take
 	@$(BIN)/python -m tests.benchmarks.scale
 
 lint: $(READY)  ## style, types, import rules and spelling
