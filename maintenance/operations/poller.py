@@ -179,7 +179,7 @@ class Poller:
             failure = None
             for unit in running.values():
                 unit.completes, unit.successor = False, None
-            left = ", ".join(unit.delivery.message_id for unit in running.values())
+            left = ", ".join(unit.delivery.message_id for unit in units if not unit.done)
             logger.error("Messages cut off after %.0f s, before their lock is lost: %s", self._held_for, left)
         finally:
             tick.at_work -= 1

@@ -50,10 +50,11 @@ class Unit:
     failed: bool = False
     completes: bool = False
     left_to_judge: bool = False
+    settled: bool = False
 
     @property
     def done(self) -> bool:
-        return self.completes or self.left_to_judge
+        return self.settled or self.left_to_judge
 
 
 @dataclass(slots=True)
@@ -221,3 +222,5 @@ async def settle(deliveries: Deliveries, units: Sequence[Unit], tick: Tick) -> N
         return
     tick.persisted += len(records)
     await deliveries.complete_all([unit.delivery for unit in units])
+    for unit in units:
+        unit.settled = True

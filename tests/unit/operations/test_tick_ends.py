@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maintenance.domain.errors import BusUnavailable, MessageTooLarge
-from maintenance.domain.messages import MaintenanceEvent
+from maintenance.domain.messages import Delivery, MaintenanceEvent
 from maintenance.domain.observations import Reading, Running
 from maintenance.domain.operation import Call, Owed
 from maintenance.domain.resources import ScaleSet, Scope
@@ -72,6 +72,21 @@ async def test_tick_whose_subscription_never_responds_ends_and_leaves_the_messag
     tick = await poller(environment, held_for=0.2).tick()
     assert (tick.taken, tick.persisted, tick.failed) == (2, 1, 1)
     assert set(queued(environment)) == {f"{run_id(1)}:s0", f"{run_id(2)}:s1"}
+    assert f"Messages cut off after 0 s, before their lock is lost: {run_id(1)}:s0" in caplog.text
+
+
+async def test_message_whose_completion_never_ends_is_named_and_counts_as_left_to_its_lock(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = UnitEnvironment()
+
+    async def never(deliveries: FakeDeliveries, those: Sequence[Delivery]) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(FakeDeliveries, "complete_all", never)
+    put(environment, running(1))
+    tick = await poller(environment, held_for=0.2).tick()
+    assert (tick.taken, tick.persisted, tick.failed) == (1, 1, 1)
     assert f"Messages cut off after 0 s, before their lock is lost: {run_id(1)}:s0" in caplog.text
 
 
