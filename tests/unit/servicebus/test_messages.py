@@ -1,0 +1,52 @@
+"""Which records a process expects, and for which time calls are made together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maintenance.domain.messages import Record
+from maintenance.servicebus.messages import MOST_EXPECTED, Expected, up_to
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
+
+def record(number: int, due: datetime | None = None) -> Record:
+    return Record(f"{number}", b"{}", due, "plan")
+
+
+@given(st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)), st.sampled_from([SECOND, MINUTE]))  # noqa: DTZ001 - hypothesis adds the zone
+def test_time_for_many_is_never_earlier_and_less_than_one_whole_later(moment: datetime, whole: timedelta) -> None:
+    together = up_to(moment, whole)
+    assert timedelta(0) <= together - moment < whole
+    assert together.microsecond == 0
+    assert up_to(together, whole) == together
+
+
+def test_only_what_is_sent_for_now_is_expected() -> None:
+    expected = Expected()
+    expected.sent([record(1), record(2, datetime.now(UTC)), record(3)])
+    assert expected.now() == {"1", "3"}
+
+
+def test_what_another_process_has_is_expected_no_longer_but_what_was_sent_meanwhile_is() -> None:
+    expected = Expected()
+    expected.sent([record(1)])
+    waited_for = expected.now()
+    expected.sent([record(2)])
+    assert not expected.has_come(waited_for)
+    expected.missed(waited_for)
+    assert expected.now() == {"2"}
+
+
+def test_nothing_expected_has_not_come() -> None:
+    assert not Expected().has_come(frozenset())
+
+
+def test_process_that_sends_and_never_receives_keeps_few() -> None:
+    expected = Expected()
+    for number in range(3 * MOST_EXPECTED):
+        expected.sent([record(number)])
+    assert len(expected.now()) <= MOST_EXPECTED + 1
