@@ -178,7 +178,7 @@ class Poller:
         except TimeoutError:
             failure = None
             for unit in running.values():
-                unit.completes, unit.successor = False, None
+                unit.successor = None
             left = ", ".join(unit.delivery.message_id for unit in units if not unit.done)
             logger.error("Messages cut off after %.0f s, before their lock is lost: %s", self._held_for, left)
         finally:

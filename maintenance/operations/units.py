@@ -214,7 +214,6 @@ async def settle(deliveries: Deliveries, units: Sequence[Unit], tick: Tick) -> N
             await deliveries.send(records)
     except MessageTooLarge as error:
         if len(units) == 1:
-            units[0].completes = False
             logger.error("Message %s is left to its lock: %s", units[0].delivery.message_id, error)
             return
         for unit in units:
