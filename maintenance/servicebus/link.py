@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError
@@ -105,7 +105,7 @@ class Together(Generic[Item, Result]):
     after the other, each takes a round trip.
 
     `call` gets the items in their order, and gives a result for each; it may raise BusUnavailable. `lock` is that of
-    the link. Only items of the same `kind` go together, and `size` (bytes) bounds how many.
+    the link. Only items of the same `kind` go together; `size` (bytes) and `most` bound how many.
     """
 
     def __init__(
@@ -115,59 +115,61 @@ class Together(Generic[Item, Result]):
         *,
         kind: Callable[[Item], Hashable] = lambda _: None,
         size: Callable[[Item], int] = lambda _: 0,
+        most: int = MOST_TOGETHER,
     ) -> None:
         self._call = call
         self._lock = lock
         self._kind = kind
         self._size = size
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._most = most
+        self._waiting: dict[asyncio.Future[Result], Item] = {}
 
     async def add(self, item: Item) -> Result:
         """The result for an item. Raises what `call` raises."""
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        one = (item, result)
-        self._waiting.append(one)
+        self._waiting[result] = item
         try:
             async with self._lock:
                 if not result.done():
                     # Those that come in the same moment go with it.
                     await asyncio.sleep(0)
-                    await self._make(self._taken_with(one))
+                    await self._make(self._take_with(result))
             return await result
         finally:
-            if one in self._waiting:
-                # Canceled while it waited for its turn.
-                self._waiting.remove(one)
+            # It is still there where it was canceled before its turn.
+            self._waiting.pop(result, None)
 
-    def _taken_with(self, one: tuple[Item, asyncio.Future[Result]]) -> list[tuple[Item, asyncio.Future[Result]]]:
-        kind, taken, size = self._kind(one[0]), [one], self._size(one[0])
-        for other in self._waiting:
-            if other is one or self._kind(other[0]) != kind:
+    def _take_with(self, first: asyncio.Future[Result]) -> dict[asyncio.Future[Result], Item]:
+        item = self._waiting.pop(first)
+        kind, size, taken = self._kind(item), self._size(item), {first: item}
+        for result, other in self._waiting.items():
+            if self._kind(other) != kind:
                 continue
-            size += self._size(other[0])
-            if size > BYTES_TOGETHER or len(taken) == MOST_TOGETHER:
+            size += self._size(other)
+            if size > BYTES_TOGETHER or len(taken) == self._most:
                 break
-            taken.append(other)
-        self._waiting = [each for each in self._waiting if each not in taken]
+            taken[result] = other
+        for result in taken:
+            self._waiting.pop(result, None)
         return taken
 
-    async def _make(self, taken: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _make(self, taken: Mapping[asyncio.Future[Result], Item]) -> None:
         failure: BusUnavailable = BusUnavailable("a call was cut off")
         try:
-            results = await self._call([item for item, _ in taken])
-            for (_, waiting), result in zip(taken, results, strict=True):
+            results = await self._call(list(taken.values()))
+            for waiting, result in zip(taken, results, strict=True):
                 if not waiting.done():
                     waiting.set_result(result)
         except MessageTooLarge as error:
             failure = error
             if len(taken) > 1:
-                # The error does not say which it is.
-                for one in taken:
-                    await self._make([one])
+                # The error does not say which it is, and the others must go. What was sent is a duplicate.
+                for waiting, item in taken.items():
+                    await self._make({waiting: item})
         except BusUnavailable as error:
             failure = error
         finally:
-            for _, waiting in taken:
+            for waiting in taken:
                 if not waiting.done():
                     waiting.set_exception(failure)
                     # Whoever was canceled meanwhile will not read it any more.

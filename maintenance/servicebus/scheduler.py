@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError
 
@@ -16,7 +16,7 @@ from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
 from maintenance.servicebus.link import Link, Together
-from maintenance.servicebus.messages import up_to
+from maintenance.servicebus.messages import to_message, up_to
 from maintenance.servicebus.sender import PATIENCE, patiently
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Scheduler:
         self._link = Link(queue, self._close_sender, call_timeout=call_timeout)
         self._lock = asyncio.Lock()
         self._schedules = Together(
-            self._schedule, self._lock, kind=lambda each: each[1], size=lambda each: len(each[2])
+            self._schedule, self._lock, kind=lambda each: each[1], size=lambda each: len(each[0].body)
         )
         self._cancels = Together(self._cancel, self._lock)
 
@@ -50,19 +50,9 @@ class Scheduler:
         """The number by which it can be canceled. It is scheduled for its time, or less than a second later."""
         if record.due is None:
             raise ValueError("a record without due time is sent, not scheduled")
-        properties: dict[str | bytes, int | float | bytes | bool | str] = {
-            name.encode(): value for name, value in record.properties.items()
-        }
-        message = ServiceBusMessage(
-            record.body,
-            message_id=record.message_id,
-            subject=record.subject,
-            content_type="application/json",
-            correlation_id=record.correlation_id,
-            application_properties=dict(properties),
-        )
-        one = (message, up_to(record.due, SECOND), record.body)
-        return await patiently(lambda: self._schedules.add(one), self._patience)
+        due = up_to(record.due, SECOND)
+        timed = (replace(record, due=due), due)
+        return await patiently(lambda: self._schedules.add(timed), self._patience)
 
     async def cancel(self, number: int) -> None:
         """Cancel it, unless it was delivered, or duplicate detection had dropped it."""
@@ -78,9 +68,9 @@ class Scheduler:
             async with self._lock:
                 await self._call("opening", once)
 
-    async def _schedule(self, scheduled: Sequence[tuple[ServiceBusMessage, datetime, bytes]]) -> Sequence[int]:
+    async def _schedule(self, timed: Sequence[tuple[Record, datetime]]) -> Sequence[int]:
         async def once(sender: ServiceBusSender) -> Sequence[int]:
-            return await sender.schedule_messages([message for message, _, _ in scheduled], scheduled[0][1])
+            return await sender.schedule_messages([to_message(record) for record, _ in timed], timed[0][1])
 
         return await self._call("scheduling records", once)
 

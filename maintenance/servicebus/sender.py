@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -14,7 +15,7 @@ from azure.servicebus.exceptions import MessageSizeExceededError
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing, MessageTooLarge
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
-from maintenance.servicebus.link import Link
+from maintenance.servicebus.link import Link, Together
 
 Message = ServiceBusMessage | AmqpAnnotatedMessage
 
@@ -59,13 +60,14 @@ class Sender:
         self._link = Link(entity, self._close_sender, call_timeout=call_timeout)
         self._sender: ServiceBusSender | None = None
         self._lock = asyncio.Lock()
-        self._waiting: list[tuple[Sequence[Message], asyncio.Future[None]]] = []
+        # However many: what does not fit into one batch goes in several.
+        self._sends = Together(self._send, self._lock, most=sys.maxsize)
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Returns once Service Bus has all of them. Raises BusUnavailable; some may have been taken then."""
         if not messages:
             return
-        await patiently(lambda: self._send(messages), self._patience)
+        await patiently(lambda: self._sends.add(messages), self._patience)
 
     async def open(self) -> None:
         """Open the link before the first send. What is wrong with it shows then."""
@@ -78,38 +80,10 @@ class Sender:
         self._sender = self._open_sender()
         await self._sender.__aenter__()
 
-    async def _send(self, messages: Sequence[Message]) -> None:
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((messages, sent))
-        async with self._lock:
-            if not sent.done():
-                await self._send_waiting()
-        await sent
-
-    async def _send_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        failure: Exception = BusUnavailable("sending was cut off")
-        messages = [message for messages, _ in waiting for message in messages]
-        try:
-            await self._link.call("sending", lambda: self._send_all(messages))
-        except MessageTooLarge as error:
-            failure = error
-            if len(waiting) > 1:
-                # The error does not say whose message it is, and the others' must go. What was sent is a duplicate.
-                for one in waiting:
-                    self._waiting = [one]
-                    await self._send_waiting()
-        except BusUnavailable as error:
-            failure = error
-        else:
-            for _, sent in waiting:
-                sent.set_result(None)
-        finally:
-            for _, sent in waiting:
-                if not sent.done():
-                    sent.set_exception(failure)
-                    # Whoever was canceled while waiting will not read it any more.
-                    sent.exception()
+    async def _send(self, lists: Sequence[Sequence[Message]]) -> Sequence[None]:
+        messages = [message for each in lists for message in each]
+        await self._link.call("sending", lambda: self._send_all(messages))
+        return [None] * len(lists)
 
     async def _send_all(self, messages: Sequence[Message]) -> None:
         if self._sender is None:
