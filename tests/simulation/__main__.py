@@ -18,7 +18,7 @@ STORIES = 5
 # So many that break something are enough to know.
 MOST_FAILED = 40
 CHUNK = 25
-# Progress is told so often.
+# Progress is shown after so many.
 SHOWN = 5_000
 
 
@@ -65,11 +65,11 @@ def main() -> int:
     print(f"{options.seeds} seeds in {took:.0f} s ({options.seeds / took:.0f} a second); {len(failed)} broke a promise")
     kinds = Counter(outcome.broken[0].promise for outcome in failed)
     print(", ".join(f"{promise}: {count}" for promise, count in sorted(kinds.items())))
-    told: set[str] = set()
+    shown: set[str] = set()
     for outcome in sorted(failed, key=lambda each: each.seed):
         promise = outcome.broken[0].promise
-        if promise not in told and len(told) < STORIES:
-            told.add(promise)
+        if promise not in shown and len(shown) < STORIES:
+            shown.add(promise)
             print(f"\n{tell(draw_plan(outcome.seed))}")
     return 1 if failed else 0
 

@@ -160,7 +160,7 @@ class Arm:
             return Unreadable(SIMULATED)
         operation = RUN.get()
         if isinstance(reading, Failed) and operation is not None:
-            self._simulation.promises.truth.told_failed(operation)
+            self._simulation.promises.truth.reported_failed(operation)
         return reading
 
     async def is_flexible(self, scale_set: ScaleSet) -> bool:

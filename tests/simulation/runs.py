@@ -48,7 +48,7 @@ class Run:
     # Whose maintenance was withdrawn in the run's time.
     withdrawn: set[str] = field(default_factory=set)
     # ARM called one of its calls failed: then only positive proof counts.
-    told_failed: bool = False
+    reported_failed: bool = False
     # Until when each wave, from 1, was said to wait at its gate.
     awaited: dict[int, float] = field(default_factory=dict)
 

@@ -34,7 +34,7 @@ DOWN = {"send": "operations", "publish": "topic", "peek": "coordination"}
 
 
 class Simulation:
-    """Built from a plan, run once. `occurred` counts what was met; `told` is the trace."""
+    """Built from a plan, run once. `occurred` counts what was met; `trace` is the story."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -43,7 +43,7 @@ class Simulation:
         self.loop = Loop(random.Random(plan.seed * 7 + 2), shuffled=knobs.shuffled)
         self.faults = Faults(plan.faults)
         self.occurred: Counter[str] = Counter()
-        self.told: list[tuple[float, str, tuple[object, ...]]] = []
+        self.trace: list[tuple[float, str, tuple[object, ...]]] = []
         clock = self.loop.time
         self.dead_requests = Queue("dead requests", clock, window=None)
         self.dead_operations = Queue("dead operations", clock, window=None)
@@ -98,7 +98,7 @@ class Simulation:
         self.occurred[what] += 1
 
     def tell(self, text: str, *parts: object) -> None:
-        self.told.append((self.loop.time(), text, parts))
+        self.trace.append((self.loop.time(), text, parts))
 
     def met(self, fault: Fault, process: Process) -> None:
         self.note(f"fault {fault.point}: {fault.effect}")

@@ -117,7 +117,7 @@ def tell(plan: Plan) -> str:
     if first.broken:
         plan = shrink(plan, first.broken[0].promise)
     outcome = play(plan, traced=True)
-    told = [f"Seed {plan.seed}: {'; '.join(str(each) for each in outcome.broken) or 'every promise holds'}", ""]
+    lines = [f"Seed {plan.seed}: {'; '.join(str(each) for each in outcome.broken) or 'every promise holds'}", ""]
     for scale_set in plan.sets:
         kind = "Flexible" if scale_set.flexible else "Uniform"
         machines = ", ".join(
@@ -125,9 +125,9 @@ def tell(plan: Plan) -> str:
             f"{f', ill {each.ill:.0f} s' if each.ill else ''}{f', {each.waits:.0f} s late' if each.waits else ''})"
             for each in scale_set.machines
         )
-        told.append(f"{kind} set {scale_set.scale_set.name}: {machines}")
-    told += [f"All through: {plan.knobs}", f"Faults: {_listed(plan.faults)}", ""]
-    return "\n".join([*told, *outcome.trace])
+        lines.append(f"{kind} set {scale_set.scale_set.name}: {machines}")
+    lines += [f"All through: {plan.knobs}", f"Faults: {_listed(plan.faults)}", ""]
+    return "\n".join([*lines, *outcome.trace])
 
 
 def _listed(faults: tuple[Fault, ...]) -> str:
@@ -135,5 +135,5 @@ def _listed(faults: tuple[Fault, ...]) -> str:
 
 
 def _lines(simulation: Simulation) -> Iterator[str]:
-    for at, text, parts in simulation.told:
+    for at, text, parts in simulation.trace:
         yield f"{at:10.1f} s  {text.format(*parts)}"[:LONGEST_LINE]

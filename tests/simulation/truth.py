@@ -28,9 +28,9 @@ class Truth:
         # When others last began or ended an update, by instance.
         self._others_worked: dict[str, float] = {}
 
-    def told_failed(self, operation: Operation) -> None:
+    def reported_failed(self, operation: Operation) -> None:
         """ARM said that a call had failed."""
-        self._runs[operation.run_id].told_failed = True
+        self._runs[operation.run_id].reported_failed = True
 
     def others_maintained(self, name: str) -> None:
         """A run whose call is in doubt, or was called succeeded, cannot tell that from its own doing."""
@@ -48,7 +48,7 @@ class Truth:
         self._others_worked[name.lower()] = self._simulation.loop.time()
 
     def contradicts(self, run_id: str, name: str, outcome: str) -> str | None:
-        """What is wrong with the outcome that was told of an instance."""
+        """What is wrong with the outcome that an event reports of an instance."""
         run = self._runs[run_id]
         ending, taken = run.endings.get(name), run.taken[name]
         match outcome:
@@ -56,15 +56,15 @@ class Truth:
                 # An app that reads no views says what ARM says.
                 return None
             case "Completed" if ending not in DONE and name not in run.by_others and not self._looks_done(run, name):
-                return f"is told as Completed, and truly: {ending or 'not maintained for it'}"
+                return f"is reported as Completed, and truly: {ending or 'not maintained for it'}"
             case "Failed" if not run.asked[name]:
-                return "is told as Failed, and nobody tried"
-            case "Failed" if ending == "completed" or (ending in DONE and not run.told_failed):
-                return f"is told as Failed, and was {ending}"
+                return "is reported as Failed, and nobody tried"
+            case "Failed" if ending == "completed" or (ending in DONE and not run.reported_failed):
+                return f"is reported as Failed, and was {ending}"
             case "NotAttempted" | "Skipped" | "AlreadyCompleted" | "WouldMaintain" if taken:
-                return f"is told as {outcome}, and ARM took it"
+                return f"is reported as {outcome}, and ARM took it"
             case "NotFound" if taken and ending != "gone" and not self._simulation.is_gone(run_id, name):
-                return "is told as NotFound, and ARM took it"
+                return "is reported as NotFound, and ARM took it"
         return None
 
     def _looks_done(self, run: Run, name: str) -> bool:
