@@ -13,6 +13,7 @@ from yarl import URL
 from maintenance.operations.units import Tick
 from maintenance.worker import Worker
 from sandbox.functions_host.listeners.conversion import service_bus_message
+from tests.benchmarks import alerts
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
 from tests.benchmarks.floor import Order
 from tests.benchmarks.requests import Pumps, TimedTransport, one_by_one, take_all
@@ -38,7 +39,8 @@ def _both(milliseconds: int) -> str:
 
 async def rows(options: Options) -> list[Row]:
     found = [await _tick(options, milliseconds) for milliseconds in (NEAR, FAR)]
-    return found + await _requests(options)
+    alert = await alerts.row(options, latency=f"servicebus={NEAR}ms,arm={ARM}ms", where=f"{NEAR} ms away, ARM {ARM}")
+    return [*found, *await _requests(options), alert]
 
 
 async def _tick(options: Options, milliseconds: int) -> Row:
