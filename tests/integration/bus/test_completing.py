@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
+from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery
@@ -73,6 +75,32 @@ async def test_lock_that_was_lost_keeps_no_other_from_being_completed(
         assert left(service) == [lost.message_id]
     lines = [line.message for line in caplog.records if line.levelno >= logging.WARNING]
     assert lines == [f"Lock lost on message {lost.message_id} before it was completed"]
+
+
+@pytest.mark.parametrize("lost", [(), (0,), (1, 3), (2, 3, 4), tuple(range(COUNT))])
+async def test_messages_that_end_together_end_as_by_the_sdks_own_call(
+    service: ServiceBus, lost: tuple[int, ...]
+) -> None:
+    remaining, confirmed = [], []
+    for together in (True, False):
+        service.clear()
+        async with received(service) as (deliveries, batch):
+            for number in lost:
+                service.faults.lose_locks(OPERATIONS, message_id=batch[number].message_id)
+            complete = deliveries.complete if together else sdks_complete
+            confirmed.append(await asyncio.gather(*map(complete, batch)))
+            remaining.append(left(service))
+    assert remaining[0] == remaining[1]
+    assert confirmed[0] == confirmed[1] == [number not in lost for number in range(COUNT)]
+
+
+async def sdks_complete(delivery: Delivery) -> bool:
+    message: Any = delivery.handle
+    try:
+        await message._receiver.complete_message(message)
+    except MessageLockLostError:
+        return False
+    return True
 
 
 async def test_messages_of_a_connection_that_is_gone_are_completed_in_the_sdks_own_way(service: ServiceBus) -> None:

@@ -1,20 +1,60 @@
-"""Which records a process expects, and for which time calls are made together."""
+"""Records as messages, which of them a process expects, and for which time calls are made together."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus._common.utils import transform_outbound_messages
+from azure.servicebus._pyamqp._encode import encode_payload
+from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maintenance.domain.messages import Record
-from maintenance.servicebus.messages import MOST_EXPECTED, Expected, up_to
+from maintenance.servicebus.messages import MOST_EXPECTED, Expected, to_message, up_to
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
 def record(number: int, due: datetime | None = None) -> Record:
     return Record(f"{number}", b"{}", due, "plan")
+
+
+def on_the_wire(message: Any) -> bytes:
+    """What the SDK sends of a message."""
+    sent: Any = transform_outbound_messages(message, ServiceBusMessage, PyamqpTransport.to_outgoing_amqp_message)
+    output = bytearray()
+    encode_payload(output, sent._message)
+    return bytes(output)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+
+
+@given(
+    st.builds(
+        Record,
+        message_id=TEXTS,
+        body=st.binary(max_size=400),
+        due=st.none() | st.datetimes(datetime(2001, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
+        subject=TEXTS,
+        correlation_id=st.none() | TEXTS,
+        properties=st.dictionaries(TEXTS, TEXTS, max_size=4),
+    )
+)
+def test_record_is_sent_as_the_sdk_sends_a_message_of_its_own_kind(record: Record) -> None:
+    own = ServiceBusMessage(
+        record.body,
+        application_properties={name: record.properties[name] for name in record.properties},
+        message_id=record.message_id,
+        content_type="application/json",
+        subject=record.subject,
+        correlation_id=record.correlation_id,
+        scheduled_enqueue_time_utc=record.due,
+    )
+    assert on_the_wire(to_message(record)) == on_the_wire(own)
 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)), st.sampled_from([SECOND, MINUTE]))  # noqa: DTZ001 - hypothesis adds the zone
