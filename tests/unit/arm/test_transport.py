@@ -85,9 +85,10 @@ EXCHANGES = st.builds(
     Exchange,
     method=st.sampled_from(["GET", "POST"]),
     # As urls.py lets URLs through: nothing that any client would read otherwise.
-    target=st.text(st.sampled_from("ab9-._~!$&'()*+,;=:@%/?"), max_size=200).map(
-        lambda text: f"/{text}".replace("%", "%2F")
-    ),
+    target=st.text("ab9-._~!$&'()*+,;=:@%/?", max_size=200)
+    .map(lambda text: f"/{text}".replace("%", "%2F"))
+    # aiohttp drops an empty query, which no URL of ARM has.
+    .map(lambda target: target.removesuffix("?") if target.count("?") == 1 else target),
     body=st.none() | st.binary(min_size=1, max_size=400),
     status=st.sampled_from([200, 202, 400, 404, 409, 429, 500, 503]),
     # Each once: of one that is repeated aiohttp gives the first, and httpx all.
