@@ -18,7 +18,17 @@ from rich.table import Table
 from maintenance.worker import relax_garbage_collection
 from tests.benchmarks.comparison import Options, Row
 
-FAMILIES = ("arm_client", "tick", "growth", "requests", "latencies", "cold_start", "arm_calls", "telemetry")
+FAMILIES = (
+    "arm_client",
+    "tick",
+    "growth",
+    "requests",
+    "latencies",
+    "cold_start",
+    "arm_calls",
+    "telemetry",
+    "fast_paths",
+)
 WIDTH = 168
 
 

@@ -53,27 +53,9 @@ async def operation_urls(client: ArmClient, arm: str, scale_sets: int) -> list[s
 def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
     """Records of `count` operations in progress, spread over the scale sets."""
     batch = uuid.uuid4().hex[:8]
-    now = datetime.now(UTC)
     for number in range(count):
         place = number % len(urls)
-        operation = Operation(
-            run_id=uuid.uuid4().hex,
-            request_id=f"{batch}-{number}",
-            scale_set=scale_set(place),
-            requested_at=now,
-            deadline=now + timedelta(hours=6),
-            flexible=False,
-            phase=Phase.TRACK,
-            planned=True,
-            waves=(("0",),),
-            batch=("0",),
-            baseline={"0": Baseline(changed_at=now)},
-            calls=(Call(("0",), urls[place]),),
-            leased_at=now,
-            started_at=now,
-            posted_at=now,
-        )
-        record = to_record(operation, None)
+        record = to_record(tracked(f"{batch}-{number}", scale_set(place), urls[place]), None)
         yield ServiceBusMessage(
             record.body,
             message_id=record.message_id,
@@ -82,6 +64,28 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
             correlation_id=record.correlation_id,
             application_properties={name: record.properties[name] for name in record.properties},
         )
+
+
+def tracked(request_id: str, of: ScaleSet, url: str) -> Operation:
+    """An operation in progress, to be polled at the URL."""
+    now = datetime.now(UTC)
+    return Operation(
+        run_id=uuid.uuid4().hex,
+        request_id=request_id,
+        scale_set=of,
+        requested_at=now,
+        deadline=now + timedelta(hours=6),
+        flexible=False,
+        phase=Phase.TRACK,
+        planned=True,
+        waves=(("0",),),
+        batch=("0",),
+        baseline={"0": Baseline(changed_at=now)},
+        calls=(Call(("0",), url),),
+        leased_at=now,
+        started_at=now,
+        posted_at=now,
+    )
 
 
 async def fill(at: Services, queue: str, messages: Iterator[ServiceBusMessage]) -> None:
