@@ -66,8 +66,7 @@ class ThrottlingGateway:
         return submission
 
     async def read_operation(self, scale_set: ScaleSet, call: Call) -> Reading:
-        # A fast path: nearly always nothing is paused, and most calls of a tick are these.
-        if self._paused_until and (left := self._left(scale_set.subscription_id)) is not None:
+        if (left := self._left(scale_set.subscription_id)) is not None:
             return Throttled(PAUSED, left)
         reading = await self._gateway.read_operation(scale_set, call)
         self._note(scale_set, reading)

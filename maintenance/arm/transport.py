@@ -40,7 +40,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None = None) -> ArmResponse:
         """Send one request without creating httpx objects, which takes half as long as the call itself."""
-        session = self._session or self._open()
+        session = self._open()
         try:
             response = await session.request(
                 method,
@@ -106,11 +106,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:
-    first = await content.readany()
-    if content.at_eof():
-        # Nearly every response is one chunk, which need not be copied.
-        return first
-    body = bytearray(first)
+    body = bytearray()
     while not content.at_eof():
         body += await content.readany()
         if len(body) > MAX_BODY:

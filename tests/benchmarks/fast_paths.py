@@ -5,7 +5,6 @@ All in processor time for one operation that is polled, so that each can be held
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,9 +16,8 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus._common.utils import transform_outbound_messages
 from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
 
-from maintenance.arm.client import CALL_TIMEOUT, ArmClient, TimeLimit
+from maintenance.arm.client import ArmClient
 from maintenance.arm.transport import AiohttpTransport
-from maintenance.domain.messages import Record
 from maintenance.domain.operation import Operation
 from maintenance.operations.records import read_record, to_record
 from maintenance.servicebus.messages import to_message
@@ -27,6 +25,7 @@ from maintenance.settings import Settings
 from maintenance.worker import Worker
 from tests.benchmarks.arm_client import CONCURRENCY, at_once
 from tests.benchmarks.comparison import Cost, Options, Row, alternate, values
+from tests.benchmarks.sending import service_bus_message
 from tests.benchmarks.services import services
 from tests.benchmarks.workload import operation_urls, scale_set, settings, tracked
 
@@ -54,7 +53,6 @@ async def rows(options: Options) -> list[Row]:
         found = [
             await _written(options, url),
             await _made(options, url),
-            await _limited(options),
             await _called(options, url, settings(at)),
         ]
         await worker.close()
@@ -86,25 +84,13 @@ async def _made(options: Options, url: str) -> Row:
         _outgoing(to_message(record))
 
     def theirs() -> None:
-        _outgoing(_service_bus_message(record))
+        _outgoing(service_bus_message(record))
 
     return await _row(options, "a message made of a record", "ServiceBusMessage", ours, theirs)
 
 
 def _outgoing(message: Any) -> None:
     transform_outbound_messages(message, ServiceBusMessage, PyamqpTransport.to_outgoing_amqp_message)
-
-
-def _service_bus_message(record: Record) -> ServiceBusMessage:
-    return ServiceBusMessage(
-        record.body,
-        application_properties={name: record.properties[name] for name in record.properties},
-        message_id=record.message_id,
-        content_type="application/json",
-        subject=record.subject,
-        correlation_id=record.correlation_id,
-        scheduled_enqueue_time_utc=record.due,
-    )
 
 
 async def _row(options: Options, name: str, against: str, ours: Callable[[], None], theirs: Callable[[], None]) -> Row:
@@ -120,22 +106,6 @@ def _repeated(work: Callable[[], None], count: int) -> Callable[[], Awaitable[Co
         return measured
 
     return cost
-
-
-async def _limited(options: Options) -> Row:
-    count = options.sized(TIMES)
-    limit = TimeLimit(CALL_TIMEOUT)
-
-    async def ours(_: int) -> None:
-        with limit:
-            await asyncio.sleep(0)
-
-    async def theirs(_: int) -> None:
-        async with asyncio.timeout(CALL_TIMEOUT):
-            await asyncio.sleep(0)
-
-    mine, other = await alternate(options.runs, lambda: at_once(count, ours), lambda: at_once(count, theirs))
-    return _compared(f"a call's time limit, {CONCURRENCY} at once", "asyncio.timeout", mine, other)
 
 
 class OneToken:

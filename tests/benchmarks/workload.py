@@ -16,7 +16,7 @@ from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record
 from maintenance.settings import Settings, read_settings
 from sandbox.cli.environment import worker_environment
-from tests.benchmarks.sending import send_list
+from tests.benchmarks.sending import send_list, service_bus_message
 from tests.benchmarks.services import GROUP, SUBSCRIPTION, Services
 
 REQUESTS = "maintenance-requests"
@@ -56,14 +56,7 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
     for number in range(count):
         place = number % len(urls)
         record = to_record(tracked(f"{batch}-{number}", scale_set(place), urls[place]), None)
-        yield ServiceBusMessage(
-            record.body,
-            message_id=record.message_id,
-            content_type="application/json",
-            subject=record.subject,
-            correlation_id=record.correlation_id,
-            application_properties={name: record.properties[name] for name in record.properties},
-        )
+        yield service_bus_message(record)
 
 
 def tracked(request_id: str, of: ScaleSet, url: str) -> Operation:
