@@ -20,9 +20,9 @@ from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
-from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, SOCKET_TIMEOUT, close_quietly
 from maintenance.servicebus.messages import Expected, to_message
-from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT, OperationsReceiver
+from maintenance.servicebus.operations_queue import OperationsReceiver
 from maintenance.servicebus.scheduler import Scheduler
 from maintenance.servicebus.sender import PATIENCE, Sender
 

@@ -14,10 +14,9 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from maintenance.coordination.documents import read_entry, write_entry
 from maintenance.coordination.entries import Entry, Lease, kind_of
 from maintenance.domain.errors import BusUnavailable
-from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, SOCKET_TIMEOUT, close_quietly
 from maintenance.servicebus.link import CALLS_OF_A_LINK, Link, Together
 from maintenance.servicebus.messages import body_of, up_to
-from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
 from maintenance.servicebus.scheduler import cancel_all
 from maintenance.servicebus.sender import PATIENCE, patiently
 

@@ -20,9 +20,8 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from azure.servicebus.exceptions import MessageNotFoundError, MessagingEntityNotFoundError
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing
-from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, SOCKET_TIMEOUT, close_quietly
 from maintenance.servicebus.coordination_queue import PARTITIONED
-from maintenance.servicebus.operations_queue import SOCKET_TIMEOUT
 from maintenance.servicebus.received_problems import Received, partitioned, received_problem
 
 logger = logging.getLogger(__name__)

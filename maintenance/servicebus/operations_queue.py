@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,15 +19,13 @@ from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Record
-from maintenance.servicebus.connection import CALL_TIMEOUT, CLOSE_TIMEOUT, SDK_ERRORS, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, CLOSE_TIMEOUT, SDK_ERRORS, close_quietly, take_back_credit
 from maintenance.servicebus.link import Together
 from maintenance.servicebus.messages import Expected, to_delivery, to_message
 from maintenance.servicebus.sender import Sender
 
 logger = logging.getLogger(__name__)
 
-# How long a receiver's lock on its socket lasts: settling waits for it.
-SOCKET_TIMEOUT = 0.01
 # Seconds. Where one message is due, others arrive within two round trips, as the last settlement took them, and as long
 # as some do, more may: full batches cost a fifth less than those that end earlier. A request must not be held up for
 # nothing; but where many came last, the first of them may take longer.
@@ -36,8 +35,8 @@ MANY = 4
 # end, nobody says so, and it looks like an empty queue. A link opens in half a second; Service Bus itself closes idle
 # ones after 10 minutes.
 TRUSTED_FOR = 180.0
-# Seconds in which a link that lives responds to a drain, on a busy machine, too: one that is closed for nothing leaves
-# what was on its way locked.
+# Seconds in which a link that lives confirms that it took back credit, on a busy machine, too: one that is closed for
+# nothing leaves what was on its way locked.
 RESPONDS_WITHIN = 5.0
 
 
@@ -71,9 +70,6 @@ class OperationsReceiver:
         # The latest end of a lock that was seen, in seconds of Service Bus's clock less those of the stopwatch.
         self._latest_lock = float("-inf")
         self._given_at = monotonic()
-        # When the last frame before a drain came, and when the drain was sent: a link that lives responds to it.
-        self._heard_before_drain: float | None = None
-        self._drained_at = 0.0
 
     async def receive(self, most: int, *, wait: float) -> list[Delivery]:
         """What is due, up to `most`, after at most `wait` seconds. Raises BusUnavailable.
@@ -235,48 +231,29 @@ class OperationsReceiver:
         return self._monotonic() - self._given_at < TRUSTED_FOR
 
     async def rest(self) -> bool:
-        """Take back the credit that an idle link leaves with Service Bus, and release what came for it: otherwise the
-        next message due is locked for a receiver that nobody looks at, for as long as a lock lasts. False where that
-        failed, and where the receiver is to be opened anew since its link may be dead.
-
-        It is what azure-servicebus 7.15 does itself when a receiver is closed; closing takes a second, and opening half
-        a second more.
-        """
+        """Take back the credit that an idle link leaves with Service Bus. False where that failed, and where the
+        receiver is to be opened anew since its link may be dead."""
         idle = self._monotonic() - self._given_at
-        waits = self._heard_before_drain is not None and self._last_frame_at() == self._heard_before_drain
-        if waits and self._monotonic() - self._drained_at > RESPONDS_WITHIN:
-            logger.warning(
-                "Receiver of %s is opened anew: its link had stopped responding. It gave nothing for %.0f s, and what "
-                "fell due meanwhile comes late",
-                self._queue,
-                idle,
-            )
-            return False
         if not self.trusted:
             logger.info("Receiver of %s is opened anew: it gave nothing for %.0f s", self._queue, idle)
             return False
         try:
-            async with asyncio.timeout(min(self._call_timeout, CLOSE_TIMEOUT)):
-                transport, handler = self._receiver._amqp_transport, self._receiver._handler
-                # Service Bus responds to a drain, which is where there is credit to take back. The SDK passes over the
-                # response, by the end of the next receive at the latest, but for the time when it came.
-                link = handler._link
-                asked = link is not None and link.current_link_credit > 0
-                if not waits:
-                    self._heard_before_drain = self._last_frame_at() if asked else None
-                    self._drained_at = self._monotonic()
-                await transport.drain_and_release_messages_async(handler)  # type: ignore[no-untyped-call] # the SDK's own
+            if await take_back_credit(self._receiver, min(RESPONDS_WITHIN, self._call_timeout)):
+                return True
         except (*SDK_ERRORS, NotImplementedError) as error:
             logger.debug("An idle receiver could not be drained: %s", type(error).__name__)
             return False
-        return True
-
-    def _last_frame_at(self) -> float | None:
-        """By the SDK's clock; None where it does not tell."""
-        at = getattr(getattr(self._receiver._handler, "_connection", None), "_last_frame_received_time", None)
-        return float(at) if at is not None else None
+        logger.warning(
+            "Receiver of %s is opened anew: its link had stopped responding. It gave nothing for %.0f s, and what "
+            "fell due meanwhile comes late",
+            self._queue,
+            idle,
+        )
+        return False
 
     async def close(self) -> None:
+        with suppress(*SDK_ERRORS):
+            await take_back_credit(self._receiver, min(CLOSE_TIMEOUT, self._call_timeout))
         async with asyncio.TaskGroup() as group:
             group.create_task(close_quietly(self._receiver))
             group.create_task(self._sender.close())
