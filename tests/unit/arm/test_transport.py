@@ -153,7 +153,7 @@ async def exchanged(exchange: Exchange, transport: httpx.AsyncBaseTransport) -> 
 
 
 @given(EXCHANGES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_call_without_httpx_objects_is_as_with_httpx_and_its_own_transport(exchange: Exchange) -> None:
     async def both() -> tuple[object, object]:
         return await exchanged(exchange, AiohttpTransport()), await exchanged(
