@@ -22,33 +22,38 @@ SDK_ERRORS = (AzureError, TimeoutError, OSError, ValueError, AttributeError, Run
 async def take_back_credit(receiver: ServiceBusReceiver, within: float) -> bool:
     """Take back the credit that an idle receiver leaves with Service Bus, and release what came for it: otherwise the
     next message due is locked for a receiver that nobody looks at, for as long as a lock lasts. False where Service Bus
-    did not confirm it `within` seconds. Raises SDK_ERRORS.
+    did not confirm it within so many seconds. Raises SDK_ERRORS.
 
     What was on its way comes before the confirmation. azure-servicebus 7.15 does the same when a receiver is closed,
     but listens for no more than twice its socket's time-out, and passes over the confirmation.
     """
-    handler: Any = receiver._handler
-    link = getattr(handler, "_link", None)
-    if link is not None and not link._is_closed and link.current_link_credit > 0:
-        confirmed = asyncio.Event()
-
-        async def flow(frame: object) -> None:
-            confirmed.set()
-
-        # What the SDK has there does nothing. Service Bus sends a flow only in response to one.
-        link._incoming_flow = flow
-        try:
-            async with asyncio.timeout(within):
-                await link.flow(link_credit=0, drain=True)
-                while not confirmed.is_set():
-                    await handler._connection.listen(wait=SOCKET_TIMEOUT, batch=1)
-        except TimeoutError:
-            return False
-        finally:
-            del link._incoming_flow
-    # Without credit it only releases.
-    await receiver._amqp_transport.drain_and_release_messages_async(handler)  # type: ignore[no-untyped-call] # the SDK's own
+    try:
+        async with asyncio.timeout(within):
+            await _drain(receiver._handler)
+            # Without credit it only releases.
+            await receiver._amqp_transport.drain_and_release_messages_async(receiver._handler)  # type: ignore[no-untyped-call] # the SDK's own
+    except TimeoutError:
+        return False
     return True
+
+
+async def _drain(handler: Any) -> None:
+    link = getattr(handler, "_link", None)
+    if link is None or link._is_closed or link.current_link_credit <= 0:
+        return
+    confirmed = asyncio.Event()
+
+    async def flow(frame: object) -> None:
+        confirmed.set()
+
+    # What the SDK has there does nothing. Service Bus sends a flow only in response to one.
+    link._incoming_flow = flow
+    try:
+        await link.flow(link_credit=0, drain=True)
+        while not confirmed.is_set():
+            await handler._connection.listen(wait=SOCKET_TIMEOUT, batch=1)
+    finally:
+        del link._incoming_flow
 
 
 async def close_quietly(resource: ServiceBusSender | ServiceBusReceiver | ServiceBusClient) -> None:

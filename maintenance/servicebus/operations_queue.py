@@ -19,7 +19,7 @@ from azure.servicebus.exceptions import MessageLockLostError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Record
-from maintenance.servicebus.connection import CALL_TIMEOUT, CLOSE_TIMEOUT, SDK_ERRORS, close_quietly, take_back_credit
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly, take_back_credit
 from maintenance.servicebus.link import Together
 from maintenance.servicebus.messages import Expected, to_delivery, to_message
 from maintenance.servicebus.sender import Sender
@@ -238,9 +238,9 @@ class OperationsReceiver:
             logger.info("Receiver of %s is opened anew: it gave nothing for %.0f s", self._queue, idle)
             return False
         try:
-            if await take_back_credit(self._receiver, min(RESPONDS_WITHIN, self._call_timeout)):
+            if await self._take_back_credit():
                 return True
-        except (*SDK_ERRORS, NotImplementedError) as error:
+        except SDK_ERRORS as error:
             logger.debug("An idle receiver could not be drained: %s", type(error).__name__)
             return False
         logger.warning(
@@ -253,10 +253,13 @@ class OperationsReceiver:
 
     async def close(self) -> None:
         with suppress(*SDK_ERRORS):
-            await take_back_credit(self._receiver, min(CLOSE_TIMEOUT, self._call_timeout))
+            await self._take_back_credit()
         async with asyncio.TaskGroup() as group:
             group.create_task(close_quietly(self._receiver))
             group.create_task(self._sender.close())
+
+    async def _take_back_credit(self) -> bool:
+        return await take_back_credit(self._receiver, min(RESPONDS_WITHIN, self._call_timeout))
 
 
 def _check_clock(message: ServiceBusReceivedMessage) -> None:
