@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,6 +16,12 @@ from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.environment import DURATION, Environment, environment
 from tests.support.running import Running, running
 from tests.support.secret_scanner import SECRET_SCANNER
+
+
+def pytest_collection_finish() -> None:
+    # What was collected lives until the end. Without it in the collector's rounds the unit tests take 64 s, not 71.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -17,7 +17,7 @@ from azure.servicebus.aio import ServiceBusClient
 
 from sandbox.servicebus import BusEvent, LockLost, MessageAbandoned, MessageCompleted, ServiceBus, Topology
 
-MESSAGES = 10_000
+MESSAGES = 4_000
 RECEIVERS = 5
 
 

@@ -14,6 +14,7 @@ from maintenance.arm.client import ArmClient
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import MAX_BODY, AiohttpTransport, BodyTooLargeError
 from maintenance.version import VERSION
+from tests.support.loopback_server import listening
 from tests.support.running import LIMIT
 
 TARGET = "/operations/1?p=a%2Fb%2fc&t=63%41&c=MII/x+==&s=a_b-~%7E&h=%C3%BC"
@@ -32,38 +33,27 @@ class FakeServer:
     received: list[bytes] = field(default_factory=list)
     received_on: list[int] = field(default_factory=list)
     connections: int = 0
-    port: int = 0
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    endpoint: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         connection = self.connections
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-                body = await reader.readexactly(int(length[0].partition(b":")[2])) if length else b""
-                self.received.append(head + body)
-                self.received_on.append(connection)
-                for piece in self.pieces:
-                    writer.write(piece)
-                    await writer.drain()
-                if self.hang_up:
-                    return
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            body = await reader.readexactly(int(length[0].partition(b":")[2])) if length else b""
+            self.received.append(head + body)
+            self.received_on.append(connection)
+            for piece in self.pieces:
+                writer.write(piece)
+                await writer.drain()
+            if self.hang_up:
+                return
 
 
 @asynccontextmanager
 async def serving(server: FakeServer) -> AsyncIterator[FakeServer]:
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.port = listener.sockets[0].getsockname()[1]
-    async with listener:
+    async with listening(server.serve) as server.endpoint:
         yield server
 
 
@@ -113,7 +103,7 @@ async def test_signed_url_is_sent_verbatim(transport: Callable[[], httpx.AsyncBa
         first, headers, body = parts(server.received[0])
     assert first == f"GET {TARGET} HTTP/1.1".encode()
     assert headers == {
-        f"host: 127.0.0.1:{server.port}".encode(),
+        f"host: {server.endpoint.removeprefix('http://')}".encode(),
         b"accept: application/json",
         b"accept-encoding: identity",
         f"user-agent: vmss-maintenance/{VERSION}".encode(),

@@ -16,6 +16,7 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from maintenance.arm.identity import ManagedIdentityAuth, managed_identity
 from maintenance.domain.errors import IdentityUnavailable
+from tests.support.loopback_server import listening
 
 SCOPE = "https://management.azure.com/.default"
 
@@ -29,11 +30,9 @@ async def server(answer: bytes, seen: list[bytes]) -> AsyncIterator[str]:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n"
         writer.write(head.encode() + b"Connection: close\r\n\r\n" + answer)
         await writer.drain()
-        writer.close()
 
-    running = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with running:
-        yield f"http://127.0.0.1:{running.sockets[0].getsockname()[1]}"
+    async with listening(serve) as endpoint:
+        yield endpoint
 
 
 def response(**changes: Any) -> bytes:

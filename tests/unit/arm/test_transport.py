@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -15,23 +13,16 @@ from hypothesis import strategies as st
 from maintenance.arm.client import ArmClient
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import MAX_FIELD, MAX_HEADERS, AiohttpTransport
-
-
-@asynccontextmanager
-async def server(response: bytes) -> AsyncIterator[str]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(response)
-        await writer.drain()
-        writer.close()
-
-    running = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with running:
-        yield f"http://127.0.0.1:{running.sockets[0].getsockname()[1]}"
+from tests.support.loopback_server import listening
 
 
 async def get(headers: str) -> ArmResponse:
-    async with server(f"HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\n{{}}".encode()) as endpoint:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\n{{}}".encode())
+        await writer.drain()
+
+    async with listening(serve) as endpoint:
         transport = AiohttpTransport()
         try:
             return await transport.exchange("GET", f"{endpoint}/", {})
@@ -126,7 +117,6 @@ class Server:
                 await writer.drain()
             writer.write(b"0\r\n\r\n")
         await writer.drain()
-        writer.close()
 
 
 class Token:
@@ -139,9 +129,7 @@ class Token:
 async def exchanged(exchange: Exchange, transport: httpx.AsyncBaseTransport) -> tuple[object, ...]:
     """What the server received, and the response as the client reads it."""
     server = Server(exchange)
-    running = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    async with running:
-        endpoint = f"http://127.0.0.1:{running.sockets[0].getsockname()[1]}"
+    async with listening(server.serve) as endpoint:
         client = ArmClient(transport, Token(), endpoint=endpoint)
         response = await client.send(exchange.method, endpoint + exchange.target, exchange.body)
         await client.aclose()

@@ -296,7 +296,7 @@ def test_invalid_field_is_named(field: str, value: object) -> None:
         read_record(json.dumps(document).encode())
 
 
-@settings(derandomize=True, max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
         st.sampled_from(sorted(json.loads(write_record(new_operation(number=3, failures=1))))),
