@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import azure.functions as func
 import pytest
-from azure.identity.aio import ManagedIdentityCredential
 from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 from azure.servicebus.amqp import AmqpAnnotatedMessage
@@ -23,6 +22,7 @@ from maintenance.alerts.messages import REQUEST
 from maintenance.operations.units import Tick
 from maintenance.worker import Worker
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
+from tests.benchmarks.floor import bare_session
 from tests.benchmarks.services import SUBSCRIPTION, Services, services
 from tests.benchmarks.workload import OPERATIONS, REQUESTS, settings
 from tests.support.alert_payloads import health
@@ -150,12 +150,8 @@ async def row(options: Options, *, latency: str, where: str) -> Row:
     counter = Counter()
     with services(scale_sets=count, seconds=36_000, latency=latency) as at, counted(counter):
         worker = Worker(settings(at))
-        async with ManagedIdentityCredential() as credential:
-            token = (await credential.get_token(settings(at).token_scope)).token
-        headers = {"Authorization": f"Bearer {token}"}
-        connector = aiohttp.TCPConnector(limit=AT_ONCE)
         async with (
-            aiohttp.ClientSession(connector=connector, headers=headers) as session,
+            bare_session(settings(at).token_scope, calls=AT_ONCE) as session,
             ServiceBusClient.from_connection_string(at.bus) as client,
         ):
             alone = Alone(at, client, session)

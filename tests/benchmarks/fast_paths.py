@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from azure.identity.aio import ManagedIdentityCredential
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus._common.utils import transform_outbound_messages
 from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
@@ -25,6 +24,7 @@ from maintenance.settings import Settings
 from maintenance.worker import Worker
 from tests.benchmarks.arm_client import CONCURRENCY, at_once
 from tests.benchmarks.comparison import Cost, Options, Row, alternate, values
+from tests.benchmarks.floor import one_token
 from tests.benchmarks.sending import service_bus_message
 from tests.benchmarks.services import services
 from tests.benchmarks.workload import operation_urls, scale_set, settings, tracked
@@ -122,8 +122,7 @@ class OneToken:
 
 async def _called(options: Options, url: str, at: Settings) -> Row:
     count = options.sized(CALLS)
-    async with ManagedIdentityCredential() as credential:
-        token = OneToken((await credential.get_token(at.token_scope)).token)
+    token = OneToken(await one_token(at.token_scope))
     plain, by_httpx = (
         ArmClient(transport, token, endpoint=at.arm_endpoint)
         for transport in (AiohttpTransport(), ByHttpx(AiohttpTransport()))

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus._pyamqp.outcomes import Accepted
@@ -26,6 +26,9 @@ from maintenance.worker import relax_garbage_collection
 from tests.benchmarks.comparison import Cost
 from tests.benchmarks.sending import send_list
 from tests.benchmarks.services import Process, write
+
+if TYPE_CHECKING:
+    import aiohttp
 
 # Not the operations queue, but one like it: an idle receiver has credit left, takes what arrives, and releases it
 # seconds later.
@@ -125,21 +128,38 @@ def _again(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
     )
 
 
+async def one_token(scope: str) -> str:
+    # Imported only here: the SDK alone needs neither this nor aiohttp.
+    from azure.identity.aio import ManagedIdentityCredential
+
+    async with ManagedIdentityCredential() as credential:
+        token: str = (await credential.get_token(scope)).token
+        return token
+
+
+@asynccontextmanager
+async def bare_session(scope: str, *, calls: int = 100) -> AsyncIterator[aiohttp.ClientSession]:
+    """aiohttp alone, with a token of this scope: so many `calls` at once."""
+    import aiohttp
+
+    headers = {"Authorization": f"Bearer {await one_token(scope)}"}
+    connector = aiohttp.TCPConnector(limit=calls)
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=headers
+    ) as session:
+        yield session
+
+
 @asynccontextmanager
 async def bare_get(scope: str) -> AsyncIterator[ReadViews]:
     """GET the URL in a record by aiohttp and ignore the response: the lower bound of reading an operation."""
-    # Imported only here: the SDK alone needs none of these.
-    import aiohttp
-    from azure.identity.aio import ManagedIdentityCredential
     from yarl import URL
 
-    jar = aiohttp.DummyCookieJar()
-    async with ManagedIdentityCredential() as credential, aiohttp.ClientSession(cookie_jar=jar) as session:
-        headers = {"Authorization": f"Bearer {(await credential.get_token(scope)).token}"}
+    async with bare_session(scope) as session:
 
         async def read(message: ServiceBusReceivedMessage) -> None:
             url = URL(json.loads(b"".join(message.body))["calls"][0]["url"], encoded=True)
-            async with session.get(url, headers=headers, allow_redirects=False) as response:
+            async with session.get(url, allow_redirects=False) as response:
                 await response.read()
 
         yield read

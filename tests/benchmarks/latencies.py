@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import replace
 
 import aiohttp
-from azure.identity.aio import ManagedIdentityCredential
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from yarl import URL
 
@@ -15,7 +14,7 @@ from maintenance.worker import Worker
 from sandbox.functions_host.listeners.conversion import service_bus_message
 from tests.benchmarks import alerts
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
-from tests.benchmarks.floor import Order
+from tests.benchmarks.floor import Order, bare_session
 from tests.benchmarks.requests import Pumps, TimedTransport, one_by_one, take_all
 from tests.benchmarks.services import Process, Services, services
 from tests.benchmarks.tick import SCALE_SETS, floor_cost, tick_cost
@@ -92,7 +91,6 @@ async def _requests(options: Options) -> list[Row]:
     with services(scale_sets=count, seconds=36_000, latency=latency) as at:
         transport = TimedTransport(limit=80)
         worker = Worker(settings(at), transport=transport)
-        scope = settings(at).token_scope
 
         async def handle(message: ServiceBusReceivedMessage, _: int) -> None:
             await worker.receive(service_bus_message(message, binary=True))
@@ -110,11 +108,7 @@ async def _requests(options: Options) -> list[Row]:
 
         pumps = Pumps(at, CALLS)
         await pumps.open()
-        connector = aiohttp.TCPConnector(limit=80)
-        async with ManagedIdentityCredential() as credential:
-            token = (await credential.get_token(scope)).token
-        headers = {"Authorization": f"Bearer {token}"}
-        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        async with bare_session(settings(at).token_scope, calls=80) as session:
             alone = Alone(at, pumps, session)
             mine, other = await alternate(
                 options.runs,
