@@ -64,11 +64,15 @@ class Environment:
         self._send(self.story.bodies(self.sent_at))
 
     def _send(self, bodies: Mapping[str, bytes]) -> None:
-        arguments = (self.bus.connection_string, REQUESTS, bodies, self.story.properties)
-        process = PROCESSES.Process(target=send, args=arguments, daemon=True)
-        process.start()
-        process.join(LIMIT)
-        assert process.exitcode == 0, f"the requests could not be sent: {process.exitcode}"
+        response, sent = PROCESSES.Pipe(duplex=False)
+        arguments = (self.bus.connection_string, REQUESTS, bodies, self.story.properties, sent)
+        with response:
+            with sent:
+                PROCESSES.Process(target=send, args=arguments, daemon=True).start()
+            # Not by its exit code: another thread that starts a process may read that first, and here it is 255 then.
+            assert response.poll(LIMIT), "the requests were not sent in time"
+            # EOFError: the process ended without having sent them.
+            response.recv()
 
     @contextmanager
     def worker(

@@ -20,6 +20,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -218,19 +219,23 @@ async def _fire(host: FunctionsHost) -> None:
 
 
 def send(
-    connection_string: str, queue: str, messages: Mapping[str, bytes], properties: Mapping[str | bytes, str]
+    connection_string: str,
+    queue: str,
+    bodies: Mapping[str, bytes],
+    properties: Mapping[str | bytes, str],
+    sent: Connection,
 ) -> None:
-    """Send messages by id and exit at once, since the SDK takes a second to close its links."""
-    asyncio.run(_send(connection_string, queue, messages, properties))
+    """Send messages by id, say so, and exit at once, since the SDK takes a second to close its links."""
 
+    async def send_all() -> None:
+        sender = ServiceBusClient.from_connection_string(connection_string).get_queue_sender(queue)
+        await sender.send_messages(
+            [
+                ServiceBusMessage(body, message_id=name, application_properties={**properties})
+                for name, body in bodies.items()
+            ]
+        )
+        sent.send(True)
+        os._exit(0)
 
-async def _send(
-    connection_string: str, queue: str, messages: Mapping[str, bytes], properties: Mapping[str | bytes, str]
-) -> None:
-    sender = ServiceBusClient.from_connection_string(connection_string).get_queue_sender(queue)
-    sent = [
-        ServiceBusMessage(body, message_id=name, application_properties={**properties})
-        for name, body in messages.items()
-    ]
-    await sender.send_messages(sent)
-    os._exit(0)
+    asyncio.run(send_all())
