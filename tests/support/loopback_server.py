@@ -12,10 +12,11 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 @asynccontextmanager
 async def listening(serve: Serve) -> AsyncIterator[str]:
     """`serve` has each connection, which is closed after it; yields the URL. A client that leaves is no error."""
-    serving: set[asyncio.Task[None] | None] = set()
+    serving: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.current_task())
+        if (task := asyncio.current_task()) is not None:
+            serving.add(task)
         try:
             await serve(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -31,7 +32,6 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             # Those that still wait for their client. Left to the loop's end, their sockets would stay open.
-            tasks = [task for task in serving if task]
-            for task in tasks:
+            for task in serving:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*serving, return_exceptions=True)
