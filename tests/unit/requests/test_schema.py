@@ -351,7 +351,7 @@ def test_any_of_100_000_bodies_is_accepted_or_refused_with_a_reason(body: bytes)
     accept_or_refuse(body)
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.text(max_size=20))
 def test_no_misspelling_of_instance_ids_becomes_the_whole_scale_set(name: str) -> None:
     body = request_body(instanceIds=..., **{name: ["0"]}) if name not in FIELDS else request_body()
