@@ -20,7 +20,13 @@ from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
-from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, SOCKET_TIMEOUT, close_quietly
+from maintenance.servicebus.connection import (
+    CALL_TIMEOUT,
+    CLOSE_TIMEOUT,
+    SDK_ERRORS,
+    SOCKET_TIMEOUT,
+    close_quietly,
+)
 from maintenance.servicebus.messages import Expected, to_message
 from maintenance.servicebus.operations_queue import OperationsReceiver
 from maintenance.servicebus.scheduler import Scheduler
@@ -174,14 +180,20 @@ class Bus:
         )
 
     async def close(self) -> None:
-        for task in self._opening_senders:
-            task.cancel()
-        if self._opening_senders:
-            # Each closes what it was opening.
-            await asyncio.wait(self._opening_senders)
+        opening: list[asyncio.Task[Any]] = [*self._opening_senders]
         if self._opening is not None:
+            opening.append(self._opening)
+        if opening:
+            # Not cancelled at once: the SDK forgets the connection of a link that is cut off while it opens.
+            _, late = await asyncio.wait(opening, timeout=CLOSE_TIMEOUT)
+            for task in late:
+                task.cancel()
+            if late:
+                # Each closes what it was opening.
+                await asyncio.wait(late)
+        if self._opening is not None and not self._opening.cancelled():
             with suppress(BusUnavailable):
-                self._idle.append(await self._opening)
+                self._idle.append(self._opening.result())
         # Each link takes a second to close, and they do not mind company.
         async with asyncio.TaskGroup() as group:
             for sender in (self._operations, self._events, self._scheduler):
