@@ -184,13 +184,16 @@ class Worker:
         """The process's one client for ARM, for those who talk to it beside this class."""
         return self._client
 
+    def open_links(self) -> None:
+        """Begin to open the links that a request needs, beside the check of the namespace for which the first waits."""
+        self._bus.open_links(self._coordination.open)
+
     async def receive(self, message: func.ServiceBusMessage, invocation: str | None = None) -> None:
         """Handle a message of the requests queue. `invocation`: the `traceparent` that the host hands over, here and
         below."""
         envelope = read_message(message)
         self._clock.saw(envelope.enqueued_at)
-        # Beside the check of the namespace, for which the first message waits.
-        self._bus.open_links()
+        self.open_links()
         with self._watch.receiving(envelope, invocation) if self._watch is not None else nullcontext():
             await self._handler.handle(envelope)
 
@@ -222,8 +225,9 @@ class Worker:
     async def close(self) -> None:
         await self._responder.close()
         await self._namespace.close()
-        await self._coordination.close()
+        # It waits for the links that are being opened, the coordination queue's among them.
         await self._bus.close()
+        await self._coordination.close()
         await close_quietly(self._bus_client)
         await self._client.aclose()
         if self._keys_transport is not None:

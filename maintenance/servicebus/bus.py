@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusSubQueue
-from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing
@@ -26,6 +26,7 @@ from maintenance.servicebus.connection import (
     SDK_ERRORS,
     SOCKET_TIMEOUT,
     close_quietly,
+    side_by_side,
 )
 from maintenance.servicebus.messages import Expected, to_message
 from maintenance.servicebus.operations_queue import OperationsReceiver
@@ -126,12 +127,13 @@ class Bus:
         finally:
             await receiver.close()
 
-    def open_links(self) -> None:
-        """Begin to open the links that follow the first record that a process sends, at once: each takes half a second,
-        and the first request of a process should not wait for one after the other."""
+    def open_links(self, *others: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin to open the links that the first request of a process needs, and `others`, all at once: each takes half
+        a second, and it should not wait for one after the other."""
         if not self._opening_senders:
             self._opening = asyncio.create_task(self._open(self._operations_queue))
-            self._opening_senders = tuple(asyncio.create_task(each.open()) for each in (self._events, self._scheduler))
+            opens = (self._operations.open, self._events.open, self._scheduler.open, *others)
+            self._opening_senders = tuple(asyncio.create_task(each()) for each in opens)
 
     async def _idle_or_new(self) -> OperationsReceiver:
         if self._opening is not None:
@@ -146,29 +148,33 @@ class Bus:
                 await asyncio.wait(closing)
 
     async def _open(self, queue: str, **options: Any) -> OperationsReceiver:
+        of_operations = queue == self._operations_queue and not options
         receiver = self._client.get_queue_receiver(queue, socket_timeout=SOCKET_TIMEOUT, **options)
+        sender = self._operations_sender()
+        # Entered, so that the link opens here: inside receive_messages the opening counts against the wait. Nothing is
+        # sent after most dead letters, so there the sender opens when it is needed.
+        openings = (receiver.__aenter__(), sender.open()) if of_operations else (receiver.__aenter__(),)
         try:
             async with asyncio.timeout(self._call_timeout):
-                # Entered, so that the link opens here: inside receive_messages the opening counts against the wait.
-                await receiver.__aenter__()
+                await side_by_side(*openings)
         except MessagingEntityNotFoundError:
-            await close_quietly(receiver)
+            await _close_both(receiver, sender)
             raise EntityMissing(f"opening a receiver failed: there is no queue {queue}") from None
         except SDK_ERRORS as error:
-            await close_quietly(receiver)
+            await _close_both(receiver, sender)
             raise BusUnavailable(f"opening a receiver of {queue} failed: {type(error).__name__}") from None
         except asyncio.CancelledError:
-            await close_quietly(receiver)
+            await _close_both(receiver, sender)
             raise
         return OperationsReceiver(
             queue,
             receiver,
-            self._operations_sender(),
-            expected=self._expected if queue == self._operations_queue and not options else None,
+            sender,
+            expected=self._expected if of_operations else None,
             call_timeout=self._call_timeout,
             monotonic=self._monotonic,
             saw=self._saw,
-            inspect=self._inspect if queue == self._operations_queue and not options else None,
+            inspect=self._inspect if of_operations else None,
         )
 
     def _operations_sender(self) -> Sender:
@@ -200,6 +206,10 @@ class Bus:
                 group.create_task(sender.close())
             while self._idle:
                 group.create_task(self._idle.pop().close())
+
+
+async def _close_both(receiver: ServiceBusReceiver, sender: Sender) -> None:
+    await asyncio.gather(close_quietly(receiver), sender.close())
 
 
 def _publication(event: MaintenanceEvent) -> ServiceBusMessage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
@@ -54,6 +55,14 @@ async def _drain(handler: Any) -> None:
             await handler._connection.listen(wait=SOCKET_TIMEOUT, batch=1)
     finally:
         del link._incoming_flow
+
+
+async def side_by_side(*openings: Awaitable[object]) -> None:
+    """Open links at once: each takes half a second. Raises the first error, once all have ended, since the SDK forgets
+    the connection of a link that is cut off while it opens."""
+    for outcome in await asyncio.gather(*openings, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def close_quietly(resource: ServiceBusSender | ServiceBusReceiver | ServiceBusClient) -> None:

@@ -14,7 +14,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from maintenance.coordination.documents import read_entry, write_entry
 from maintenance.coordination.entries import Entry, Lease, kind_of
 from maintenance.domain.errors import BusUnavailable
-from maintenance.servicebus.connection import CALL_TIMEOUT, SOCKET_TIMEOUT, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, SOCKET_TIMEOUT, close_quietly, side_by_side
 from maintenance.servicebus.link import CALLS_OF_A_LINK, Link, Together
 from maintenance.servicebus.messages import body_of, up_to
 from maintenance.servicebus.scheduler import cancel_all
@@ -60,6 +60,15 @@ class CoordinationQueue:
         self._puts = Together(self._put, self._lock, kind=lambda each: each[1])
         self._cancels = Together(self._cancel, self._lock)
         self._next_reading: asyncio.Task[list[Entry]] | None = None
+
+    async def open(self) -> None:
+        """Open both links before the first call. What is wrong with them shows then."""
+        async with self._lock:
+            await self._link.open(self._open_links)
+
+    async def _open_links(self) -> None:
+        receiver, sender = self._open_receiver(), await self._open_sender()
+        await side_by_side(receiver.__aenter__(), sender.__aenter__())
 
     async def read(self) -> list[Entry]:
         """Every entry that Service Bus shows as scheduled, in the order of their numbers.
@@ -126,9 +135,7 @@ class CoordinationQueue:
         start, now = 1, self._now()
         for _ in range(MAX_PAGES):
             await self._link.count()
-            if self._receiver is None:
-                self._receiver = self._client.get_queue_receiver(self._queue, socket_timeout=SOCKET_TIMEOUT)
-            page = await self._receiver.peek_messages(max_message_count=PAGE, sequence_number=start)
+            page = await self._open_receiver().peek_messages(max_message_count=PAGE, sequence_number=start)
             if not page:
                 return entries
             for message in page:
@@ -143,6 +150,11 @@ class CoordinationQueue:
                 if entry := read_entry(body_of(message), number=number, until=until, now=now):
                     entries.append(entry)
         raise BusUnavailable(f"{self._queue} has more than {MAX_PAGES} pages of entries: it cannot be read whole")
+
+    def _open_receiver(self) -> ServiceBusReceiver:
+        if self._receiver is None:
+            self._receiver = self._client.get_queue_receiver(self._queue, socket_timeout=SOCKET_TIMEOUT)
+        return self._receiver
 
     async def _open_sender(self) -> ServiceBusSender:
         await self._link.count()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError
@@ -65,6 +66,12 @@ class Link:
                 except BusUnavailable as error:
                     logger.warning("Link opened anew after %.0f s in which it was idle: %s", idle, error)
         return await self._once(doing, call, self._call_timeout)
+
+    async def open(self, call: Callable[[], Awaitable[object]]) -> None:
+        """Open the links before the first call, which waits for it no longer than for a link that was idle. What is
+        wrong with them shows then."""
+        with suppress(BusUnavailable):
+            await self._once("opening", call, min(self._idle_call_timeout, self._call_timeout))
 
     async def count(self) -> None:
         """One call of many on the management link; it is opened anew before its credit is used up."""

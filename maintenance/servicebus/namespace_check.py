@@ -20,7 +20,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from azure.servicebus.exceptions import MessageNotFoundError, MessagingEntityNotFoundError
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing
-from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, SOCKET_TIMEOUT, close_quietly
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, SOCKET_TIMEOUT, close_quietly, side_by_side
 from maintenance.servicebus.coordination_queue import PARTITIONED
 from maintenance.servicebus.received_problems import Received, partitioned, received_problem
 
@@ -93,14 +93,12 @@ class NamespaceCheck:
         receiver = self._client.get_queue_receiver(queue, socket_timeout=SOCKET_TIMEOUT)
         try:
             async with asyncio.timeout(self._call_timeout):
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(sender.__aenter__())
-                    group.create_task(receiver.__aenter__())
+                await side_by_side(sender.__aenter__(), receiver.__aenter__())
                 return await self._probe(queue, sender, receiver)
-        except* MessagingEntityNotFoundError:
+        except MessagingEntityNotFoundError:
             raise EntityMissing(f"checking the namespace failed: there is no queue {queue}") from None
-        except* SDK_ERRORS as group:
-            raise BusUnavailable(f"checking queue {queue} failed: {type(group.exceptions[0]).__name__}") from None
+        except SDK_ERRORS as error:
+            raise BusUnavailable(f"checking queue {queue} failed: {type(error).__name__}") from None
         finally:
             # Closing takes a second, for which the first message need not wait.
             for link in (sender, receiver):

@@ -12,7 +12,6 @@ from typing import TypeVar
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 from azure.servicebus.exceptions import MessageNotFoundError
 
-from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
 from maintenance.servicebus.link import Link, Together
@@ -60,13 +59,16 @@ class Scheduler:
 
     async def open(self) -> None:
         """Open the link before the first call. What is wrong with it shows then."""
+        async with self._lock:
+            await self._link.open(self._open_link)
 
-        async def once(sender: ServiceBusSender) -> None:
-            await sender.__aenter__()
+    async def _open_link(self) -> None:
+        await self._open_sender().__aenter__()
 
-        with suppress(BusUnavailable):
-            async with self._lock:
-                await self._call("opening", once)
+    def _open_sender(self) -> ServiceBusSender:
+        if self._sender is None:
+            self._sender = self._client.get_queue_sender(self._queue)
+        return self._sender
 
     async def _schedule(self, timed: Sequence[tuple[Record, datetime]]) -> Sequence[int]:
         async def once(sender: ServiceBusSender) -> Sequence[int]:
@@ -84,9 +86,7 @@ class Scheduler:
     async def _call(self, doing: str, call: Callable[[ServiceBusSender], Awaitable[T]]) -> T:
         async def once() -> T:
             await self._link.count()
-            if self._sender is None:
-                self._sender = self._client.get_queue_sender(self._queue)
-            return await call(self._sender)
+            return await call(self._open_sender())
 
         return await self._link.call(doing, once)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from azure.servicebus import ServiceBusMessage
@@ -73,8 +72,7 @@ class Sender:
         """Open the link before the first send. What is wrong with it shows then."""
         async with self._lock:
             if self._sender is None:
-                with suppress(BusUnavailable):
-                    await self._link.call("opening", self._open_link)
+                await self._link.open(self._open_link)
 
     async def _open_link(self) -> None:
         self._sender = self._open_sender()

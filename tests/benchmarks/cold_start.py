@@ -43,7 +43,7 @@ async def main():
     worker = workers.Worker(workers.read_settings(os.environ), transport=TimedTransport())
     body = json.dumps({{"resourceId": os.environ["SCALE_SET"], "instanceIds": ["0"]}}).encode()
     # As `Worker.receive` does with a message of the host's.
-    worker._bus.open_links()
+    worker.open_links()
     await worker._handler.handle(
         Envelope(body=body, message_id=os.environ["REQUEST"], sequence_number=time.monotonic_ns() % 2**40)
     )
@@ -51,14 +51,20 @@ async def main():
 asyncio.run(main())
 """
 
-# The same calls without this project: the token, the instances, the coordination queue, and the POST.
+# The same calls without this project: the token, the first record, the instances and the coordination queue, the lease,
+# the leases again, the JUDGE record, the completion, and the POST.
 BARE_POST = f"""
 {PACKAGES}
 import asyncio, os, time
+from datetime import UTC, datetime, timedelta
+from azure.servicebus import ServiceBusMessage
 async def main():
     client = azure.servicebus.aio.ServiceBusClient.from_connection_string(os.environ["ServiceBusConnection"])
-    async def peek():
-        await client.get_queue_receiver("maintenance-coordination").peek_messages(250)
+    coordination, operations = "maintenance-coordination", "maintenance-operations"
+    entries, records = client.get_queue_receiver(coordination), client.get_queue_receiver(operations)
+    leases, sender = client.get_queue_sender(coordination), client.get_queue_sender(operations)
+    await asyncio.gather(*(each.__aenter__() for each in (entries, records, leases, sender)))
+    later, message = datetime.now(UTC) + timedelta(minutes=10), ServiceBusMessage(b"{{}}")
     credential = azure.identity.aio.ManagedIdentityCredential()
     url = os.environ["ARM_ENDPOINT"] + os.environ["SCALE_SET"]
     version = "api-version=2024-07-01"
@@ -66,9 +72,15 @@ async def main():
         async def get(url):
             token = await credential.get_token("https://management.azure.com/.default")
             (await http.get(url, headers={{"Authorization": "Bearer " + token.token}})).raise_for_status()
+        await sender.send_messages(message)
+        (record,) = await records.receive_messages(1)
         await asyncio.gather(
-            peek(), get(f"{{url}}/virtualMachines?$expand=instanceView&{{version}}")
+            entries.peek_messages(250), get(f"{{url}}/virtualMachines?$expand=instanceView&{{version}}")
         )
+        await leases.schedule_messages(message, later)
+        await entries.peek_messages(250)
+        await sender.schedule_messages(message, later)
+        await records.complete_message(record)
         token = await credential.get_token("https://management.azure.com/.default")
         headers = {{"Authorization": "Bearer " + token.token}}
         url = f"{{url}}/performMaintenance?{{version}}"
@@ -98,6 +110,7 @@ async def _pairs(ours: str, theirs: str, at: Services, runs: int) -> tuple[tuple
     measured: list[tuple[float, float]] = []
     for number in range(runs + 1):
         at.reset()
+        at.clear()
         mine = {**names, "SCALE_SET": scale_set(2 * number).resource_id, "REQUEST": f"r{number}-{time.monotonic_ns()}"}
         other = {**mine, "SCALE_SET": scale_set(2 * number + 1).resource_id}
         pair = (

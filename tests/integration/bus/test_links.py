@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from maintenance.coordination.entries import Lease
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import connect
+from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.servicebus.operations_queue import TRUSTED_FOR, OperationsReceiver
 from maintenance.servicebus.sender import Sender
 from sandbox.latency import Latency
 from sandbox.servicebus import NOT_FOUND, ServiceBus, Topology
-from tests.support.entities import OPERATIONS, TOPIC, TOPOLOGY
+from tests.conformance.namespace import connections_to
+from tests.support.entities import COORDINATION, OPERATIONS, TOPIC, TOPOLOGY
 from tests.support.open_bus import opened, record
 from tests.support.running import LIMIT
 
@@ -85,14 +90,25 @@ async def test_message_that_is_on_its_way_to_a_receiver_when_it_rests_is_given_t
                 assert [each.message_id for each in await deliveries.receive(1, wait=1)] == [record(1).message_id]
 
 
-async def test_first_record_opens_the_links_that_follow_it_at_once(service: ServiceBus) -> None:
-    async with opened(service) as bus:
+async def test_first_request_opens_all_its_links_at_once(service: ServiceBus) -> None:
+    async with opened(service) as bus, connect(connection_string=service.connection_string) as client:
+        now = datetime.now(UTC)
+        queue = CoordinationQueue(client, COORDINATION, now=lambda: now, call_timeout=LIMIT)
+        bus.open_links(queue.open)
+        # Three senders of the bus, a receiver with a sender of its own, and two links of the coordination queue.
+        async with asyncio.timeout(LIMIT):
+            while len(connections_to(service)) < 7:  # noqa: ASYNC110 - nothing tells of a connection
+                await asyncio.sleep(0.01)
+        later = now + timedelta(minutes=10)
         await bus.send([record(0)])
-        # The topic's link is there though nothing was published, and so is the receiver's.
-        for entity in (TOPIC, OPERATIONS):
-            async with asyncio.timeout(LIMIT):
-                while not service.faults.stop_responding(entity, role="sender" if entity == TOPIC else "receiver"):  # noqa: ASYNC110 - the bus runs in a thread
-                    await asyncio.sleep(0.01)
+        async with bus.operations() as deliveries:
+            assert len(await deliveries.receive(1, wait=LIMIT)) == 1
+            await queue.put(Lease(run_id="0" * 32, request_id="first", scale_set="a/scale/set", until=later))
+            assert len(await queue.read()) == 1
+            await bus.schedule(replace(record(1), due=later))
+            await deliveries.send([record(2)])
+        assert len(connections_to(service)) == 7
+        await queue.close()
 
 
 async def test_missing_topic_does_not_hold_up_the_first_record(service: ServiceBus) -> None:
