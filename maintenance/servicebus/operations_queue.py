@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 # Seconds. Where one message is due, others arrive within two round trips, as the last settlement took them, and as long
 # as some do, more may: full batches cost a fifth less than those that end earlier. A request must not be held up for
 # nothing; but where many came last, the first of them may take longer.
-LEAST_WITHIN, MORE_WITHIN, MORE_OF_MANY_WITHIN = 0.01, 0.05, 0.2
+LEAST_WITHIN, MORE_OF_MANY_WITHIN = 0.01, 0.2
+# Until one was measured.
+ROUND_TRIP = 0.025
 MANY = 4
 # Seconds. A receiver that has been given nothing for so long is closed: where its link came to nothing at the other
 # end, nobody says so, and it looks like an empty queue. A link opens in half a second; Service Bus itself closes idle
@@ -66,7 +68,7 @@ class OperationsReceiver:
         self._settling = asyncio.Lock()
         self._completions = Together(self._complete, self._settling)
         self._came_last = 0
-        self._round_trip = MORE_WITHIN
+        self._round_trip = ROUND_TRIP
         # The latest end of a lock that was seen, in seconds of Service Bus's clock less those of the stopwatch.
         self._latest_lock = float("-inf")
         self._given_at = monotonic()
@@ -102,7 +104,7 @@ class OperationsReceiver:
     async def _receive_more(self, most: int, expected: frozenset[str]) -> list[ServiceBusReceivedMessage]:
         """What else is due. The SDK waits for all the time that it is given where fewer come."""
         messages: list[ServiceBusReceivedMessage] = []
-        within = min(max(2 * self._round_trip, LEAST_WITHIN), MORE_WITHIN)
+        within = min(max(2 * self._round_trip, LEAST_WITHIN), MORE_OF_MANY_WITHIN)
         # What was sent together comes together.
         waits = 2 * within if expected else MORE_OF_MANY_WITHIN if self._came_last >= MANY else within
         while waits > 0 and len(messages) < most:
