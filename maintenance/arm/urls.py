@@ -6,6 +6,7 @@ be named or left out).
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from urllib.parse import quote, urljoin, urlsplit
@@ -101,25 +102,33 @@ def _check(url: str, *, endpoint: str, below: str) -> str:
 
 def _of_same_origin(url: str, endpoint: str) -> tuple[str, str]:
     """The absolute form and the path of a URL, which may be relative or spell the origin differently."""
-    expected = urlsplit(endpoint)
+    scheme, trusted, expected_port = _origin(endpoint)
     try:
         # Joining normalises a URL, and a signed URL must not be changed.
-        absolute = url if urlsplit(_before_query(url)).scheme else urljoin(endpoint + "/", url)
-        parts = urlsplit(_before_query(absolute))
+        absolute, parts = url, urlsplit(_before_query(url))
+        if not parts.scheme:
+            absolute = urljoin(endpoint + "/", url)
+            parts = urlsplit(_before_query(absolute))
         host = parts.hostname or ""
         port = parts.port
     except ValueError:
         raise UntrustedUrl("(unreadable)", "it is malformed") from None
     if "@" in parts.netloc:
         raise UntrustedUrl(host[:100], "it contains user information")
-    if parts.scheme.lower() != expected.scheme.lower():
-        raise UntrustedUrl(host[:100], f"its scheme is {parts.scheme[:20]!r}, not {expected.scheme!r}")
-    if host.lower() != (expected.hostname or "").lower():
-        raise UntrustedUrl(host[:100], f"only {expected.hostname!r} is trusted")
-    default = _DEFAULT_PORTS.get(expected.scheme.lower())
-    if (port or default) != (expected.port or default) or port == 0 or parts.netloc.endswith(":"):
+    if parts.scheme.lower() != scheme.lower():
+        raise UntrustedUrl(host[:100], f"its scheme is {parts.scheme[:20]!r}, not {scheme!r}")
+    if host.lower() != trusted.lower():
+        raise UntrustedUrl(host[:100], f"only {trusted!r} is trusted")
+    default = _DEFAULT_PORTS.get(scheme.lower())
+    if (port or default) != (expected_port or default) or port == 0 or parts.netloc.endswith(":"):
         raise UntrustedUrl(host[:100], "it names another port")
     return absolute, parts.path
+
+
+@functools.lru_cache(maxsize=8)
+def _origin(endpoint: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(endpoint)
+    return parts.scheme, parts.hostname or "", parts.port
 
 
 def _before_query(url: str) -> str:
