@@ -20,7 +20,7 @@ from tests.benchmarks.comparison import Cost, Options, Row, alternate, values
 from tests.benchmarks.services import Services, services
 from tests.benchmarks.workload import OPERATIONS, REQUESTS, fill, scale_set, settings
 
-WAITING = 1_000
+WAITING = 300
 CALLS = (16, 64)
 ONE_BY_ONE = 100
 
