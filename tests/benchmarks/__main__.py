@@ -41,14 +41,15 @@ def main() -> int:
     # Warnings of the SDKs (a closed link, a retried poll) do not belong into the table.
     logging.getLogger("azure").setLevel(logging.ERROR)
     logging.getLogger("maintenance").setLevel(logging.ERROR)
-    # As the worker does at its start; here it applies to both sides.
-    relax_garbage_collection()
     options = Options(runs=arguments.runs, quick=arguments.quick)
     console = Console(width=WIDTH)
     rows: list[Row] = []
     for family in arguments.only or FAMILIES:
         console.print(f"[dim]{datetime.now(UTC):%H:%M:%S} {family} …[/dim]")
-        found: list[Row] = asyncio.run(importlib.import_module(f"tests.benchmarks.{family}").rows(options))
+        measured = importlib.import_module(f"tests.benchmarks.{family}")
+        # As the worker does, once all is imported; here it applies to both sides.
+        relax_garbage_collection()
+        found: list[Row] = asyncio.run(measured.rows(options))
         console.print(table(found))
         rows += found
     if not arguments.only:
