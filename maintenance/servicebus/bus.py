@@ -22,7 +22,6 @@ from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
 from maintenance.servicebus.connection import (
     CALL_TIMEOUT,
-    CLOSE_TIMEOUT,
     SDK_ERRORS,
     SOCKET_TIMEOUT,
     close_quietly,
@@ -190,14 +189,9 @@ class Bus:
         if self._opening is not None:
             opening.append(self._opening)
         if opening:
-            # Not cancelled at once: the SDK forgets the connection of a link that is cut off while it opens.
-            _, late = await asyncio.wait(opening, timeout=CLOSE_TIMEOUT)
-            for task in late:
-                task.cancel()
-            if late:
-                # Each closes what it was opening.
-                await asyncio.wait(late)
-        if self._opening is not None and not self._opening.cancelled():
+            # Not canceled: the SDK forgets the connection of a link that is cut off while it opens.
+            await asyncio.wait(opening)
+        if self._opening is not None:
             with suppress(BusUnavailable):
                 self._idle.append(self._opening.result())
         # Each link takes a second to close, and they do not mind company.

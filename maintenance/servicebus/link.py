@@ -68,10 +68,9 @@ class Link:
         return await self._once(doing, call, self._call_timeout)
 
     async def open(self, call: Callable[[], Awaitable[object]]) -> None:
-        """Open the links before the first call, which waits for it no longer than for a link that was idle. What is
-        wrong with them shows then."""
+        """Open the links before the first call. What is wrong with them shows then."""
         with suppress(BusUnavailable):
-            await self._once("opening", call, min(self._idle_call_timeout, self._call_timeout))
+            await self._once("opening", call, self._call_timeout)
 
     async def count(self) -> None:
         """One call of many on the management link; it is opened anew before its credit is used up."""
