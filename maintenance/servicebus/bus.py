@@ -20,13 +20,7 @@ from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
-from maintenance.servicebus.connection import (
-    CALL_TIMEOUT,
-    SDK_ERRORS,
-    SOCKET_TIMEOUT,
-    close_quietly,
-    side_by_side,
-)
+from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, SOCKET_TIMEOUT, close_quietly, side_by_side
 from maintenance.servicebus.messages import Expected, to_message
 from maintenance.servicebus.operations_queue import OperationsReceiver
 from maintenance.servicebus.scheduler import Scheduler
@@ -70,7 +64,7 @@ class Bus:
         self._expected = Expected()
         self._idle: list[OperationsReceiver] = []
         self._opening: asyncio.Task[OperationsReceiver] | None = None
-        self._opening_senders: tuple[asyncio.Task[None], ...] = ()
+        self._opening_links: tuple[asyncio.Task[None], ...] = ()
 
     async def send(self, records: Sequence[Record]) -> None:
         """Messages of the operations queue, each for when it is due. Raises BusUnavailable."""
@@ -129,10 +123,10 @@ class Bus:
     def open_links(self, *others: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin to open the links that the first request of a process needs, and `others`, all at once: each takes half
         a second, and it should not wait for one after the other."""
-        if not self._opening_senders:
+        if not self._opening_links:
             self._opening = asyncio.create_task(self._open(self._operations_queue))
             opens = (self._operations.open, self._events.open, self._scheduler.open, *others)
-            self._opening_senders = tuple(asyncio.create_task(each()) for each in opens)
+            self._opening_links = tuple(asyncio.create_task(each()) for each in opens)
 
     async def _idle_or_new(self) -> OperationsReceiver:
         if self._opening is not None:
@@ -185,15 +179,12 @@ class Bus:
         )
 
     async def close(self) -> None:
-        opening: list[asyncio.Task[Any]] = [*self._opening_senders]
-        if self._opening is not None:
-            opening.append(self._opening)
-        if opening:
-            # Not canceled: the SDK forgets the connection of a link that is cut off while it opens.
-            await asyncio.wait(opening)
+        # Not canceled: the SDK forgets the connection of a link that is cut off while it opens.
+        if self._opening_links:
+            await asyncio.wait(self._opening_links)
         if self._opening is not None:
             with suppress(BusUnavailable):
-                self._idle.append(self._opening.result())
+                self._idle.append(await self._opening)
         # Each link takes a second to close, and they do not mind company.
         async with asyncio.TaskGroup() as group:
             for sender in (self._operations, self._events, self._scheduler):

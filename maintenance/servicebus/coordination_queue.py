@@ -67,8 +67,9 @@ class CoordinationQueue:
             await self._link.open(self._open_links)
 
     async def _open_links(self) -> None:
-        receiver, sender = self._open_receiver(), await self._open_sender()
-        await side_by_side(receiver.__aenter__(), sender.__aenter__())
+        # In this order: counting the call may close both.
+        sender, receiver = await self._open_sender(), self._open_receiver()
+        await side_by_side(sender.__aenter__(), receiver.__aenter__())
 
     async def read(self) -> list[Entry]:
         """Every entry that Service Bus shows as scheduled, in the order of their numbers.

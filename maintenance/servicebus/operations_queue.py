@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # Seconds. Where one message is due, others arrive within two round trips, as the last settlement took them, and as long
 # as some do, more may: full batches cost a fifth less than those that end earlier. A request must not be held up for
 # nothing; but where many came last, the first of them may take longer.
-LEAST_WITHIN, MORE_OF_MANY_WITHIN = 0.01, 0.2
+LEAST_WITHIN, MOST_WITHIN = 0.01, 0.2
 # Until one was measured.
 ROUND_TRIP = 0.025
 MANY = 4
@@ -104,9 +104,9 @@ class OperationsReceiver:
     async def _receive_more(self, most: int, expected: frozenset[str]) -> list[ServiceBusReceivedMessage]:
         """What else is due. The SDK waits for all the time that it is given where fewer come."""
         messages: list[ServiceBusReceivedMessage] = []
-        within = min(max(2 * self._round_trip, LEAST_WITHIN), MORE_OF_MANY_WITHIN)
+        within = min(max(2 * self._round_trip, LEAST_WITHIN), MOST_WITHIN)
         # What was sent together comes together.
-        waits = 2 * within if expected else MORE_OF_MANY_WITHIN if self._came_last >= MANY else within
+        waits = 2 * within if expected else MOST_WITHIN if self._came_last >= MANY else within
         while waits > 0 and len(messages) < most:
             more = await self._receiver.receive_messages(max_message_count=most - len(messages), max_wait_time=within)
             messages += more

@@ -21,7 +21,7 @@ SCALE_SETS = 100
 
 
 async def measure(at: Services, urls: list[str], count: int) -> dict[str, float]:
-    """Run a worker process until it has persisted `count` operations; return milliseconds of each, and MB at most."""
+    """Run a worker process until it has persisted `count` operations; return milliseconds for each, and peak MB."""
     at.clear()
     await fill(at, OPERATIONS, under_way(urls, count))
     command = [sys.executable, "-m", "tests.benchmarks.growth", json.dumps(environment(at)), str(count)]

@@ -111,6 +111,16 @@ async def test_first_request_opens_all_its_links_at_once(service: ServiceBus) ->
         await queue.close()
 
 
+async def test_first_record_opens_the_links_that_follow_it_at_once(service: ServiceBus) -> None:
+    async with opened(service) as bus:
+        await bus.send([record(0)])
+        # The topic's link is there though nothing was published, and so is the receiver's.
+        for entity in (TOPIC, OPERATIONS):
+            async with asyncio.timeout(LIMIT):
+                while not service.faults.stop_responding(entity, role="sender" if entity == TOPIC else "receiver"):  # noqa: ASYNC110 - the bus runs in a thread
+                    await asyncio.sleep(0.01)
+
+
 async def test_missing_topic_does_not_hold_up_the_first_record(service: ServiceBus) -> None:
     service.faults.refuse(TOPIC, NOT_FOUND)
     async with opened(service) as bus:
