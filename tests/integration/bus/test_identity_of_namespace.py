@@ -75,7 +75,7 @@ class Services:
     def accepts(self, token: str) -> bool:
         return not self.refuses and self.identity.accepts(token, frozenset({AUDIENCE}))
 
-    def worker(self) -> Worker:
+    def worker(self, **options: Any) -> Worker:
         settings = {
             **QUICK,
             NAMESPACE: HOST,
@@ -86,7 +86,7 @@ class Services:
         options = {
             "custom_endpoint_address": f"sb://localhost:{self.bus.port}",
             "transport_type": TransportType.Amqp,
-            "ssl_context": self.trusted,
+            **options,
         }
         return Worker(read_settings(settings), bus_options=options, bus_timeout=20.0, patience=0.0)
 
@@ -122,7 +122,7 @@ def message() -> func.ServiceBusMessage:
 
 
 async def test_request_is_carried_out_with_the_tokens_of_an_identity_over_tls(services: Services) -> None:
-    worker = services.worker()
+    worker = services.worker(ssl_context=services.trusted)
     await worker.receive(message())
     give_up = time.monotonic() + LIMIT
     while not any(each["type"].endswith("completed.v1") for each in services.events()):
@@ -139,9 +139,18 @@ async def test_namespace_that_refuses_the_identity_is_logged_and_the_message_is_
     services: Services,
 ) -> None:
     services.refuses = True
-    worker = services.worker()
+    worker = services.worker(ssl_context=services.trusted)
     async with asyncio.timeout(LIMIT):
         with pytest.raises(Exception, match=OPERATIONS):
+            await worker.receive(message())
+        await worker.close()
+    assert services.bus.peek(OPERATIONS, 10) == []
+
+
+async def test_namespace_whose_certificate_no_authority_signed_is_refused(services: Services) -> None:
+    worker = services.worker()
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(Exception, match="ServiceBusConnectionError"):
             await worker.receive(message())
         await worker.close()
     assert services.bus.peek(OPERATIONS, 10) == []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from maintenance.coordination.entries import Lease
 from maintenance.servicebus.bus import Bus
-from maintenance.servicebus.connection import connect
+from maintenance.servicebus.connection import connect, trusted
 from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.servicebus.operations_queue import TRUSTED_FOR, OperationsReceiver
 from maintenance.servicebus.sender import Sender
@@ -109,6 +111,26 @@ async def test_first_request_opens_all_its_links_at_once(service: ServiceBus) ->
             await deliveries.send([record(2)])
         assert len(connections_to(service)) == 7
         await queue.close()
+
+
+async def test_certificate_authorities_are_read_once_for_all_links(
+    service: ServiceBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(context: ssl.SSLContext, cafile: Any = None, *others: Any) -> None:
+        read.append(str(cafile))
+        load(context, cafile, *others)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    trusted.cache_clear()
+    async with opened(service) as bus:
+        assert await receive(bus) == []
+        await bus.send([record(0)])
+        assert len(connections_to(service)) > 2
+    assert len(read) == 1, read
+    assert trusted().get_ca_certs()
 
 
 async def test_first_record_opens_the_links_that_follow_it_at_once(service: ServiceBus) -> None:
