@@ -166,7 +166,7 @@ class ServiceBusListener:
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """The certificate authorities that the SDK trusts: each pump would read their file again, for 10 to 30 ms."""
     return ssl.create_default_context(cafile=certifi.where())
 
@@ -174,7 +174,7 @@ def _trusted() -> ssl.SSLContext:
 def _client(connection: ServiceBusConnection, stack: contextlib.AsyncExitStack) -> ServiceBusClient:
     """The client for a connection; a credential made for it is closed by `stack`."""
     # Its own retries are few and quick: the pump waits out what is longer.
-    options: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.05, "ssl_context": _trusted()}
+    options: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.05, "ssl_context": trusted()}
     if connection.connection_string is not None:
         return ServiceBusClient.from_connection_string(connection.connection_string, **options)
     credential: AsyncTokenCredential
