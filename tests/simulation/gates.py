@@ -92,7 +92,8 @@ def shut(runs: Mapping[str, Run], run: Run, wave: int, now: float) -> str | None
         return None
     document = run.message.document
     gate = _rollout(run.message)
-    if not gate.get("gate") or (gate["gate"] == "first" and any(run.taken.values())):
+    started = run.failed_at_once or any(run.taken.values())
+    if not gate.get("gate") or (gate["gate"] == "first" and started):
         return None
     if wave not in run.awaited:
         return "and nobody was asked"

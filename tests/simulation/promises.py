@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from maintenance.domain.messages import MaintenanceEvent
-from maintenance.domain.observations import Refused, Submission, Throttled
+from maintenance.domain.observations import Failed, Refused, Submission, Throttled
 from maintenance.domain.operation import Operation
 from tests.simulation.clock import seconds_of
 from tests.simulation.gates import answer
@@ -153,6 +153,7 @@ class Promises:
 
     def not_taken(self, operation: Operation, names: Sequence[str], answer: Submission) -> None:
         refused = isinstance(answer, Refused | Throttled)
+        self.run(operation.run_id).failed_at_once |= isinstance(answer, Failed)
         status = answer.status if isinstance(answer, Refused) else type(answer).__name__
         self._simulation.note(f"POST not taken: {status}")
         self._simulation.tell(

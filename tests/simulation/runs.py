@@ -47,6 +47,8 @@ class Run:
     by_others: set[str] = field(default_factory=set)
     # Whose maintenance was withdrawn in the run's time.
     withdrawn: set[str] = field(default_factory=set)
+    # ARM said that it accepted a call, and that it failed at once: perhaps it did nothing.
+    failed_at_once: bool = False
     # ARM called one of its calls failed: then only positive proof counts.
     reported_failed: bool = False
     # Until when each wave, from 1, was said to wait at its gate.
