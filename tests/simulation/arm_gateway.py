@@ -142,6 +142,7 @@ class Arm:
                 case "forbidden":
                     reading = Unreported(SIMULATED)
                 case "untrusted":
+                    self._simulation.met(fault, self._process)
                     raise UntrustedUrl("elsewhere", "simulated")
                 case "gone" if not running:
                     reading = Unreported(SIMULATED, gone=True)
