@@ -228,9 +228,9 @@ def eligible_if_unreported(original: Original) -> Any:
 
 
 def no_age(original: Original) -> Any:
-    async def of(self: InstanceViews, scale_set: Any, *, flexible: Any = None, newer_than: Any = None) -> Any:
+    async def of(self: InstanceViews, scale_set: Any, *, newer_than: Any = None, **options: Any) -> Any:
         self._max_age = FAR
-        return await original(self, scale_set, flexible=flexible)
+        return await original(self, scale_set, **options)
 
     return of
 
