@@ -42,18 +42,17 @@ def draw_plan(seed: int, *, policies: bool = True) -> Plan:
         incidents=_incidents(draw, sets, messages[-1].at),
         knobs=_knobs(draw),
     )
-    plan = _with_late_planner(plan, random.Random(f"late planner {seed}"))
+    plan = _with_late_planner(plan)
     return with_policies(replace(plan, incidents=plan.incidents + _soon(plan))) if policies else plan
 
 
-def _with_late_planner(plan: Plan, draw: random.Random) -> Plan:
+def _with_late_planner(plan: Plan) -> Plan:
     """Few plans: a lease takes long to put, its planner loses its lock, and the request is canceled. The lease comes
     between the two calls that release it. In none of 5,000 plans did that come about by chance."""
-    first = plan.messages[0]
+    draw, first = random.Random(f"late planner {plan.seed}"), plan.messages[0]
     if draw.random() >= LATE_PLANNERS or first.kind != "request" or isinstance(first.document, bytes):
         return plan
-    names = ("subscriptionId", "resourceGroupName", "vmScaleSetName")
-    document = {"cancel": first.document["requestId"], **{name: first.document[name] for name in names}}
+    document = {"cancel": first.document["requestId"], **_names_of(first)}
     cancel = MessagePlan(at=first.at + draw.uniform(0, 30), kind="cancel", document=document, message_id="cancel-late")
     late = (
         Fault("receive", 1, "lose", draw.uniform(0, 30)),

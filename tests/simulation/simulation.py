@@ -28,7 +28,7 @@ from tests.simulation.worker import SimulatedWorker, body_of
 
 # After the last deadline all is to be over within this time.
 SOON = 2 * DAY
-# An ordinary one takes some thousands; a dozen runs that wait for hours, with two pages a reading, over 100,000.
+# An ordinary one takes some thousands; a dozen runs that wait for hours, with a page for each entry, over 100,000.
 MOST_STEPS = 300_000
 DOWN = {"send": "operations", "publish": "topic", "peek": "coordination"}
 
