@@ -63,15 +63,16 @@ class Tally:
     def wait(self, bus: ServiceBus, within: float) -> bool:
         """Wait until everything is over (True), or until the time is (False)."""
         give_up = time.monotonic() + within
-        while not self.over(bus):
+        while self.left(bus):
             if not self._changed.wait(max(give_up - time.monotonic(), 0)):
                 return False
             self._changed.clear()
         return True
 
-    def over(self, bus: ServiceBus) -> bool:
-        """Whether every message has ended and none is left, nor a lease."""
-        return self.ends >= max(self._requests, self.counts["messages"]) and not remains(bus)
+    def left(self, bus: ServiceBus) -> list[str]:
+        """What is left to be done: ends that are missing; where none is, messages and leases."""
+        missing = max(self._requests, self.counts["messages"]) - self.ends
+        return [f"{missing} ends"] if missing > 0 else remains(bus)
 
     def __str__(self) -> str:
         messages, locks = self.counts["messages"], self.counts["locks"]
@@ -86,6 +87,7 @@ def evaluate(
     *,
     runs: Sequence[WorkerRun],
     holds: Sequence[Hold],
+    left: Sequence[str],
 ) -> tuple[list[str], list[str]]:
     """Return the lines of the report, and the errors."""
     published = [(message.enqueued_at, json.loads(message.body)) for message in bus.peek(SUBSCRIPTION_PATH, 100_000)]
@@ -101,7 +103,7 @@ def evaluate(
         for report in arm.instances(each.subscription_id, GROUP, each.name)
     }
     errors = [*_end_errors(plan, ends, instances), *_instance_errors(plan, instances), *_run_errors(tally, ends)]
-    errors += [f"left over: {each}" for each in remains(bus)]
+    errors += [f"left over: {each}" for each in left]
     posted = list(posts(list(arm.calls)))
     accepted = {str(each["data"]["requestId"]): at for at, each in published if _kind_of(each) == "accepted"}
     rejected = {str(each["data"]["requestId"]) for each in events if _kind_of(each) == "rejected"}
