@@ -2,7 +2,7 @@
 proceeds, and notes that views may be stale. Pure.
 
 An entry is a scheduled message. Scheduled messages can be peeked and canceled by the app, are numbered by Service Bus
-in one order for all, and count only while Service Bus shows them as scheduled. So a run that starts anything puts up
+in one order for all, and count only while Service Bus shows them as scheduled. So a run that starts anything takes
 its lease, reads all entries, and starts nothing before its lease is the first of its scale set.
 """
 
@@ -102,7 +102,7 @@ def leases_of(entries: Iterable[Entry], scale_set: str) -> list[Lease]:
 
 
 def own_leases(entries: Iterable[Entry], run_id: str) -> list[Lease]:
-    """Those that a run has put up: one, or two where duplicate detection forgot the first."""
+    """Those that a run has taken: one, or two where duplicate detection forgot the first."""
     return [each for each in entries if isinstance(each, Lease) and each.run_id == run_id]
 
 

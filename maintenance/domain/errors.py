@@ -103,7 +103,7 @@ class ThrottledError(ArmError):
 
 
 class TransientError(ArmError):
-    """Trouble that passes: a time-out, a lost connection, a 5xx."""
+    """A transient error: a time-out, a lost connection, a 5xx."""
 
 
 class RefusedError(ArmError):

@@ -57,7 +57,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class TakeLease:
-    """Put up the run's lease until then, with the limit that the run keeps to, how many instances it takes down at once
+    """Take the run's lease until then, with the limit that the run keeps to, how many instances it takes down at once
     and where, and read the coordination queue after it."""
 
     operation: Operation

@@ -44,7 +44,7 @@ def plan(
     rules: Rules, operation: Operation, state_read: StateRead, now: datetime, *, lease_is_put: bool = False
 ) -> Action:
     """What was read before anything is posted: is something in the way, and what comes first? `lease_is_put`: the run's
-    lease was put up just before the coordination queue was read."""
+    lease was taken just before the coordination queue was read."""
     key = operation.scale_set.key
     marker = cancellation(state_read.entries, key, operation.request_id, operation.requested_at)
     if marker is not None:

@@ -56,7 +56,7 @@ def after_poll(rules: Rules, operation: Operation, readings: Sequence[tuple[Call
                 error = why
                 calls[place] = replace(call, ended="canceled" if canceled else "failed", error=why, url=None)
             case Unreported(error=why, gone=gone):
-                # That ARM keeps the operation no longer is no trouble, and no reason for how the run ends.
+                # That ARM keeps the operation no longer is no error, and no reason for how the run ends.
                 transient_error = transient_error if gone else why
                 calls[place] = replace(call, ended="gone" if gone else "unreported", url=None)
             case Running(status=running, retry_after=retry_after, url=url, remaining=remaining):

@@ -1,6 +1,6 @@
 """Messages of the requests queue that start no run: cancellations, pauses and their ends, proceeds.
 
-Each puts up its entry first: once the reply is published, no run that reads later misses it.
+Each puts its entry first: once the reply is published, no run that reads later misses it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Controls:
         return any(kind in document for kind in KINDS)
 
     async def take(self, envelope: Envelope, document: dict[str, Any]) -> Record:
-        """Put up what the message asks for; returns the record of its reply. Raises InvalidRequest, PolicyViolation and
+        """Put what the message asks for; returns the record of its reply. Raises InvalidRequest, PolicyViolation and
         BusUnavailable."""
         if "cancel" in document:
             return await self._cancel(envelope, document)
@@ -155,7 +155,7 @@ class Controls:
     async def _put(
         self, kind: str, what: str, entry: CancellationMarker | Proceed, scale_set: ScaleSet, line: dict[str, str]
     ) -> None:
-        """Put up what a message says of a request, and tell."""
+        """Put what a message says of a request, and report it."""
         await self._coordination.put(entry)
         self._watch(kind, entry.request_id)
         logger.info(

@@ -29,15 +29,16 @@ REPLACED = {
     r"\bhungry\b": "ready",
     r"\bcomes? again\b": "redelivered",
     r"\bunforeseen\b|\bstuck\b": "failed unexpectedly",
+    r"\bput(s|ting)? up\b": "take (a lease), put (an entry)",
+    r"\btrouble\b": "error",
     r"\bhappenings?\b": "event",
 }
 REPLACED_IN_SANDBOX = {
     r"\banswers?\b": "response",
     r"\brefusals?\b": "error",
     r"\bsilent\b": "unresponsive",
-    r"\btrouble that\b": "transient error",
     r"\buntold\b|\bnot told\b|\bnot tell\b": "unknown, or not reported",
-    r"\bput(s)? up (the|a) lease\b|\btak(e|es|en) down\b": "take, release",
+    r"\btak(e|es|en) down\b": "take, release",
 }
 
 REPLACED_IN_SANDBOX_AND_TESTS = {

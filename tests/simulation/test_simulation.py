@@ -39,7 +39,7 @@ def test_every_promise_holds_and_the_main_kinds_occur() -> None:
     assert missing(occurred) == []
 
 
-# What each found: a lease of another put up in the same moment, and its wave at work; a POST record that was left to
+# What each found: a lease of another taken in the same moment, and its wave at work; a POST record that was left to
 # its lock for long; what followed a POST record sent before its completion (twice); what was due at once scheduled by a
 # clock that was ahead; what had failed before called failed by a POST in doubt (twice); the next run's doing taken for
 # that of a POST in doubt (twice); a run met its cancellation hours late, since views did not tell how it ended; an

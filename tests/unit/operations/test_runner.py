@@ -248,7 +248,7 @@ async def test_release_cancels_the_own_lease_or_uses_up_its_id() -> None:
     late = Stage()
     assert isinstance(await late.deliver_record(end), Continue)
     await late.holds_lease()
-    assert late.coordination.entries == [], "a planner that is late puts up nothing"
+    assert late.coordination.entries == [], "a planner that is late takes no lease"
 
 
 async def test_coordination_queue_that_is_away_is_waited_for() -> None:
