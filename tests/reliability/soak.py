@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,27 +97,24 @@ def main() -> int:
         started = time.monotonic()
         holds = Holds(plan.subscriptions)
         with _sending(plan, bus, holds, over=seconds * SENDING):
-            left = _run_and_kill(workers, bus, tally, options.seed, every=options.kill_every, until=started + seconds)
+            over = _run_and_kill(workers, bus, tally, options.seed, every=options.kill_every, until=started + seconds)
         print(f"\nAfter {time.monotonic() - started:.0f} s:")
-        report, errors = evaluate(plan, tally, bus, arm, runs=workers.runs, holds=holds.sent, left=left)
+        report, errors = evaluate(plan, tally, bus, arm, runs=workers.runs, holds=holds.sent, over=over)
     print("\n".join(report))
     print("\n".join(f"ERROR: {each}" for each in errors) if errors else "All checks passed.", flush=True)
     return 1 if errors else 0
 
 
-def _run_and_kill(
-    workers: Workers, bus: ServiceBus, tally: Tally, seed: int, *, every: float, until: float
-) -> Sequence[str]:
-    """Kill and restart the worker until every request has ended, or until GRACE seconds after the time is over. Returns
-    what was left then: later a REST record may fall due, and nobody is there to take it."""
-    while (left := tally.left(bus)) and time.monotonic() < until + GRACE:
+def _run_and_kill(workers: Workers, bus: ServiceBus, tally: Tally, seed: int, *, every: float, until: float) -> bool:
+    """Kill and restart the worker until everything is over (True), or until GRACE seconds after the time is (False)."""
+    while not (over := tally.over(bus)) and time.monotonic() < until + GRACE:
         # In every other run a failed call has been carried out, and only its response is lost.
         bus.faults.fail_calls(BUS_FAILURES, seed=seed + len(workers.runs), after=len(workers.runs) % 2 == 1)
         workers.start()
         tally.wait(bus, every)
         workers.kill()
         print(f"  run {len(workers.runs)}: {workers.runs[-1].rss:.0f} MB; {tally}", flush=True)
-    return left
+    return over
 
 
 @contextmanager
