@@ -219,8 +219,8 @@ class Worker:
         """Have the allowed scopes scanned for scale sets that may be maintained; returns how many subscriptions."""
         return await self._scanner.begin()
 
-    async def _work_off(self, message_id: str) -> None:
-        await self._poller.work_off(message_id)
+    async def _work_off(self) -> None:
+        await self._poller.work_off()
 
     async def close(self) -> None:
         await self._responder.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from maintenance.operations.ports import UNWATCHED, Deliveries, Intake, Operatio
 from maintenance.operations.progress_log import log_end
 from maintenance.operations.records import to_record, to_reply_record, to_successor
 from maintenance.operations.runner import Runner
-from maintenance.operations.units import Tick, Unit, Waiting, publish, read_unit, settle
+from maintenance.operations.units import Tick, Unit, publish, read_unit, settle
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,6 @@ class Poller:
         # Of each tick: one more receiver, where all have a batch to deal with.
         self._looks: set[Callable[[], None]] = set()
         self._more = self._attended = False
-        self._waiting = Waiting()
 
     async def tick(self) -> Tick:
         """Work until nothing is due or the time budget is used up; what is left then waits for the next tick.
@@ -98,34 +98,34 @@ class Poller:
             logger.info("Tick ended: %s", tick)
         return tick
 
-    async def work_off(self, message_id: str) -> None:
+    async def work_off(self) -> None:
         """Work off what is due, as a tick does: a handler's record is dealt with at once. Handlers of one process share
-        it. One stays until nothing more is due, so that the host sees the process at work. The others leave once their
-        own record was dealt with: what is due may come without end. None waits longer than for a batch."""
-        self._more = self._working is not None and not self._working.done()
+        it. One stays until nothing more is due, so that the host sees the process at work, but no longer than for a
+        batch. The others leave at once: what they sent is received by the one, and as long as they stayed, no more
+        requests would be delivered than the host hands over at a time."""
+        self._more = True
         for look in tuple(self._looks):
             look()
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work_off())
-        if not self._attended:
-            self._attended = True
-            try:
-                done, _ = await asyncio.wait([self._working], timeout=self._held_for)
-            finally:
-                self._attended = False
-            for task in done:
-                task.result()
+        if self._attended:
             return
-        await self._waiting.wait(message_id, self._held_for)
+        self._attended = True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._held_for):
+                    # Another may have begun anew just when it had ended.
+                    while not self._working.done():
+                        await asyncio.wait([self._working])
+        finally:
+            self._attended = False
+        if self._working.done():
+            self._working.result()
 
     async def _work_off(self) -> None:
-        try:
+        while self._more:
+            self._more = False
             await self.tick()
-            while self._more:
-                self._more = False
-                await self.tick()
-        finally:
-            self._waiting.dismiss()
 
     def _add_receiver(self, group: asyncio.TaskGroup, tick: Tick) -> None:
         tick.receivers += 1
@@ -137,10 +137,7 @@ class Poller:
             async with self._bus.operations() as deliveries:
                 wait = longest = self._limits.receive_wait.total_seconds()
                 while (asked := self._monotonic()) < tick.stop_at:
-                    waited = self._waiting.now()
                     batch = await deliveries.receive(tick.batch, wait=wait)
-                    if len(batch) < tick.batch:
-                        self._waiting.missed(waited, batch)
                     if not batch:
                         return
                     took = self._monotonic() - asked
@@ -162,7 +159,6 @@ class Poller:
         """Deal with a batch; whether anything that follows is due at once."""
         units = [read_unit(delivery, self._intake, self._now()) for delivery in batch]
         tick.at_work += 1
-        self._waiting.took(units)
         received_at = self._monotonic()
         for unit in units:
             unit.until = received_at + HELD_FOR - unit.delivery.locked_ago
@@ -183,7 +179,6 @@ class Poller:
             logger.error("Messages cut off after %.0f s, before their lock is lost: %s", self._held_for, left)
         finally:
             tick.at_work -= 1
-            self._waiting.dealt_with(units)
             tasks = [*running, *([publishing] if publishing is not None else [])]
             for task in tasks:
                 task.cancel()
@@ -213,7 +208,6 @@ class Poller:
                 # What else is under way is not cut off: a POST may be among it.
                 logger.error("%d messages are left to their lock: %s", len(finished), error)
                 failures.append(error)
-            self._waiting.dealt_with(finished)
 
         async with asyncio.TaskGroup() as settling:
             while running:

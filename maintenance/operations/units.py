@@ -1,11 +1,10 @@
-"""A tick, the deliveries of a batch (what each holds, which events it owes, what follows), and who waits for them."""
+"""A tick, and the deliveries of a batch: what each holds, which events it owes, what follows."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -88,52 +87,6 @@ class Tick:
             f"{self.taken} taken, {self.persisted} persisted for later, {self.ended} ended, "
             f"{self.unreadable} unreadable, {self.failed} left to their lock"
         )
-
-
-class Waiting:
-    """The handlers that wait until the record that they sent was dealt with."""
-
-    def __init__(self) -> None:
-        self._for: dict[asyncio.Future[None], str] = {}
-        # Message ids that receivers of this process deal with.
-        self._taken: set[str] = set()
-
-    async def wait(self, message_id: str, most: float) -> None:
-        """Wait until `dealt_with` or `missed` tells of this message, or `dismiss` is called; `most` seconds."""
-        waits = asyncio.get_running_loop().create_future()
-        self._for[waits] = message_id
-        try:
-            await asyncio.wait([waits], timeout=most)
-        finally:
-            self._for.pop(waits, None)
-
-    def now(self) -> Collection[asyncio.Future[None]]:
-        """Those who wait now: for `missed`."""
-        return tuple(self._for)
-
-    def took(self, units: Iterable[Unit]) -> None:
-        self._taken.update(unit.delivery.message_id for unit in units)
-
-    def dealt_with(self, units: Iterable[Unit]) -> None:
-        ids = {unit.delivery.message_id for unit in units}
-        self._taken -= ids
-        if self._for:
-            self._release(waits for waits, message_id in self._for.items() if message_id in ids)
-
-    def missed(self, waited: Collection[asyncio.Future[None]], batch: Sequence[Delivery]) -> None:
-        """All that was due was received, for those who had waited by then: who is not among it, and not among what was
-        taken before, waits for what another process has, or for a duplicate that Service Bus dropped."""
-        if waited:
-            ids = self._taken.union(delivery.message_id for delivery in batch)
-            self._release(waits for waits in waited if self._for.get(waits) not in ids)
-
-    def dismiss(self) -> None:
-        self._release(self._for)
-
-    def _release(self, those: Iterable[asyncio.Future[None]]) -> None:
-        for waits in list(those):
-            if not waits.done():
-                waits.set_result(None)
 
 
 def read_unit(delivery: Delivery, intake: Container[str], now: datetime) -> Unit:

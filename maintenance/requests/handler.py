@@ -60,9 +60,9 @@ MAX_DELIVERIES = 10
 
 
 class RequestHandler:
-    """The use case behind the queue trigger. `work_off` deals with the record of a message id; `others` is the routing
-    table of the kinds of message that are neither request nor cancellation. `namespace_problems`: what is wrong with
-    the queues; where anything is, nothing is started. `now` gives aware times."""
+    """The use case behind the queue trigger. `work_off` deals with what is due; `others` is the routing table of
+    the kinds of message that are neither request nor cancellation. `namespace_problems`: what is wrong with the queues;
+    where anything is, nothing is started. `now` gives aware times."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class RequestHandler:
         coordination: Entries,
         policy: Policy,
         *,
-        work_off: Callable[[str], Awaitable[None]],
+        work_off: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
         others: Sequence[OtherMessages] = (),
         namespace_problems: Callable[[], Awaitable[Sequence[str]]] | None = None,
@@ -99,7 +99,7 @@ class RequestHandler:
         if record is not None:
             await self._bus.send([record])
             try:
-                await self._work_off(record.message_id)
+                await self._work_off()
             except Exception as error:
                 # The record is there, and the timer works it off: the message must not be delivered again for this.
                 logger.error(

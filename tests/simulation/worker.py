@@ -110,8 +110,8 @@ class SimulatedWorker:
             self._simulation.tell("{}: the handler raises {!r}", self.process, error)
             queue.abandon(message, token)
 
-    async def _work_off(self, message_id: str) -> None:
-        await self._poller.work_off(message_id)
+    async def _work_off(self) -> None:
+        await self._poller.work_off()
 
     async def _guard(self, name: str, work: object) -> None:
         try:

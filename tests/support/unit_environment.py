@@ -80,7 +80,7 @@ class UnitEnvironment:
             watch=self.watch,
         )
 
-    async def _work_off(self, message_id: str) -> None:
+    async def _work_off(self) -> None:
         """Left to the next tick, so that a crash point kills one thing at a time."""
 
     def send(self, body: object = None, *, message_id: str = "req-1", **properties: str | int | bool) -> None:

@@ -433,21 +433,21 @@ async def test_no_more_calls_are_made_at_once_than_allowed() -> None:
 
 async def test_work_off_is_shared_by_handlers_and_goes_on_for_those_who_came_meanwhile() -> None:
     environment = UnitEnvironment()
-    environment.arm.slow = True
     ticks = 0
     tick = environment.poller.tick
 
     async def counted() -> Any:
         nonlocal ticks
         ticks += 1
-        await asyncio.sleep(0)
+        if ticks == 1:
+            await asyncio.gather(*(environment.poller.work_off() for _ in range(9)))
         return await tick()
 
     environment.poller.tick = counted  # type: ignore[method-assign] # counts
     put(environment, running(1))
-    await asyncio.gather(*(environment.poller.work_off("none") for _ in range(10)))
+    await asyncio.gather(*(environment.poller.work_off() for _ in range(10)))
     assert ticks == 2
-    await environment.poller.work_off("none")
+    await environment.poller.work_off()
     assert ticks == 3
 
 

@@ -199,10 +199,10 @@ class SilentReceiver(BrokenReceiver):
 async def test_handler_waits_for_no_tick_without_end() -> None:
     environment = UnitEnvironment()
     async with asyncio.timeout(10):
-        await poller(environment, SilentReceiver(environment), held_for=0.0).work_off("none")
+        await poller(environment, SilentReceiver(environment), held_for=0.0).work_off()
 
 
 async def test_handler_raises_what_failed_unexpectedly() -> None:
     environment = UnitEnvironment()
     with pytest.raises(RuntimeError, match="KeyError"):
-        await poller(environment, BrokenReceiver(environment)).work_off("none")
+        await poller(environment, BrokenReceiver(environment)).work_off()

@@ -1,15 +1,12 @@
-"""Handlers that wait for what they sent, while more falls due without end."""
+"""Handlers that work off what is due: one stays for all, also while more falls due without end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-import pytest
 
 from maintenance.domain.messages import Delivery, Record
 from maintenance.operations.poller import Poller
+from maintenance.operations.units import Tick
 from tests.support.samples import NOW
 from tests.support.unit_environment import UnitEnvironment
 from tests.unit.operations.test_poller import put, queued, run_id, running
@@ -45,36 +42,27 @@ class Busy:
         if not self.over:
             await self.send_one()
 
+    async def begun(self) -> None:
+        while not self.rounds:  # noqa: ASYNC110 - the tick has no event for it
+            await asyncio.sleep(0)
+
     async def send_one(self) -> None:
         await self.environment.bus.send([Record(f"again-{self.rounds}", b"", NOW, AGAIN)])
 
 
-@asynccontextmanager
-async def kept_busy(batch: int) -> AsyncIterator[Busy]:
-    """With a handler that stays for all of the block."""
-    busy = Busy(batch=batch)
+async def test_handlers_leave_at_once_where_one_stays_and_what_they_sent_is_dealt_with() -> None:
+    busy = Busy(batch=10)
     await busy.send_one()
     async with asyncio.timeout(10):
-        stays = asyncio.create_task(busy.poller.work_off("another"))
-        while busy.rounds < 3:  # noqa: ASYNC110 - the tick has no event for it
-            await asyncio.sleep(0)
-        yield busy
+        stays = asyncio.create_task(busy.poller.work_off())
+        await busy.begun()
+        for number in range(20):
+            put(busy.environment, running(number))
+            await busy.poller.work_off()
         assert not stays.done()
         busy.over = True
         await stays
-
-
-@pytest.mark.parametrize("batch", [1, 10])
-async def test_handler_leaves_once_its_record_was_dealt_with_though_more_is_due_without_end(batch: int) -> None:
-    async with kept_busy(batch) as busy:
-        put(busy.environment, running(1))
-        await busy.poller.work_off(f"{run_id(1)}:s0")
-        assert f"{run_id(1)}:s1" in queued(busy.environment)
-
-
-async def test_handler_leaves_where_another_process_has_its_record() -> None:
-    async with kept_busy(10) as busy:
-        await busy.poller.work_off("elsewhere")
+    assert set(queued(busy.environment)) == {f"{run_id(number)}:s1" for number in range(20)}
 
 
 async def test_record_of_a_handler_that_comes_later_does_not_wait_for_what_is_under_way() -> None:
@@ -82,32 +70,27 @@ async def test_record_of_a_handler_that_comes_later_does_not_wait_for_what_is_un
     busy.free.clear()
     await busy.send_one()
     async with asyncio.timeout(10):
-        stays = asyncio.create_task(busy.poller.work_off("another"))
-        while not busy.rounds:  # noqa: ASYNC110 - the tick has no event for it
-            await asyncio.sleep(0)
+        stays = asyncio.create_task(busy.poller.work_off())
+        await busy.begun()
         put(busy.environment, running(1))
-        await busy.poller.work_off(f"{run_id(1)}:s0")
-        assert f"{run_id(1)}:s1" in queued(busy.environment)
-        # A handler whose own record is under way waits for it, though another receiver finds nothing more.
-        waits = asyncio.create_task(busy.poller.work_off("again-0"))
-        put(busy.environment, running(2))
-        await busy.poller.work_off(f"{run_id(2)}:s0")
+        await busy.poller.work_off()
+        while f"{run_id(1)}:s1" not in queued(busy.environment):  # noqa: ASYNC110 - the tick has no event for it
+            await asyncio.sleep(0)
         assert busy.rounds == 1
-        assert not waits.done()
         busy.over = True
         busy.free.set()
-        await asyncio.wait([waits, stays])
+        await stays
 
 
 async def test_one_handler_stays_as_long_as_anything_is_due_and_then_the_next_does() -> None:
     busy = Busy(batch=10)
     await busy.send_one()
     async with asyncio.timeout(10):
-        first = asyncio.create_task(busy.poller.work_off("first"))
+        first = asyncio.create_task(busy.poller.work_off())
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait([first])
-        next_one = asyncio.create_task(busy.poller.work_off("next"))
+        next_one = asyncio.create_task(busy.poller.work_off())
         before = busy.rounds
         while busy.rounds < before + 5:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
@@ -116,16 +99,43 @@ async def test_one_handler_stays_as_long_as_anything_is_due_and_then_the_next_do
         await next_one
 
 
-async def test_handlers_leave_where_the_tick_fails() -> None:
+async def test_handler_stays_for_what_another_began_at_the_moment_its_own_tick_ended() -> None:
+    poller = Busy(batch=10).poller
+    tick, ended = poller.tick, 0
+    others: list[asyncio.Task[None]] = []
+
+    async def watched() -> Tick:
+        nonlocal ended
+        result = await tick()
+        ended += 1
+        if ended == 1:
+            # It runs once the tick's task is done, and before the handler that stays is woken.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(lambda: others.append(loop.create_task(poller.work_off())))
+        return result
+
+    poller.tick = watched  # type: ignore[method-assign] # another handler comes when it ends
+    async with asyncio.timeout(10):
+        await poller.work_off()
+        assert ended == 2
+        await asyncio.wait(others)
+
+
+async def test_handler_that_comes_after_a_tick_that_failed_begins_anew() -> None:
     busy = Busy(batch=10)
+    operations = busy.environment.bus.operations
 
     def fail() -> float:
         raise KeyError("a secret")
 
     busy.environment.bus.operations = fail  # type: ignore[assignment, method-assign] # a tick that fails
     async with asyncio.timeout(10):
-        stays = asyncio.create_task(busy.poller.work_off("one"))
-        others = [asyncio.create_task(busy.poller.work_off("two")) for _ in range(3)]
+        stays = asyncio.create_task(busy.poller.work_off())
+        others = [asyncio.create_task(busy.poller.work_off()) for _ in range(3)]
         await asyncio.wait([stays, *others])
-    assert isinstance(stays.exception(), RuntimeError)
-    assert [other.exception() for other in others] == [None] * 3
+        assert isinstance(stays.exception(), RuntimeError)
+        assert [other.exception() for other in others] == [None] * 3
+        busy.environment.bus.operations = operations  # type: ignore[method-assign] # and one that does not
+        put(busy.environment, running(1))
+        await busy.poller.work_off()
+    assert f"{run_id(1)}:s1" in queued(busy.environment)

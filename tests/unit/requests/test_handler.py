@@ -254,7 +254,7 @@ async def test_record_that_cannot_be_sent_leaves_the_message_to_be_redelivered()
 async def test_what_fails_while_working_off_does_not_redeliver_the_message() -> None:
     environment = UnitEnvironment()
 
-    async def fail(message_id: str) -> None:
+    async def fail() -> None:
         raise RuntimeError("unexpected")
 
     environment.handler._work_off = fail
