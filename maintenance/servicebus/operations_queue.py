@@ -82,9 +82,9 @@ class OperationsReceiver:
         try:
             async with asyncio.timeout(self._call_timeout + wait):
                 expected = self._expected.now()
-                messages = await self._receiver.receive_messages(max_message_count=1, max_wait_time=wait)
+                messages = await self._receive_first(most, wait)
                 self._expected.received(messages)
-                if messages and not self._expected.has_come(expected):
+                if messages and len(messages) < most and not self._expected.has_come(expected):
                     messages += await self._receive_more(most - len(messages), expected)
                 self._expected.missed(expected)
                 self._came_last = len(messages)
@@ -101,10 +101,24 @@ class OperationsReceiver:
                 self._saw(enqueued_at)
         return [replace(to_delivery(message), locked_ago=ago) for message, ago in self._locked_ago(messages)]
 
+    async def _receive_first(self, most: int, wait: float) -> list[ServiceBusReceivedMessage]:
+        """The first that is due, or, where as many as could be had came last, as many again in one round trip."""
+        if self._came_last >= most > 1:
+            if messages := await self._receiver.receive_messages(
+                max_message_count=most, max_wait_time=min(self._within, wait)
+            ):
+                return messages
+        return await self._receiver.receive_messages(max_message_count=1, max_wait_time=wait)
+
+    @property
+    def _within(self) -> float:
+        """Seconds in which what is due comes."""
+        return min(max(2 * self._round_trip, LEAST_WITHIN), MOST_WITHIN)
+
     async def _receive_more(self, most: int, expected: frozenset[str]) -> list[ServiceBusReceivedMessage]:
         """What else is due. The SDK waits for all the time that it is given where fewer come."""
         messages: list[ServiceBusReceivedMessage] = []
-        within = min(max(2 * self._round_trip, LEAST_WITHIN), MOST_WITHIN)
+        within = self._within
         # What was sent together comes together.
         waits = 2 * within if expected else MOST_WITHIN if self._came_last >= MANY else within
         while waits > 0 and len(messages) < most:
