@@ -21,7 +21,7 @@ from azure.servicebus.exceptions import MessagingEntityNotFoundError
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import CONTENT_TYPE, MaintenanceEvent, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, SOCKET_TIMEOUT, close_quietly, side_by_side
-from maintenance.servicebus.messages import Expected, to_message
+from maintenance.servicebus.messages import Expected
 from maintenance.servicebus.operations_queue import OperationsReceiver
 from maintenance.servicebus.scheduler import Scheduler
 from maintenance.servicebus.sender import PATIENCE, Sender
@@ -70,7 +70,7 @@ class Bus:
         """Messages of the operations queue, each for when it is due. Raises BusUnavailable."""
         self.open_links()
         self._expected.sent(records)
-        await self._operations.send([to_message(record) for record in records])
+        await self._operations.send(records)
 
     async def schedule(self, record: Record) -> int:
         """One record, for when it is due; returns the sequence number by which it can be canceled, even where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.servicebus import ServiceBusReceivedMessage
@@ -65,6 +65,53 @@ def to_message(record: Record) -> AmqpAnnotatedMessage:
         correlation_id=record.correlation_id,
     )
     return message
+
+
+def encoded(record: Record) -> bytes:
+    """What the SDK makes of `to_message`: AMQP 1.0, part 3.2. A batch holds its messages in this form.
+
+    The SDK encodes each message that it adds to a batch twice, once for its size. That took a sixth of a tick.
+    """
+    sections = []
+    if record.due is not None:
+        sections.append(_DUE + ((record.due - _EPOCH) // _MILLISECOND).to_bytes(8, "big", signed=True))
+    correlation_id = _NULL if record.correlation_id is None else _string(record.correlation_id)
+    known = (_string(record.message_id), _NULL, _NULL, _string(record.subject), _NULL, correlation_id, _JSON)
+    sections.append(_section(0x73, _compound(0xC0, b"".join(known) + 6 * _NULL, 13)))
+    if record.properties:
+        pairs = b"".join(_string(text) for pair in record.properties.items() for text in pair)
+        sections.append(_section(0x74, _compound(0xC1, pairs, 2 * len(record.properties))))
+    sections.append(_section(0x75, _sized(0xA0, record.body)))
+    return b"".join(sections)
+
+
+def _section(code: int, content: bytes) -> bytes:
+    return bytes((0x00, 0x53, code)) + content
+
+
+def _sized(code: int, content: bytes) -> bytes:
+    """`code` of the type whose length is one byte; that of four bytes is 16 more."""
+    if len(content) <= 0xFF:
+        return bytes((code, len(content))) + content
+    return bytes((code + 0x10,)) + len(content).to_bytes(4, "big") + content
+
+
+def _string(text: str) -> bytes:
+    return _sized(0xA1, text.encode())
+
+
+def _compound(code: int, items: bytes, count: int) -> bytes:
+    """A list or a map: its size counts the count, too."""
+    if count <= 0xFF and len(items) < 0xFF:
+        return bytes((code, len(items) + 1, count)) + items
+    return bytes((code + 0x10,)) + (len(items) + 4).to_bytes(4, "big") + count.to_bytes(4, "big") + items
+
+
+_NULL = b"\x40"
+_JSON = _sized(0xA3, b"application/json")
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+# All of the annotations but for the milliseconds themselves.
+_DUE = _section(0x72, _compound(0xC1, _sized(0xA3, SCHEDULED) + b"\x83" + bytes(8), 2))[:-8]
 
 
 def _properties(record: Record) -> dict[Any, Any]:

@@ -21,7 +21,7 @@ from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, SDK_ERRORS, close_quietly, take_back_credit
 from maintenance.servicebus.link import Together
-from maintenance.servicebus.messages import Expected, to_delivery, to_message
+from maintenance.servicebus.messages import Expected, to_delivery
 from maintenance.servicebus.sender import Sender
 
 logger = logging.getLogger(__name__)
@@ -104,9 +104,9 @@ class OperationsReceiver:
     async def _receive_first(self, most: int, wait: float) -> list[ServiceBusReceivedMessage]:
         """The first that is due, or, where as many as could be had came last, as many again in one round trip."""
         if self._came_last >= most > 1:
-            if messages := await self._receiver.receive_messages(
-                max_message_count=most, max_wait_time=min(self._within, wait)
-            ):
+            within = min(self._within, wait)
+            messages = await self._receiver.receive_messages(max_message_count=most, max_wait_time=within)
+            if messages:
                 return messages
         return await self._receiver.receive_messages(max_message_count=1, max_wait_time=wait)
 
@@ -149,7 +149,7 @@ class OperationsReceiver:
     async def send(self, records: Sequence[Record]) -> None:
         """What follows the received messages, each for when it is due. Raises BusUnavailable."""
         self._expected.sent(records)
-        await self._sender.send([to_message(record) for record in records])
+        await self._sender.send(records)
 
     async def complete(self, delivery: Delivery) -> bool:
         """Complete a message; true only where Service Bus confirmed it, which it does for one delivery alone.

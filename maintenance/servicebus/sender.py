@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
 from azure.servicebus.aio import ServiceBusSender
-from azure.servicebus.amqp import AmqpAnnotatedMessage
 from azure.servicebus.exceptions import MessageSizeExceededError
 
 from maintenance.domain.errors import BusUnavailable, EntityMissing, MessageTooLarge
+from maintenance.domain.messages import Record
 from maintenance.servicebus.connection import CALL_TIMEOUT, close_quietly
 from maintenance.servicebus.link import Link, Together
+from maintenance.servicebus.messages import encoded, to_message
 
-Message = ServiceBusMessage | AmqpAnnotatedMessage
-
+Message = ServiceBusMessage | Record
 
 # Seconds. A lock lasts 5 minutes, and a message that is left to it costs a delivery and as long a wait.
 PATIENCE = 120.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+# Of a message in a batch, as the SDK counts them: bytes beside its own, fewer where it is small.
+SMALL, SMALL_OVERHEAD, OVERHEAD = 256, 5, 8
+# Where the SDK has the data of a message.
+DATA = 5
 T = TypeVar("T")
 
 
@@ -87,18 +91,19 @@ class Sender:
         if self._sender is None:
             self._sender = self._open_sender()
         if len(messages) == 1:
-            await self._sender.send_messages(messages[0])
+            (message,) = messages
+            await self._sender.send_messages(to_message(message) if isinstance(message, Record) else message)
             return
         batch = await self._sender.create_message_batch()
         for message in messages:
             try:
-                batch.add_message(message)
+                _add(batch, message)
             except MessageSizeExceededError:
                 if len(batch) == 0:
                     raise
                 await self._sender.send_messages(batch)
                 batch = await self._sender.create_message_batch()
-                batch.add_message(message)
+                _add(batch, message)
         await self._sender.send_messages(batch)
 
     async def _close_sender(self) -> None:
@@ -108,3 +113,21 @@ class Sender:
 
     async def close(self) -> None:
         await self._link.drop()
+
+
+def _add(batch: ServiceBusMessageBatch, message: Message) -> None:
+    """Raises MessageSizeExceededError where it is full."""
+    if not isinstance(message, Record):
+        batch.add_message(message)
+    elif not len(batch):
+        # With the first comes what the batch says of itself.
+        batch.add_message(to_message(message))
+    else:
+        content = encoded(message)
+        size = batch._size + len(content) + (SMALL_OVERHEAD if len(content) < SMALL else OVERHEAD)
+        if size > batch.max_size_in_bytes:
+            raise MessageSizeExceededError(message=f"A batch holds {batch.max_size_in_bytes:,} bytes.")
+        sections: Any = batch._message
+        sections[DATA].append(content)
+        batch._size = size
+        batch._count += 1
