@@ -97,13 +97,13 @@ class Sender:
         batch = await self._sender.create_message_batch()
         for message in messages:
             try:
-                _add(batch, message)
+                add(batch, message)
             except MessageSizeExceededError:
                 if len(batch) == 0:
                     raise
                 await self._sender.send_messages(batch)
                 batch = await self._sender.create_message_batch()
-                _add(batch, message)
+                add(batch, message)
         await self._sender.send_messages(batch)
 
     async def _close_sender(self) -> None:
@@ -115,7 +115,7 @@ class Sender:
         await self._link.drop()
 
 
-def _add(batch: ServiceBusMessageBatch, message: Message) -> None:
+def add(batch: ServiceBusMessageBatch, message: Message) -> None:
     """Raises MessageSizeExceededError where it is full."""
     if not isinstance(message, Record):
         batch.add_message(message)

@@ -19,7 +19,6 @@ import aiohttp
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
-from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from tests.benchmarks.sending import send_list
@@ -145,8 +144,6 @@ def _which(subject: Any) -> str:
 def _id(message: Any) -> str:
     if isinstance(message, (ServiceBusMessage, ServiceBusReceivedMessage)):
         message_id = str(message.message_id)
-    elif isinstance(message, AmqpAnnotatedMessage):
-        message_id = str(message.properties.message_id if message.properties else "")
     else:
         return ""
     head, _, tail = message_id.partition(":")

@@ -14,9 +14,10 @@ from maintenance.domain.instances import Baseline
 from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record
+from maintenance.servicebus.messages import to_message
 from maintenance.settings import Settings, read_settings
 from sandbox.cli.environment import worker_environment
-from tests.benchmarks.sending import send_list, service_bus_message
+from tests.benchmarks.sending import send_list
 from tests.benchmarks.services import GROUP, SUBSCRIPTION, Services
 
 REQUESTS = "maintenance-requests"
@@ -56,7 +57,7 @@ def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
     for number in range(count):
         place = number % len(urls)
         record = to_record(tracked(f"{batch}-{number}", scale_set(place), urls[place]), None)
-        yield service_bus_message(record)
+        yield to_message(record)
 
 
 def tracked(request_id: str, of: ScaleSet, url: str) -> Operation:

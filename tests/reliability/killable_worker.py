@@ -27,7 +27,6 @@ from typing import Any
 import aiohttp
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
-from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from maintenance.servicebus import connection
 from sandbox.functions_host import FunctionsHost, load_app
@@ -174,13 +173,9 @@ def _subjects(about: object) -> str:
 
 
 def _subject(message: object) -> str:
-    if isinstance(message, AmqpAnnotatedMessage):
-        subject = message.properties.subject if message.properties else None
-    elif isinstance(message, (ServiceBusMessage, ServiceBusReceivedMessage)):
-        subject = message.subject
-    else:
+    if not isinstance(message, (ServiceBusMessage, ServiceBusReceivedMessage)):
         return ""
-    text = subject.decode() if isinstance(subject, bytes) else str(subject or "")
+    text = str(message.subject or "")
     return text.split(".")[-2] if "." in text else text
 
 

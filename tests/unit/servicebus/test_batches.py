@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from maintenance.domain.messages import Record
 from maintenance.servicebus.messages import to_message
-from maintenance.servicebus.sender import _add
+from maintenance.servicebus.sender import add
 from tests.unit.servicebus.test_messages import RECORDS
 
 
@@ -23,13 +23,13 @@ def by_the_sdk(batch: ServiceBusMessageBatch, record: Record) -> None:
 
 
 def built(
-    add: Callable[[ServiceBusMessageBatch, Record], None], records: Sequence[Record], most: int
+    adds: Callable[[ServiceBusMessageBatch, Record], None], records: Sequence[Record], most: int
 ) -> tuple[list[int], int, int, bytes]:
     """Which records are refused, and what the batch is then: length, size, and what is sent of it."""
     batch, refused = ServiceBusMessageBatch(max_size_in_bytes=most), []
     for number, record in enumerate(records):
         try:
-            add(batch, record)
+            adds(batch, record)
         except MessageSizeExceededError:
             refused.append(number)
     output, sections = bytearray(), batch._message
@@ -39,7 +39,7 @@ def built(
 
 @given(st.lists(RECORDS, max_size=6), st.integers(200, 3_000))
 def test_batch_of_records_is_the_one_that_the_sdk_builds(records: list[Record], most: int) -> None:
-    assert built(_add, records, most) == built(by_the_sdk, records, most)
+    assert built(add, records, most) == built(by_the_sdk, records, most)
 
 
 @pytest.mark.parametrize("length", range(180, 260))
@@ -48,4 +48,4 @@ def test_batch_is_full_at_the_byte_at_which_the_sdk_says_so(length: int) -> None
     records = [Record("id", bytes(length), None, "plan")] * 2
     *_, fits, _ = built(by_the_sdk, records, 10_000)
     for most in (fits, fits - 1):
-        assert built(_add, records, most) == built(by_the_sdk, records, most)
+        assert built(add, records, most) == built(by_the_sdk, records, most)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from maintenance.domain.messages import Record
 from maintenance.servicebus.messages import MOST_EXPECTED, Expected, encoded, to_message, up_to
-from tests.benchmarks.sending import service_bus_message
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
@@ -48,14 +47,14 @@ RECORDS = st.builds(
 
 @given(RECORDS)
 def test_record_is_sent_as_the_sdk_sends_a_message_of_its_own_kind(record: Record) -> None:
-    assert encoded(record) == on_the_wire(to_message(record)) == on_the_wire(service_bus_message(record))
+    assert encoded(record) == on_the_wire(to_message(record))
 
 
 @pytest.mark.parametrize("length", range(200, 260))
 def test_record_whose_parts_take_a_longer_form_is_sent_as_the_sdk_sends_it(length: int) -> None:
     text = "x" * length
     for long in (
-        Record(text, b"", None, "plan"),
+        Record("id", b"", None, text),
         Record("id", b"", None, "plan", properties={"name": text}),
         Record("id", bytes(length), None, "plan"),
     ):
