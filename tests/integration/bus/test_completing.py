@@ -149,13 +149,13 @@ async def test_message_whose_completion_nobody_confirms_is_not_called_completed(
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long each receive waits."""
-    waits: list[float] = []
+def receives(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
+    """How many messages each receive asks for, and how long it waits."""
+    receives: list[tuple[int, float]] = []
     receive = ServiceBusReceiver.receive_messages
 
     async def noted(receiver: ServiceBusReceiver, most: int, wait: float) -> list[ServiceBusReceivedMessage]:
-        waits.append(wait)
+        receives.append((most, wait))
         return await receive(receiver, max_message_count=most, max_wait_time=wait)
 
     monkeypatch.setattr(
@@ -163,7 +163,12 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         "receive_messages",
         lambda receiver, *, max_message_count, max_wait_time: noted(receiver, max_message_count, max_wait_time),
     )
-    return waits
+    return receives
+
+
+def waits(receives: list[tuple[int, float]]) -> list[float]:
+    """Of all but the first."""
+    return [wait for _, wait in receives[1:]]
 
 
 async def send_from_elsewhere(service: ServiceBus, *message_ids: str) -> None:
@@ -175,27 +180,27 @@ async def send_from_elsewhere(service: ServiceBus, *message_ids: str) -> None:
 
 
 async def test_single_message_is_not_held_up_for_more_and_many_come_in_one_batch(
-    service: ServiceBus, waits: list[float]
+    service: ServiceBus, receives: list[tuple[int, float]]
 ) -> None:
     async with received(service) as (deliveries, batch):
         # As when a round trip had taken no time: what is far away is waited for longer.
         assert await deliveries.complete(batch[0])
         await deliveries.complete_all(batch[1:])
         deliveries._round_trip = 0.0
-        waits.clear()
+        receives.clear()
         await send_from_elsewhere(service, "a:s0")
         one = await deliveries.receive(100, wait=LIMIT)
         assert [each.message_id for each in one] == ["a:s0"]
         # Many came last.
-        assert sum(waits[1:]) == pytest.approx(MOST_WITHIN)
-        waits.clear()
+        assert sum(waits(receives)) == pytest.approx(MOST_WITHIN)
+        receives.clear()
         await send_from_elsewhere(service, "a:s1")
         one += await deliveries.receive(100, wait=LIMIT)
-        assert waits[1:] == [LEAST_WITHIN]
-        waits.clear()
+        assert waits(receives) == [LEAST_WITHIN]
+        receives.clear()
         await send_from_elsewhere(service, *(f"b{number}:s0" for number in range(60)))
         many = await deliveries.receive(60, wait=LIMIT)
-        assert waits[1:] == [LEAST_WITHIN] * len(waits[1:])
+        assert waits(receives) == [LEAST_WITHIN] * len(waits(receives))
         await deliveries.complete_all([*one, *many])
         while len(many) < 60:
             many += (rest := await deliveries.receive(60 - len(many), wait=LIMIT))
@@ -204,24 +209,51 @@ async def test_single_message_is_not_held_up_for_more_and_many_come_in_one_batch
 
 
 async def test_what_this_process_sent_for_now_is_waited_for_and_nothing_after_it(
-    service: ServiceBus, waits: list[float]
+    service: ServiceBus, receives: list[tuple[int, float]]
 ) -> None:
     async with received(service) as (deliveries, batch):
         await deliveries.complete_all(batch)
-        waits.clear()
+        receives.clear()
         await deliveries.send([record(10)])
         (one,) = await deliveries.receive(100, wait=LIMIT)
-        assert waits[1:] == []
+        assert waits(receives) == []
+        receives.clear()
         later = replace(record(11), due=datetime.now(UTC) + timedelta(hours=1))
         await deliveries.send([later, record(12)])
         (other,) = await deliveries.receive(100, wait=LIMIT)
-        assert waits[2:] == []
+        assert waits(receives) == []
+        receives.clear()
         # What duplicate detection drops is waited for once, and never again.
         await deliveries.send([record(12), record(13)])
         (third,) = await deliveries.receive(100, wait=LIMIT)
-        assert waits[3:] != []
-        waits.clear()
+        assert waits(receives) != []
+        receives.clear()
         await deliveries.send([record(14)])
         (fourth,) = await deliveries.receive(100, wait=LIMIT)
-        assert waits[1:] == []
+        assert waits(receives) == []
         await deliveries.complete_all([one, other, third, fourth])
+
+
+async def test_receiver_that_was_given_a_full_batch_asks_for_as_many_in_one_call(
+    service: ServiceBus, receives: list[tuple[int, float]]
+) -> None:
+    async with opened(service) as bus:
+        await bus.send([record(number) for number in range(30)])
+        async with bus.operations() as deliveries:
+            got: list[Delivery] = []
+            # On a busy machine the second may come too late.
+            while len(batch := await deliveries.receive(2, wait=LIMIT)) < 2:
+                got += batch
+            assert receives[-2][0] == 1
+            got += batch
+            receives.clear()
+            got += (batch := await deliveries.receive(2, wait=LIMIT))
+            assert [most for most, _ in receives][:1] == [2]
+            while len(got) < 30:
+                got += (batch := await deliveries.receive(2, wait=LIMIT))
+            await deliveries.complete_all(got)
+            receives.clear()
+            assert await deliveries.receive(2, wait=0.01) == []
+            # What it waits for at the end is one, as ever.
+            assert [most for most, _ in receives] == ([2, 1] if len(batch) == 2 else [1])
+        assert left(service) == []
