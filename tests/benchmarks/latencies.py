@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
-import aiohttp
-from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
-from yarl import URL
-
-from maintenance.operations.units import Tick
 from maintenance.worker import Worker
-from sandbox.functions_host.listeners.conversion import service_bus_message
 from tests.benchmarks import alerts
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
-from tests.benchmarks.floor import Order, bare_session
-from tests.benchmarks.requests import Pumps, TimedTransport, one_by_one, take_all
-from tests.benchmarks.services import Process, Services, services
+from tests.benchmarks.floor import Order
+from tests.benchmarks.requests import LEAST, TimedTransport, all_posted, one_by_one
+from tests.benchmarks.services import Process, services
 from tests.benchmarks.tick import SCALE_SETS, floor_cost, tick_cost
-from tests.benchmarks.workload import operation_urls, scale_set, settings
+from tests.benchmarks.workload import operation_urls, settings
 
 # Milliseconds of each direction: within a region, and from one to another.
 NEAR, FAR = 5, 20
@@ -64,27 +57,6 @@ def _wall(name: str, against: str, mine: list[Cost], other: list[Cost]) -> Row:
     return Row(name=name, against=against, unit="s", ours=ours, theirs=theirs, required=Bound("at most", 1.25))
 
 
-class Alone:
-    """A request handled by the SDKs alone: read the instances, post, send one record."""
-
-    def __init__(self, at: Services, pumps: Pumps, session: aiohttp.ClientSession) -> None:
-        self._at, self._pumps, self._session = at, pumps, session
-
-    async def handle(self, message: ServiceBusReceivedMessage, number: int) -> None:
-        root = f"{self._at.arm}{scale_set(int(str(message.message_id).rpartition('-')[2])).resource_id}"
-        views = "virtualMachines?$expand=instanceView&api-version=2024-07-01"
-        await self._call("GET", f"{root}/{views}", None)
-        await self._call("POST", f"{root}/performMaintenance?api-version=2024-07-01", b'{"instanceIds":["0"]}')
-        again = ServiceBusMessage(b"".join(message.body), message_id=f"{message.message_id}+")
-        await self._pumps.senders[number].send_messages(again)
-
-    async def _call(self, method: str, url: str, body: bytes | None) -> None:
-        headers = {"Content-Type": "application/json"} if body else {}
-        async with self._session.request(method, URL(url, encoded=True), data=body, headers=headers) as response:
-            await response.read()
-            response.raise_for_status()
-
-
 async def _requests(options: Options) -> list[Row]:
     count = options.sized(WAITING)
     latency = f"servicebus={NEAR}ms,arm={ARM}ms"
@@ -92,38 +64,14 @@ async def _requests(options: Options) -> list[Row]:
         transport = TimedTransport(limit=80)
         worker = Worker(settings(at), transport=transport)
 
-        async def handle(message: ServiceBusReceivedMessage, _: int) -> None:
-            await worker.receive(service_bus_message(message, binary=True))
-
-        ticks: list[asyncio.Task[Tick]] = []
-
-        async def posted() -> None:
-            """The last POST was made, wherever: a handler leaves as soon as its own record was dealt with."""
-            await asyncio.gather(*ticks)
-            all_posted = transport.posts + count
-            while transport.posts < all_posted:
-                if pumps.done and all(tick.done() for tick in ticks):
-                    ticks.append(asyncio.create_task(worker.poll()))
-                await asyncio.sleep(0.02)
-
-        pumps = Pumps(at, CALLS)
-        await pumps.open()
-        async with bare_session(settings(at).token_scope, calls=80) as session:
-            alone = Alone(at, pumps, session)
-            mine, other = await alternate(
-                options.runs,
-                lambda: take_all(at, pumps, handle, count, until=posted),
-                lambda: take_all(at, pumps, alone.handle, count),
-            )
-        await pumps.close()
-        await asyncio.gather(*ticks)
-        found = await one_by_one(at, worker, transport, handle, options, count=ONE_BY_ONE)
+        mine, other = await all_posted(at, worker, transport, options, count=count, calls=CALLS)
+        found = await one_by_one(at, worker, transport, options, count=ONE_BY_ONE)
         await worker.close()
     least = 2 * NEAR * (IN_SEQUENCE + DELIVERIES / 2) + 2 * ARM + ARM
     return [
         _wall(
             f"{count:,} requests waiting, {CALLS} at once, {NEAR} ms away, ARM {ARM}",
-            "SDK, a bare GET and POST and a record for each",
+            LEAST,
             mine,
             other,
         ),
