@@ -42,7 +42,7 @@ class Pumps:
         self._receivers = [self._client.get_queue_receiver(REQUESTS, socket_timeout=0.01) for _ in range(number)]
         self.senders = [self._client.get_queue_sender(OPERATIONS) for _ in range(number)]
         self.requests = self._client.get_queue_sender(REQUESTS)
-        self._left = 0
+        self._left = self._to_come = 0
 
     @property
     def done(self) -> bool:
@@ -57,15 +57,17 @@ class Pumps:
                     group.create_task(_enter(each))
 
     async def take(self, count: int, handle: Handle) -> None:
-        self._left = count
+        self._left = self._to_come = count
         async with asyncio.TaskGroup() as group:
             for number in range(len(self._receivers)):
                 group.create_task(self._pump(number, handle))
 
     async def _pump(self, number: int, handle: Handle) -> None:
         receiver = self._receivers[number]
-        while self._left > 0:
+        # Not as long as any is handled: the host is another process, and what it does while it waits is not this one's.
+        while self._to_come > 0:
             for message in await receiver.receive_messages(max_message_count=1, max_wait_time=0.2):
+                self._to_come -= 1
                 await handle(message, number)
                 await receiver.complete_message(message)
                 self._left -= 1
