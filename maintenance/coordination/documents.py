@@ -50,14 +50,21 @@ def write_entry(entry: Entry) -> bytes:
 
 def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> Entry | None:
     """The entry in a scheduled message that is due at `until`; None where this app cannot have written it."""
-    if not now - FURTHEST < until < now + OPEN_ENDED + FURTHEST:
-        return None
+    entry = _read(body, number, until)
+    return entry if entry is not None and within(entry, now) else None
+
+
+def within(entry: Entry, now: datetime) -> bool:
+    """Whether this app can have put it up for so long."""
+    ahead = OPEN_ENDED + FURTHEST if isinstance(entry, Pause | Resume) else FURTHEST
+    return now - FURTHEST < entry.until < now + ahead
+
+
+def _read(body: bytes, number: int, until: datetime) -> Entry | None:
     try:
         document = parse_json(body.decode())
         if document["kind"] in ("pause", "resume"):
             return _read_pause(document, number=number, until=until)
-        if until >= now + FURTHEST:
-            return None
         run_id, request_id = document["runId"], document["requestId"]
         if not message_ids.RUN_ID.fullmatch(run_id) or not message_ids.REQUEST_ID.fullmatch(request_id):
             return None

@@ -8,7 +8,8 @@ its lease, reads all entries, and starts nothing before its lease is the first o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -93,6 +94,25 @@ class StaleViews:
 
 
 Entry = Lease | CancellationMarker | StaleViews | Pause | Resume | Proceed
+
+
+class EntriesRead(tuple[Entry, ...]):
+    """What one reading showed, in the order of their numbers. All runs of a batch share a reading, and so what is
+    looked up in it: with 15,000 leases each run would otherwise go through all of them several times."""
+
+    def about(self, scale_set: str, *, leases: bool = False) -> Sequence[Entry]:
+        """Those that can concern a scale set, by its key: its own, pauses and resumes. `leases`: and every lease."""
+        if leases:
+            return [each for each in self if isinstance(each, Lease | Pause | Resume) or each.scale_set == scale_set]
+        return [*self._by_scale_set.get("", ()), *self._by_scale_set.get(scale_set, ())]
+
+    @functools.cached_property
+    def _by_scale_set(self) -> Mapping[str, Sequence[Entry]]:
+        """Pauses and resumes, whose scopes are as wide as may be, stand under no name."""
+        found: dict[str, list[Entry]] = {}
+        for each in self:
+            found.setdefault("" if isinstance(each, Pause | Resume) else each.scale_set, []).append(each)
+        return found
 
 
 def leases_of(entries: Iterable[Entry], scale_set: str) -> list[Lease]:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from maintenance.coordination.entries import Entry
+from maintenance.coordination.entries import EntriesRead, Entry
 from maintenance.domain.errors import UntrustedUrl
 from maintenance.domain.instances import Instance, Tags
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
@@ -36,7 +36,7 @@ class Arm(Protocol):
 class Coordination(Protocol):
     """What is used of `servicebus.coordination_queue.CoordinationQueue`. All raise BusUnavailable."""
 
-    async def read(self) -> list[Entry]: ...
+    async def read(self) -> EntriesRead: ...
 
     async def put(self, entry: Entry) -> None: ...
 

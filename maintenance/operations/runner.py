@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from maintenance.arm.error_details import untrusted
-from maintenance.coordination.entries import own_leases
+from maintenance.coordination.entries import EntriesRead, Entry, own_leases
 from maintenance.domain import message_ids
 from maintenance.domain.errors import ArmError, BusUnavailable, RefusedError, UntrustedUrl
 from maintenance.domain.instances import Tags
@@ -156,7 +156,7 @@ class Runner:
                 entries = group.create_task(caught(self._coordination.read)) if action.coordination else None
                 listing = group.create_task(caught(list_instances)) if action.views else None
             if entries is not None:
-                state_read = replace(state_read, entries=result(entries.result()))
+                state_read = replace(state_read, entries=self._about(operation, result(entries.result())))
             if listing is not None:
                 listed = result(listing.result())
                 state_read = replace(
@@ -178,9 +178,13 @@ class Runner:
     async def _take_lease(self, action: TakeLease) -> Observation:
         try:
             await self._coordination.put(action.lease)
-            return LeaseTaken(replace(action.state_read, entries=await self._coordination.read()))
+            entries = self._about(action.operation, await self._coordination.read())
+            return LeaseTaken(replace(action.state_read, entries=entries))
         except BusUnavailable as error:
             return _bus_unavailable(error)
+
+    def _about(self, operation: Operation, entries: EntriesRead) -> Sequence[Entry]:
+        return entries.about(operation.scale_set.key, leases=self._rules.limits.across)
 
     async def _release_lease(self, action: ReleaseLease) -> Observation:
         operation = action.operation

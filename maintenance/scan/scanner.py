@@ -56,7 +56,7 @@ class ScanBus(Protocol):
 class Entries(Protocol):
     """What is used of `servicebus.coordination_queue.CoordinationQueue`. Raises BusUnavailable."""
 
-    async def read(self) -> list[Entry]: ...
+    async def read(self) -> Sequence[Entry]: ...
 
 
 class ScanRules(DiscoveryRules, Protocol):

@@ -121,7 +121,7 @@ async def test_leases_of_one_minute_are_put_and_given_up_in_one_call_each(monkey
         assert {each.until for each in entries if isinstance(each, Lease)} == {minute + timedelta(seconds=30)}
         assert [each.until for each in entries if not isinstance(each, Lease)] == [marker.until]
         await asyncio.gather(*(queue.cancel(each.number) for each in entries))
-        assert await queue.read() == []
+        assert await queue.read() == ()
     assert calls == [20, 1, 21]
 
 
@@ -161,7 +161,7 @@ async def test_used_up_lease_id_drops_a_lease_that_comes_late() -> None:
     async with coordination() as (queue, bus):
         await queue.use_up(lease(1).message_id)
         await queue.put(lease(1))
-        assert await queue.read() == []
+        assert await queue.read() == ()
         assert [message.state for message in bus.peek(COORDINATION)] == ["active"]
 
 
@@ -178,7 +178,7 @@ async def test_canceling_an_entry_twice_is_no_error() -> None:
         (entry,) = await queue.read()
         await queue.cancel(entry.number)
         await queue.cancel(entry.number)
-        assert await queue.read() == []
+        assert await queue.read() == ()
 
 
 async def test_message_that_is_not_scheduled_is_no_entry() -> None:
@@ -186,7 +186,7 @@ async def test_message_that_is_not_scheduled_is_no_entry() -> None:
         client = connect(connection_string=bus.connection_string)
         async with client, client.get_queue_sender(COORDINATION) as sender:
             await sender.send_messages(ServiceBusMessage(write_entry(lease(1)), subject="lease"))
-        assert await queue.read() == []
+        assert await queue.read() == ()
 
 
 async def test_queue_with_too_many_pages_is_not_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:

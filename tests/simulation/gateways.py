@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
-from azure.servicebus import ServiceBusMessage, ServiceBusMessageState
-from azure.servicebus.amqp import AmqpMessageBodyType
+from azure.servicebus import ServiceBusMessage
 from azure.servicebus.exceptions import MessageNotFoundError, ServiceBusConnectionError
 
 from maintenance.domain.errors import BusUnavailable
 from maintenance.domain.messages import Delivery, MaintenanceEvent, Record
+from maintenance.servicebus.coordination_queue import Shown
 from maintenance.servicebus.sender import PATIENCE, patiently
 from tests.simulation.clock import moment_of, seconds_of
 from tests.simulation.faults import Fault
@@ -178,17 +177,6 @@ class Receiver:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Peeked:
-    """What is used of a peeked message."""
-
-    sequence_number: int
-    scheduled_enqueue_time_utc: datetime | None
-    state: ServiceBusMessageState
-    body: list[bytes]
-    body_type: AmqpMessageBodyType = AmqpMessageBodyType.DATA
-
-
 class CoordinationClient:
     """In place of the SDK's client, its receiver and its sender, as far as `CoordinationQueue` uses them."""
 
@@ -197,6 +185,7 @@ class CoordinationClient:
         self._simulation = process.simulation
         self._queue = self._simulation.coordination
         self._began = 0.0
+        self._shown: dict[tuple[int, datetime | None], Shown] = {}
 
     def get_queue_receiver(self, _queue: str, **_options: object) -> CoordinationClient:
         return self
@@ -207,24 +196,24 @@ class CoordinationClient:
     async def close(self) -> None:
         return None
 
-    async def peek_messages(self, *, max_message_count: int, sequence_number: int) -> list[Peeked]:
-        def effect() -> list[Peeked]:
+    async def peek_messages(self, *, max_message_count: int, sequence_number: int) -> list[Shown]:
+        def effect() -> list[Shown]:
             self._queue.forget_active(PEEK_TIME_TO_LIVE)
             page = self._queue.peek(sequence_number, min(max_message_count, self._simulation.page()))
             return [self._peeked(message) for message in page]
 
         if sequence_number == 1:
             self._began = self._simulation.loop.time()
-        page: list[Peeked] = await self._process.call("peek", "coordination", effect, no_connection)
+        page: list[Shown] = await self._process.call("peek", "coordination", effect, no_connection)
         if not page:
             self._process.entries_asked_at = self._began
         return page
 
-    def _peeked(self, message: Message) -> Peeked:
-        scheduled = message.number in self._queue.scheduled
-        state = ServiceBusMessageState.SCHEDULED if scheduled else ServiceBusMessageState.ACTIVE
+    def _peeked(self, message: Message) -> Shown:
         due = moment_of(message.due) if message.due is not None else None
-        return Peeked(message.number, due, state, [message.body])
+        until = due if message.number in self._queue.scheduled else None
+        # What was shown before is the same object, as over the SDK.
+        return self._shown.setdefault((message.number, until), Shown(message.number, until, message.body))
 
     async def schedule_messages(self, messages: Sequence[ServiceBusMessage], due: datetime) -> list[int]:
         # Numbered now, each shown a little later; who has sent them hears of it only then.

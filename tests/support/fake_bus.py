@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from maintenance.coordination.entries import Entry
+from maintenance.coordination.entries import EntriesRead, Entry
 from maintenance.domain.errors import BusUnavailable, EntityMissing
 from maintenance.domain.messages import Delivery, Envelope, MaintenanceEvent, Record
 from tests.support.contract import check_event
@@ -204,11 +204,11 @@ class FakeCoordinationQueue:
     def entries(self) -> list[Entry]:
         return [each for each in self._entries if each.until > self._clock()]
 
-    async def read(self) -> list[Entry]:
+    async def read(self) -> EntriesRead:
         self._crash_point.step("coordination queue is read")
         if self.down:
             raise BusUnavailable("reading the coordination queue failed")
-        return self.entries
+        return EntriesRead(self.entries)
 
     async def put(self, entry: Entry) -> None:
         self._crash_point.step("entry is to be put")
