@@ -10,15 +10,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
 from azure.servicebus.aio import ServiceBusReceiver, ServiceBusSender
 
-from maintenance.coordination.documents import write_entry
+from maintenance.coordination.documents import FURTHEST, write_entry
 from maintenance.coordination.entries import CancellationMarker, Entry, Lease
 from maintenance.domain.errors import BusUnavailable
 from maintenance.servicebus import coordination_queue
 from maintenance.servicebus.connection import connect
-from maintenance.servicebus.coordination_queue import CoordinationQueue
+from maintenance.servicebus.coordination_queue import CoordinationQueue, Shown
 from sandbox.servicebus import ServiceBus, Topology
 from tests.support.entities import COORDINATION, TOPOLOGY
 from tests.support.running import LIMIT
@@ -155,6 +156,47 @@ async def test_short_pages_hide_no_entry() -> None:
         for number in range(5):
             await queue.put(lease(number))
         assert request_ids(await queue.read()) == ["r0", "r1", "r2", "r3", "r4"]
+
+
+async def test_what_was_shown_before_is_not_read_again_and_what_is_gone_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+    parse = PyamqpTransport.parse_received_message
+
+    def counted(*arguments: Any, **options: Any) -> list[ServiceBusReceivedMessage]:
+        messages = parse(*arguments, **options)
+        read.append(len(messages))
+        return messages
+
+    monkeypatch.setattr(PyamqpTransport, "parse_received_message", staticmethod(counted))
+    async with coordination() as (queue, _):
+        for number in range(5):
+            await queue.put(lease(number))
+        first = await queue.read()
+        assert sum(read) == 5
+        assert await queue.read() == first
+        await queue.cancel(first[1].number)
+        await queue.put(lease(5))
+        assert request_ids(await queue.read()) == ["r0", "r2", "r3", "r4", "r5"]
+        assert sum(read) == 6
+        for entry in await queue.read():
+            await queue.cancel(entry.number)
+        for _ in range(2):
+            assert await queue.read() == ()
+        assert not queue._shown._before
+        assert not queue._shown._now
+
+
+async def test_entry_that_was_read_is_passed_over_once_its_time_is_not_plausible() -> None:
+    time = utc_now()
+    shown = Shown(7, time + timedelta(hours=1), write_entry(lease(1)))
+    assert isinstance(shown.entry(time), Lease)
+    assert shown.entry(time) is shown.entry(time)
+    assert shown.entry(time + FURTHEST + timedelta(hours=2)) is None
+    assert shown.entry(time - FURTHEST) is None
+    assert isinstance(shown.entry(time), Lease)
+    assert Shown(7, None, write_entry(lease(1))).entry(time) is None
 
 
 async def test_used_up_lease_id_drops_a_lease_that_comes_late() -> None:

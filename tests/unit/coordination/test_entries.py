@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maintenance.coordination.documents import FURTHEST, read_entry, write_entry
 from maintenance.coordination.entries import (
     MARKER_LASTS,
+    EntriesRead,
     Entry,
+    Lease,
     StaleViews,
     cancellation,
     leases_of,
     own_leases,
     stale_views,
 )
+from maintenance.coordination.pauses import Pause, Resume, pause_of
+from maintenance.coordination.proceeds import Proceed, proceed_for
 from tests.support.machine import OTHER_RUN, lease, marker, others_lease
 from tests.support.samples import NOW, RUN, SCALE_SET
 
+PROCEED = Proceed(
+    run_id=OTHER_RUN,
+    request_id="req-1",
+    scale_set=SCALE_SET.key,
+    wave=1,
+    enqueued_at=NOW,
+    until=NOW + timedelta(days=1),
+)
+PAUSE = Pause(run_id=OTHER_RUN, scope=SCALE_SET.key, enqueued_at=NOW, order=3, until=NOW + timedelta(days=1))
+RESUME = Resume(run_id=OTHER_RUN, scope=SCALE_SET.key, enqueued_at=NOW, order=4, until=NOW + timedelta(days=1))
 NOTE = StaleViews(
     run_id=OTHER_RUN, request_id="other", scale_set=SCALE_SET.key, until=NOW + timedelta(minutes=3), number=4
 )
@@ -123,3 +140,38 @@ def test_marker_cancels_only_its_request_of_its_scale_set_enqueued_before_it() -
 def test_ids_are_made_of_the_run_alone() -> None:
     assert lease().message_id == f"lease:{RUN}"
     assert replace(marker(), request_id="other").message_id == marker().message_id == f"cancel:{OTHER_RUN}"
+
+
+ENTRIES = st.lists(
+    st.builds(
+        lambda entry, scale_set, number: (
+            replace(entry, scope=scale_set.rpartition("/")[0], number=number)
+            if isinstance(entry, Pause | Resume)
+            else replace(entry, scale_set=scale_set, number=number)
+        ),
+        st.sampled_from([lease(), others_lease(), marker(), NOTE, PROCEED, PAUSE, RESUME]),
+        st.sampled_from([SCALE_SET.key, f"{SCALE_SET.key}-2", "another/scale/set"]),
+        st.integers(1, 50),
+    ),
+    max_size=12,
+)
+
+
+@given(ENTRIES)
+def test_what_concerns_a_scale_set_says_of_it_what_all_entries_say(entries: list[Entry]) -> None:
+    read, key = EntriesRead(entries), SCALE_SET.key
+
+    def said(those: Sequence[Entry]) -> list[object]:
+        return [
+            leases_of(those, key),
+            own_leases(leases_of(those, key), RUN),
+            stale_views(those, key, ["0"]),
+            cancellation(those, key, "req-1", NOW),
+            pause_of(those, key),
+            proceed_for(those, key, PROCEED.request_id, 1, NOW),
+        ]
+
+    assert said(read.about(key)) == said(entries) == said(read.about(key, leases=True))
+    assert [each for each in read.about(key, leases=True) if isinstance(each, Lease)] == [
+        each for each in entries if isinstance(each, Lease)
+    ]
