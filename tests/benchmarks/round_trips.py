@@ -20,6 +20,7 @@ import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
+from maintenance.servicebus.messages import to_message
 from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from tests.benchmarks.sending import send_list
 from tests.benchmarks.services import GROUP, SUBSCRIPTION
@@ -201,7 +202,7 @@ async def count_tick(azure: Journey, due: int) -> list[Trip]:
     await tick(azure.job)
     client = ServiceBusClient.from_connection_string(azure.environment.bus.connection_string)
     async with client, client.get_queue_sender(OPERATIONS) as sender:
-        await send_list(sender, list(under_way(urls, due)))
+        await send_list(sender, [to_message(each) for each in under_way(urls, due)])
     with recorded() as trips:
         await tick(azure.job)
     return trips.calls

@@ -11,13 +11,13 @@ from azure.servicebus.aio import ServiceBusClient
 
 from maintenance.arm.client import ArmClient
 from maintenance.domain.instances import Baseline
+from maintenance.domain.messages import Record
 from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record
-from maintenance.servicebus.messages import to_message
+from maintenance.servicebus.sender import Sender
 from maintenance.settings import Settings, read_settings
 from sandbox.cli.environment import worker_environment
-from tests.benchmarks.sending import send_list
 from tests.benchmarks.services import GROUP, SUBSCRIPTION, Services
 
 REQUESTS = "maintenance-requests"
@@ -51,13 +51,12 @@ async def operation_urls(client: ArmClient, arm: str, scale_sets: int) -> list[s
     return urls
 
 
-def under_way(urls: Sequence[str], count: int) -> Iterator[ServiceBusMessage]:
+def under_way(urls: Sequence[str], count: int) -> Iterator[Record]:
     """Records of `count` operations in progress, spread over the scale sets."""
     batch = uuid.uuid4().hex[:8]
     for number in range(count):
         place = number % len(urls)
-        record = to_record(tracked(f"{batch}-{number}", scale_set(place), urls[place]), None)
-        yield to_message(record)
+        yield to_record(tracked(f"{batch}-{number}", scale_set(place), urls[place]), None)
 
 
 def tracked(request_id: str, of: ScaleSet, url: str) -> Operation:
@@ -82,10 +81,11 @@ def tracked(request_id: str, of: ScaleSet, url: str) -> Operation:
     )
 
 
-async def fill(at: Services, queue: str, messages: Iterator[ServiceBusMessage]) -> None:
+async def fill(at: Services, queue: str, messages: Iterator[Record | ServiceBusMessage]) -> None:
     """Send messages to a queue, in lists."""
-    client = ServiceBusClient.from_connection_string(at.bus)
-    async with client, client.get_queue_sender(queue) as sender:
+    async with ServiceBusClient.from_connection_string(at.bus) as client:
+        sender = Sender(queue, lambda: client.get_queue_sender(queue))
         waiting = list(messages)
         for start in range(0, len(waiting), LISTS):
-            await send_list(sender, waiting[start : start + LISTS])
+            await sender.send(waiting[start : start + LISTS])
+        await sender.close()
