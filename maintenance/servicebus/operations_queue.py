@@ -106,8 +106,9 @@ class OperationsReceiver:
         if self._came_last >= most > 1:
             within = min(self._within, wait)
             messages = await self._receiver.receive_messages(max_message_count=most, max_wait_time=within)
-            if messages:
+            if messages or within == wait:
                 return messages
+            wait -= within
         return await self._receiver.receive_messages(max_message_count=1, max_wait_time=wait)
 
     @property
