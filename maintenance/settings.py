@@ -21,8 +21,7 @@ from maintenance.configuration.texts import CONNECTION, NAMESPACE
 from maintenance.domain.calendars import Window
 from maintenance.domain.errors import SettingsError
 from maintenance.domain.resources import ScaleSet, Scope
-from maintenance.lifecycle.actions import Rules
-from maintenance.lifecycle.timing import Timing
+from maintenance.lifecycle.rules import Rules, Timing
 from maintenance.policies.calendar import Calendar
 from maintenance.policies.limits import Limits
 from maintenance.scan.decisions import Mode, ScanPolicy

@@ -31,7 +31,7 @@ from maintenance.domain.messages import Delivery, Record, read_document, trace_o
 from maintenance.domain.operation import Reply
 from maintenance.domain.redaction import redact
 from maintenance.domain.resources import ScaleSet, Scope
-from maintenance.lifecycle.timing import Timing
+from maintenance.lifecycle.rules import Timing
 from maintenance.operations.records import to_reply_record
 from maintenance.policies.tags import EXCLUDED, TagPolicy
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.redaction import printable
 from maintenance.domain.resources import ScaleSet
+
+if TYPE_CHECKING:
+    # As in `policies.tags`.
+    from maintenance.domain.observations import ErrorDetail
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,39 +8,15 @@ record is there already.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from maintenance.coordination.entries import Entry, Lease, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail, Reading, Submission
 from maintenance.domain.operation import Call, Operation
-from maintenance.domain.resources import ScaleSet, Scope
-from maintenance.lifecycle.timing import Timing
-from maintenance.policies.calendar import Calendar
-from maintenance.policies.limits import Limits
+from maintenance.lifecycle.rules import Timing
 from maintenance.policies.tags import TagPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How this app proceeds. `allowed_scopes` bounds what may be touched, whatever a record says: by default nothing.
-    `views`: whether it may read instance views; without them ARM's status is all there is. `wait_for_lease`: whether a
-    run waits for another's lease on its scale set, or is rejected. `calendar`: when waves may start at all; `paused`:
-    none may. `limits`: how many instances and scale sets may be under way at once. `tags`: whether each scale set's
-    tags are read before a wave starts."""
-
-    allowed_scopes: tuple[Scope, ...] = ()
-    timing: Timing = field(default_factory=Timing)
-    views: bool = True
-    wait_for_lease: bool = True
-    calendar: Calendar = field(default_factory=Calendar)
-    paused: bool = False
-    limits: Limits = field(default_factory=Limits)
-    tags: bool = False
-
-    def allows(self, scale_set: ScaleSet) -> bool:
-        return any(scope.contains(scale_set) for scope in self.allowed_scopes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from maintenance.domain.calendars import Deferral
 from maintenance.domain.errors import Problem
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Owed, Status
-from maintenance.lifecycle.actions import Continue, Rules, StateRead
+from maintenance.lifecycle.actions import Continue, StateRead
 from maintenance.lifecycle.ending import end, proceed, reject
+from maintenance.lifecycle.rules import Rules
 from maintenance.policies.calendar import Calendar
 from maintenance.policies.gates import gate_until, is_awaiting, is_told, word
 from maintenance.policies.limits import turn

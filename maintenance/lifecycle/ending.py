@@ -11,7 +11,8 @@ from maintenance.domain.errors import Problem
 from maintenance.domain.instances import select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Owed, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Continue, Done, Read, ReleaseLease, Rules, StateRead
+from maintenance.lifecycle.actions import Action, Continue, Done, Read, ReleaseLease, StateRead
+from maintenance.lifecycle.rules import Rules
 from maintenance.lifecycle.verdicts import has_recovered, is_changed
 
 UNAUTHORIZED_ATTEMPTS = 3

@@ -22,12 +22,12 @@ from maintenance.lifecycle.actions import (
     NotTheOne,
     Observation,
     OperationRead,
-    Rules,
     StateRead,
     Submitted,
     Unavailable,
     Untrusted,
 )
+from maintenance.lifecycle.rules import Rules
 
 
 def next_action(rules: Rules, operation: Operation, observation: Observation, now: datetime) -> Action:

@@ -17,9 +17,10 @@ from maintenance.domain.errors import Problem
 from maintenance.domain.instances import Instance, InstanceState, select
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Operation, Outcome, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Continue, Read, Rules, StateRead, TakeLease
+from maintenance.lifecycle.actions import Action, Continue, Read, StateRead, TakeLease
 from maintenance.lifecycle.deferring import ask, is_kept_waiting, planned_anew, unless_kept
 from maintenance.lifecycle.ending import cancel, duplicate, end, proceed, reject, retry, time_out, wait
+from maintenance.lifecycle.rules import Rules
 from maintenance.lifecycle.tracking import close_wave
 from maintenance.policies.gates import must_ask
 from maintenance.policies.limits import least

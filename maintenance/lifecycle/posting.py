@@ -22,19 +22,10 @@ from maintenance.domain.observations import (
     Throttled,
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Phase, Result
-from maintenance.lifecycle.actions import (
-    Action,
-    Continue,
-    LeaveToJudge,
-    Posted,
-    Read,
-    Rules,
-    StateRead,
-    Submit,
-    Untrusted,
-)
+from maintenance.lifecycle.actions import Action, Continue, LeaveToJudge, Posted, Read, StateRead, Submit, Untrusted
 from maintenance.lifecycle.deferring import calendar_of, deferral
 from maintenance.lifecycle.ending import cancel, end, failed, proceed, retry, still_unauthorized, time_out, took, wait
+from maintenance.lifecycle.rules import Rules
 from maintenance.lifecycle.tracking import confirm
 from maintenance.lifecycle.verdicts import is_changed
 from maintenance.policies.waves import startable

@@ -19,8 +19,9 @@ from maintenance.domain.observations import (
     Unreported,
 )
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Continue, Poll, Read, Rules, StateRead
+from maintenance.lifecycle.actions import Action, Continue, Poll, Read, StateRead
 from maintenance.lifecycle.ending import cancel, end, failed, in_doubt_by_outcome, proceed, time_out, wait
+from maintenance.lifecycle.rules import Rules
 from maintenance.lifecycle.verdicts import Verdict, has_recovered, judge, perhaps_by_others
 
 # How often in a row an operation cannot be read until the views are asked for what became of it, too: ten minutes.
@@ -226,8 +227,7 @@ def _recover(
         return cancel(replace(operation, recovering_since=since), marker, now)
     give_up = min(since + operation.rollout.health_timeout, operation.deadline)
     if now < give_up:
-        due = min(rules.timing.next_read(now), give_up)
-        return wait(rules, replace(operation, recovering_since=since), now, due)
+        return wait(rules, replace(operation, recovering_since=since), now, min(rules.timing.next_read(now), give_up))
     message = f"maintained, but not healthy {operation.rollout.health_timeout} later"
     outcomes = {i: replace(operation.outcomes[i], message=message) for i in unhealthy}
     error = ErrorDetail("InstancesUnhealthy", f"The rollout stopped: {message}: {', '.join(unhealthy[:20])}.")

@@ -13,7 +13,7 @@ from datetime import datetime
 from maintenance.domain.instances import Baseline, Instance, InstanceState
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Call, Operation, Outcome, Result
-from maintenance.lifecycle.timing import Timing
+from maintenance.lifecycle.rules import Timing
 
 DONE = "maintenancecompleted"
 NOT_DONE = ("maintenanceaborted", "retrylater")

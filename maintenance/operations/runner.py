@@ -34,7 +34,6 @@ from maintenance.lifecycle.actions import (
     Posted,
     Read,
     ReleaseLease,
-    Rules,
     StateRead,
     Submit,
     Submitted,
@@ -43,6 +42,7 @@ from maintenance.lifecycle.actions import (
     Untrusted,
 )
 from maintenance.lifecycle.machine import next_action
+from maintenance.lifecycle.rules import Rules
 from maintenance.operations.instance_views import InstanceViews, caught, result
 from maintenance.operations.ports import UNWATCHED, Arm, Coordination, RecordSender, RunWatch, Settle
 from maintenance.operations.progress_log import report_decision, report_submission

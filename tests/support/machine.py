@@ -17,13 +17,13 @@ from maintenance.lifecycle.actions import (
     Continue,
     Delivered,
     OperationRead,
-    Rules,
     StateRead,
     Submit,
     Submitted,
     Unavailable,
 )
 from maintenance.lifecycle.machine import next_action
+from maintenance.lifecycle.rules import Rules
 from maintenance.policies.tags import TagPolicy
 from tests.support.samples import NOW, OPERATION_URL, RUN, SCALE_SET, SUBSCRIPTION, eligible, new_operation, seconds
 

@@ -13,9 +13,10 @@ from maintenance.coordination.entries import LEASE_OUTLASTS_DEADLINE, StaleViews
 from maintenance.domain.instances import Instance
 from maintenance.domain.observations import ErrorDetail
 from maintenance.domain.operation import Call, Operation, Outcome, Owed, Phase, Result, Status
-from maintenance.lifecycle.actions import Action, Denied, Done, LeaseReleased, Read, ReleaseLease, Rules
+from maintenance.lifecycle.actions import Action, Denied, Done, LeaseReleased, Read, ReleaseLease
 from maintenance.lifecycle.ending import MAX_STRIKES, end, strike
 from maintenance.lifecycle.machine import next_action
+from maintenance.lifecycle.rules import Rules
 from tests.support.machine import (
     BROKEN,
     BUSY,

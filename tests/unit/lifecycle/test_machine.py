@@ -40,7 +40,6 @@ from maintenance.lifecycle.actions import (
     Poll,
     Read,
     ReleaseLease,
-    Rules,
     StateRead,
     Submit,
     Submitted,
@@ -50,6 +49,7 @@ from maintenance.lifecycle.actions import (
 )
 from maintenance.lifecycle.events import ended, owed_events
 from maintenance.lifecycle.machine import next_action
+from maintenance.lifecycle.rules import Rules
 from maintenance.operations.records import read_record, write_record
 from tests.support.machine import EVERYWHERE, lease, marker, others_lease
 from tests.support.samples import (

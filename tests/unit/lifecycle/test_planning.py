@@ -11,9 +11,10 @@ import pytest
 from maintenance.coordination.entries import LEASE_OUTLASTS_DEADLINE
 from maintenance.domain.instances import Instance, MaintenanceStatus
 from maintenance.domain.operation import Operation, Outcome, Owed, Phase, Result, Rollout
-from maintenance.lifecycle.actions import Continue, LeaseTaken, Read, Rules, StateRead, TakeLease
+from maintenance.lifecycle.actions import Continue, LeaseTaken, Read, StateRead, TakeLease
 from maintenance.lifecycle.machine import next_action
 from maintenance.lifecycle.planning import split_targets
+from maintenance.lifecycle.rules import Rules
 from tests.support.machine import (
     ALL,
     BUSY,

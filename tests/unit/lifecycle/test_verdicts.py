@@ -10,7 +10,7 @@ import pytest
 
 from maintenance.domain.instances import Baseline, Instance, MaintenanceStatus
 from maintenance.domain.operation import Call, FinalStatus, Outcome, Result
-from maintenance.lifecycle.timing import Timing
+from maintenance.lifecycle.rules import Timing
 from maintenance.lifecycle.verdicts import Verdict, has_recovered, is_changed, judge
 from tests.support.machine import BROKEN, tracking
 from tests.support.samples import LONG_AGO, NOW, aborted, completed, eligible, in_progress, seconds, without_maintenance

@@ -23,7 +23,7 @@ from maintenance.domain.observations import ErrorDetail, Reading, Succeeded, Unr
 from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.lifecycle.actions import Poll, Read, Submit
-from maintenance.lifecycle.timing import Timing
+from maintenance.lifecycle.rules import Timing
 from maintenance.operations.instance_views import LISTED_WITHIN
 from maintenance.operations.poller import HELD_FOR
 from maintenance.operations.units import TAKES

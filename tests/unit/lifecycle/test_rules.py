@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maintenance.domain.formats import parse_duration
-from maintenance.lifecycle.timing import Timing
+from maintenance.lifecycle.rules import Timing
 from tests.support.samples import NOW, seconds
 
 TIMING = Timing()

@@ -1,10 +1,17 @@
-"""The pauses of the lifecycle, in one value. Pure."""
+"""How this app proceeds, and its pauses, each in one value. Pure.
+
+The settings are read before any client is imported, so the actions of the state machine stand elsewhere.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from maintenance.domain.resources import ScaleSet, Scope
+from maintenance.policies.calendar import Calendar
+from maintenance.policies.limits import Limits
 
 # ARM lets 25 reads a second flow back into a subscription's bucket of 250, Compute 15 a minute into an operation's 45.
 FEW_CALLS = 20
@@ -70,6 +77,27 @@ class Timing:
         pause = due - now
         widest = min(pause * (FEW_CALLS / (remaining + 1)), self.max_poll)
         return due + max(widest - pause, timedelta(0)) * (0.5 + 0.5 * _fraction(f"{seed}:spread"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How this app proceeds. `allowed_scopes` bounds what may be touched, whatever a record says: by default nothing.
+    `views`: whether it may read instance views; without them ARM's status is all there is. `wait_for_lease`: whether a
+    run waits for another's lease on its scale set, or is rejected. `calendar`: when waves may start at all; `paused`:
+    none may. `limits`: how many instances and scale sets may be under way at once. `tags`: whether each scale set's
+    tags are read before a wave starts."""
+
+    allowed_scopes: tuple[Scope, ...] = ()
+    timing: Timing = field(default_factory=Timing)
+    views: bool = True
+    wait_for_lease: bool = True
+    calendar: Calendar = field(default_factory=Calendar)
+    paused: bool = False
+    limits: Limits = field(default_factory=Limits)
+    tags: bool = False
+
+    def allows(self, scale_set: ScaleSet) -> bool:
+        return any(scope.contains(scale_set) for scope in self.allowed_scopes)
 
 
 def _fraction(seed: str) -> float:
