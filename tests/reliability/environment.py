@@ -14,7 +14,6 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from maintenance.servicebus.namespace_check import SUBJECT as CHECK
 from sandbox.cli.environment import worker_environment
 from sandbox.managed_identity import ManagedIdentity
 from sandbox.resource_manager import (
@@ -27,7 +26,7 @@ from sandbox.servicebus import ServiceBus, Topology
 from tests.reliability.killable_worker import BEGUN, FAILED, CrashPoint, WorkerRun, kinds_of, run_worker, send
 from tests.reliability.story import Story
 from tests.support.contract_watch import CONTRACT_WATCH
-from tests.support.entities import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY, left_over, remains
+from tests.support.entities import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY, remains
 from tests.support.environment import QUICK
 from tests.support.running import LIMIT
 
@@ -233,9 +232,7 @@ class Environment:
         return {**names, **QUICK, **never, **settings}
 
     def _left(self) -> list[str]:
-        left = left_over(self.bus) if self.story.keeps_lease else remains(self.bus)
-        # A process killed while it checks the namespace leaves a message that a tick drops an hour later.
-        return [each for each in left if f" {CHECK} " not in each]
+        return remains(self.bus, leases=not self.story.keeps_lease)
 
     def _done(self) -> bool:
         ended = [event for event in self.events() if _kind(event) in ("completed", "rejected")]
