@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 # Once messages have come, more that are due come as fast: a tick need not end in waiting as long as it began.
 FURTHER_WAIT = 0.05  # seconds, at least
 FURTHER_WAITS = 2  # times as long as the last took
-# Seconds: what is done within so short a time is sent in one list.
-TOGETHER = 0.05
+# Seconds: what is done so soon after the first of a batch is sent with it in one list. Polls of 20 ms and more, in four
+# batches at once, take over 50 from the first to the last; where each became two lists, a tick took an eighth more.
+TOGETHER = 0.1
 # Seconds. A batch of which nothing is done in this time holds up no other: another receiver takes what falls due.
 SLOW = 5.0
 # Seconds. A batch that is not settled by then is cut off, for its lock lasts 5 minutes. None begins after the budget of
@@ -141,8 +142,10 @@ class Poller:
                     if not batch:
                         return
                     took = self._monotonic() - asked
-                    if len(batch) == tick.batch and tick.active < self._limits.poll_receivers:
-                        self._add_receiver(group, tick)
+                    if len(batch) == tick.batch:
+                        # One after the other they would begin a batch's two round trips apart.
+                        for _ in range(self._limits.poll_receivers - tick.active):
+                            self._add_receiver(group, tick)
                     tick.taken += len(batch)
                     due_now = await self._work(group, deliveries, batch, tick)
                     # What was just sent for now comes for sure.
@@ -211,12 +214,9 @@ class Poller:
 
         async with asyncio.TaskGroup() as settling:
             while running:
-                done, _ = await asyncio.wait(running, timeout=TOGETHER)
-                if not done:
-                    done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
-                while not done:
+                while not (await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED))[0]:
                     self._add_receiver_beside(group, tick)
-                    done, _ = await asyncio.wait(running, timeout=self._slow, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(running, timeout=TOGETHER)
                 settling.create_task(settle_finished([running.pop(task) for task in done]))
         return failures[0] if failures else None
 

@@ -285,6 +285,29 @@ async def test_each_is_settled_when_it_is_done_and_not_with_the_slowest(monkeypa
     assert set(queued(environment)) == {f"{run_id(1)}:s1", f"{run_id(2)}:s1"}
 
 
+async def test_what_is_done_right_after_the_first_of_a_batch_is_sent_in_one_list_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = UnitEnvironment()
+    put(environment, *(running(number) for number in range(20)))
+    sent: list[int] = []
+    send, read, before = environment.bus.send, environment.arm.read_operation, asyncio.Lock()
+
+    async def one_after_the_other(scale_set: ScaleSet, call: Call) -> Reading:
+        async with before:
+            await asyncio.sleep(0)
+            return await read(scale_set, call)
+
+    async def note(records: list[Record]) -> None:
+        sent.append(len(records))
+        await send(records)
+
+    monkeypatch.setattr(environment.arm, "read_operation", one_after_the_other)
+    monkeypatch.setattr(environment.bus, "send", note)
+    await environment.tick()
+    assert sent == [20]
+
+
 # ---- what cannot be read
 
 
@@ -403,6 +426,18 @@ async def test_more_than_a_batch_is_worked_off_in_one_tick() -> None:
     tick = await environment.tick()
     assert (tick.taken, tick.persisted) == (250, 250)
     assert 1 < tick.receivers <= environment.settings.poll_receivers
+
+
+async def test_full_batch_sets_every_receiver_to_work() -> None:
+    environment = UnitEnvironment()
+    put(environment, *(running(number) for number in range(100)))
+    assert (await environment.tick()).receivers == environment.settings.poll_receivers == 4
+
+
+async def test_batch_that_is_not_full_needs_no_other_receiver() -> None:
+    environment = UnitEnvironment()
+    put(environment, *(running(number) for number in range(99)))
+    assert (await environment.tick()).receivers == 1
 
 
 async def test_what_receivers_send_at_the_same_time_is_counted_once_each() -> None:
