@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Once messages have come, more that are due come as fast: a tick need not end in waiting as long as it began.
 FURTHER_WAIT = 0.05  # seconds, at least
-FURTHER_WAITS = 2  # times as long as the last took
+FURTHER_WAITS = 2  # times as long as the last took; a batch that is not full had been waited for
 # Seconds: what is done so soon after the first of a batch is sent with it in one list. Polls of 20 ms and more, in four
 # batches at once, take over 50 from the first to the last; where each became two lists, a tick took an eighth more.
 TOGETHER = 0.1
@@ -102,8 +102,7 @@ class Poller:
     async def work_off(self) -> None:
         """Work off what is due, as a tick does: a handler's record is dealt with at once. Handlers of one process share
         it. One stays until nothing more is due, so that the host sees the process at work, but no longer than for a
-        batch. The others leave at once: what they sent is received by the one, and as long as they stayed, no more
-        requests would be delivered than the host hands over at a time."""
+        batch. The others leave at once, since the host hands over no more requests than so many at a time."""
         self._more = True
         for look in tuple(self._looks):
             look()
@@ -128,33 +127,40 @@ class Poller:
             self._more = False
             await self.tick()
 
-    def _add_receiver(self, group: asyncio.TaskGroup, tick: Tick) -> None:
+    def _add_receiver(self, group: asyncio.TaskGroup, tick: Tick, pace: float | None = None) -> None:
         tick.receivers += 1
         tick.active += 1
-        group.create_task(self._drain(group, tick))
+        group.create_task(self._drain(group, tick, pace))
 
-    async def _drain(self, group: asyncio.TaskGroup, tick: Tick) -> None:
+    async def _drain(self, group: asyncio.TaskGroup, tick: Tick, pace: float | None) -> None:
+        """`pace`: seconds that another took for a full batch, if one came."""
         try:
             async with self._bus.operations() as deliveries:
-                wait = longest = self._limits.receive_wait.total_seconds()
+                wait = self._wait(pace)
                 while (asked := self._monotonic()) < tick.stop_at:
                     batch = await deliveries.receive(tick.batch, wait=wait)
                     if not batch:
                         return
                     took = self._monotonic() - asked
-                    if len(batch) == tick.batch:
+                    full = len(batch) == tick.batch
+                    pace = took if full or pace is None else min(took, pace)
+                    if full:
                         # One after the other they would begin a batch's two round trips apart.
                         for _ in range(self._limits.poll_receivers - tick.active):
-                            self._add_receiver(group, tick)
+                            self._add_receiver(group, tick, took)
                     tick.taken += len(batch)
                     due_now = await self._work(group, deliveries, batch, tick)
                     # What was just sent for now comes for sure.
-                    wait = longest if due_now else min(longest, max(FURTHER_WAIT, FURTHER_WAITS * took))
+                    wait = self._wait(None if due_now else pace)
         except BusUnavailable as error:
             tick.queue_missing = isinstance(error, EntityMissing)
             logger.error("Tick ended early, what it holds is redelivered: %s", error)
         finally:
             tick.active -= 1
+
+    def _wait(self, pace: float | None) -> float:
+        longest = self._limits.receive_wait.total_seconds()
+        return longest if pace is None else min(longest, max(FURTHER_WAIT, FURTHER_WAITS * pace))
 
     async def _work(
         self, group: asyncio.TaskGroup, deliveries: Deliveries, batch: Sequence[Delivery], tick: Tick

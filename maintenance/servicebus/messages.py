@@ -150,9 +150,9 @@ class Expected:
     def __init__(self) -> None:
         self._ids: set[str] = set()
 
-    def now(self) -> frozenset[str]:
+    def now(self) -> set[str]:
         """Their message ids."""
-        return frozenset(self._ids)
+        return set(self._ids)
 
     def sent(self, records: Iterable[Record]) -> None:
         """These are about to be sent."""
@@ -165,10 +165,10 @@ class Expected:
         if self._ids:
             self._ids.difference_update(str(message.message_id) for message in messages)
 
-    def has_come(self, expected: frozenset[str]) -> bool:
+    def has_come(self, expected: set[str]) -> bool:
         """Whether all of these were received, and there were any."""
         return bool(expected) and self._ids.isdisjoint(expected)
 
-    def missed(self, expected: frozenset[str]) -> None:
+    def missed(self, expected: set[str]) -> None:
         """What of these did not come is another process's, or was dropped by duplicate detection."""
         self._ids -= expected

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 # as some do, more may: full batches cost a fifth less than those that end earlier. A request must not be held up for
 # nothing; but where many came last, the first of them may take longer.
 LEAST_WITHIN, MOST_WITHIN = 0.01, 0.2
+# Where all that could be had came last, and nothing more for so long, nothing is left.
+LAST_WITHIN = 0.05
 # Until one was measured.
 ROUND_TRIP = 0.025
 MANY = 4
@@ -82,10 +84,10 @@ class OperationsReceiver:
         try:
             async with asyncio.timeout(self._call_timeout + wait):
                 expected = self._expected.now()
-                messages = await self._receive_first(most, wait)
+                messages = await self._receive_first(most, wait, expected)
                 self._expected.received(messages)
                 if messages and len(messages) < most and not self._expected.has_come(expected):
-                    messages += await self._receive_more(most - len(messages), expected)
+                    messages += await self._receive_more(most - len(messages), expected, alone=len(messages) == 1)
                 self._expected.missed(expected)
                 self._came_last = len(messages)
         except SDK_ERRORS as error:
@@ -101,12 +103,12 @@ class OperationsReceiver:
                 self._saw(enqueued_at)
         return [replace(to_delivery(message), locked_ago=ago) for message, ago in self._locked_ago(messages)]
 
-    async def _receive_first(self, most: int, wait: float) -> list[ServiceBusReceivedMessage]:
+    async def _receive_first(self, most: int, wait: float, expected: set[str]) -> list[ServiceBusReceivedMessage]:
         """The first that is due, or, where as many as could be had came last, as many again in one round trip."""
         if self._came_last >= most > 1:
-            within = min(self._within, wait)
+            within = min(max(self._within, LAST_WITHIN), wait)
             messages = await self._receiver.receive_messages(max_message_count=most, max_wait_time=within)
-            if messages or within == wait:
+            if messages or within == wait or not expected:
                 return messages
             wait -= within
         return await self._receiver.receive_messages(max_message_count=1, max_wait_time=wait)
@@ -116,12 +118,13 @@ class OperationsReceiver:
         """Seconds in which what is due comes."""
         return min(max(2 * self._round_trip, LEAST_WITHIN), MOST_WITHIN)
 
-    async def _receive_more(self, most: int, expected: frozenset[str]) -> list[ServiceBusReceivedMessage]:
-        """What else is due. The SDK waits for all the time that it is given where fewer come."""
+    async def _receive_more(self, most: int, expected: set[str], *, alone: bool) -> list[ServiceBusReceivedMessage]:
+        """What else is due. The SDK waits for all the time that it is given where fewer come. `alone`: one has come, so
+        how fast others follow is not known yet."""
         messages: list[ServiceBusReceivedMessage] = []
         within = self._within
         # What was sent together comes together.
-        waits = 2 * within if expected else MOST_WITHIN if self._came_last >= MANY else within
+        waits = 2 * within if expected else MOST_WITHIN if alone and self._came_last >= MANY else within
         while waits > 0 and len(messages) < most:
             more = await self._receiver.receive_messages(max_message_count=most - len(messages), max_wait_time=within)
             messages += more

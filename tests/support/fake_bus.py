@@ -115,6 +115,8 @@ class FakeBus:
         self.log: list[str] = []
         self.down: set[str] = set()
         self.queue_missing = False
+        # Seconds that each call to receive was to wait at most.
+        self.waits: list[float] = []
 
     @property
     def events(self) -> dict[str, MaintenanceEvent]:
@@ -242,6 +244,7 @@ class FakeDeliveries:
 
     async def receive(self, most: int, *, wait: float) -> list[Delivery]:
         self._crash_point.step("receive")
+        self._bus.waits.append(wait)
         taken = list(self._queue.dead[:most]) if self._dead else self._queue.take(most)
         return [delivery_of(each) for each in taken]
 

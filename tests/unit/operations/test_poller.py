@@ -17,7 +17,7 @@ from maintenance.domain.messages import Delivery, Record
 from maintenance.domain.observations import ErrorDetail, Reading, Throttled
 from maintenance.domain.operation import Call, Operation, Owed, Phase, Reply, Status
 from maintenance.domain.resources import ScaleSet, Scope
-from maintenance.operations.poller import Poller
+from maintenance.operations.poller import FURTHER_WAIT, Poller
 from maintenance.operations.records import read_record, to_record, to_reply_record
 from tests.support.fake_arm import all_eligible
 from tests.support.fake_bus import Message
@@ -432,6 +432,16 @@ async def test_full_batch_sets_every_receiver_to_work() -> None:
     environment = UnitEnvironment()
     put(environment, *(running(number) for number in range(100)))
     assert (await environment.tick()).receivers == environment.settings.poll_receivers == 4
+
+
+async def test_only_the_first_receiver_of_a_tick_waits_for_long() -> None:
+    environment = UnitEnvironment()
+    put(environment, *(running(number) for number in range(150)))
+    await environment.tick()
+    longest = environment.settings.receive_wait.total_seconds()
+    # The hand clock stands still: the others wait for the least that there is.
+    assert environment.bus.waits == [longest] + [FURTHER_WAIT] * (len(environment.bus.waits) - 1)
+    assert len(environment.bus.waits) > environment.settings.poll_receivers
 
 
 async def test_batch_that_is_not_full_needs_no_other_receiver() -> None:

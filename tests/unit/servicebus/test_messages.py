@@ -86,7 +86,7 @@ def test_what_another_process_has_is_expected_no_longer_but_what_was_sent_meanwh
 
 
 def test_nothing_expected_has_not_come() -> None:
-    assert not Expected().has_come(frozenset())
+    assert not Expected().has_come(set())
 
 
 def test_process_that_sends_and_never_receives_keeps_few() -> None:
