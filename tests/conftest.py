@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -16,6 +17,10 @@ from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.environment import DURATION, Environment, environment
 from tests.support.running import Running, running
 from tests.support.secret_scanner import SECRET_SCANNER
+
+# No test is timed: by default hypothesis fails an example of over 200 ms, and a test whose examples are made slowly.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_finish() -> None:

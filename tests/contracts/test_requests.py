@@ -110,7 +110,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=60, suppress_health_check=HEALTH)
 @given(changes=st.fixed_dictionaries({}, optional=FIELDS), by_id=st.booleans())
 @example(changes={"requestId": None, "rollout": {"healthTimeout": None}, "ineligible": None}, by_id=False)
 @example(changes={"instanceIds": ["a", "A"]}, by_id=False)
@@ -124,7 +124,7 @@ def test_any_document_gets_the_same_verdict_from_worker_and_schema(changes: dict
     "name", [name for name in FIELDS if name not in ("cancel", "unknown", "schemaVersion", "dryRun")]
 )
 def test_each_field_alone_gets_the_same_verdict_from_worker_and_schema(name: str) -> None:
-    @settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
+    @settings(max_examples=60, suppress_health_check=HEALTH)
     @given(value=FIELDS[name])
     def check(value: Any) -> None:
         check_verdict({**({} if name == "resourceId" else NAMES), name: value})
@@ -132,7 +132,7 @@ def test_each_field_alone_gets_the_same_verdict_from_worker_and_schema(name: str
     check()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=60, suppress_health_check=HEALTH)
 @given(names=st.fixed_dictionaries({}, optional={name: texts | st.none() | st.just(NAMES[name]) for name in NAMES}))
 def test_names_or_resource_id_get_the_same_verdict_from_worker_and_schema(names: dict[str, Any]) -> None:
     check_verdict(names)
@@ -144,7 +144,7 @@ scopes = st.sampled_from((SUBSCRIPTION, RESOURCE_ID, f"/subscriptions/{SUBSCRIPT
 groups = texts.map(lambda group: f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=60, suppress_health_check=HEALTH)
 @given(
     kind=st.sampled_from(("pause", "resume")),
     asked=st.none()
@@ -155,13 +155,13 @@ def test_pause_gets_the_same_verdict_from_worker_and_schema(kind: str, asked: An
     check_verdict({kind: asked, **more})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=60, suppress_health_check=HEALTH)
 @given(cancel=texts | st.none() | st.integers(), reason=texts | st.none(), more=st.sampled_from(({}, {"dryRun": None})))
 def test_cancellation_gets_the_same_verdict_from_worker_and_schema(cancel: Any, reason: Any, more: Any) -> None:
     check_verdict({**NAMES, "cancel": cancel, "reason": reason, **more})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=60, suppress_health_check=HEALTH)
 @given(
     proceed=texts | st.none() | st.integers(),
     wave=numbers | st.none(),
@@ -174,14 +174,14 @@ def test_proceed_gets_the_same_verdict_from_worker_and_schema(proceed: Any, wave
 VALID = {name: messages(dict(named(name).schema)) for name in (REQUEST, *BY_FIELD.values())}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=150, suppress_health_check=HEALTH)
 @given(document=st.one_of(*VALID.values()))
 def test_whatever_is_made_of_the_schemas_is_accepted_by_the_worker(document: dict[str, Any]) -> None:
     assert schema_accepts(document)
     assert worker_accepts(document) is not other_rule_broken(document)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=100, suppress_health_check=HEALTH)
 @given(
     document=VALID[REQUEST],
     name=st.sampled_from([*named(REQUEST).schema["properties"], "instanceIDs"]),

@@ -46,6 +46,13 @@ class Services:
             self.senders[entity] = make(entity)
         return self.senders[entity]
 
+    def close_senders(self) -> None:
+        """Also after an outage, which detaches their links: the SDK finds that out with a later call, which it retries
+        for some seconds."""
+        for sender in self.senders.values():
+            sender.close()
+        self.senders.clear()
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.page.port}"
@@ -88,8 +95,7 @@ def services(**options: Any) -> Iterator[Services]:
         seed_example(arm)
         running = Services(clock, bus, arm, page, client)
         yield running
-        for sender in running.senders.values():
-            sender.close()
+        running.close_senders()
 
 
 @dataclass

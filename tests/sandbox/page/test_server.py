@@ -229,6 +229,7 @@ def test_outage_of_all_of_service_bus_and_every_other_fault_is_cleared_at_once(s
     assert sandbox.perform(do="clear-all").status_code == 200
     watch(sandbox.url, lambda seen: not faults_of(seen))
     assert sandbox.call_arm() == 200
+    sandbox.close_senders()
 
 
 @pytest.mark.parametrize(

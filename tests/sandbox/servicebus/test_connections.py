@@ -180,7 +180,7 @@ def test_heartbeats_come_at_half_of_what_the_client_asks(bus: ServiceBus) -> Non
 
 
 @given(st.binary(min_size=1, max_size=100), st.booleans())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_random_bytes_close_that_connection_and_no_other(bus: ServiceBus, data: bytes, greeted: bool) -> None:
     with Stranger(bus) as client:
         if greeted:

@@ -309,7 +309,7 @@ def test_retry_after_is_read_in_every_form(headers: dict[str, str], pause: timed
     assert read_retry_after(headers, NOW) == pause
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=150)
 @given(
     st.one_of(
         st.text(max_size=40),
@@ -376,7 +376,7 @@ JSON_BODY = st.recursive(
 ).map(lambda document: json.dumps(document).encode())
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=150)
 @given(
     st.integers(100, 599),
     st.one_of(st.binary(max_size=40), JSON_BODY),

@@ -141,7 +141,7 @@ async def exchanged(exchange: Exchange, transport: httpx.AsyncBaseTransport) -> 
 
 
 @given(EXCHANGES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_call_without_httpx_objects_is_as_with_httpx_and_its_own_transport(exchange: Exchange) -> None:
     async def both() -> list[tuple[object, ...]]:
         # Without certificates, which httpx would read from the disk each time.

@@ -228,7 +228,7 @@ PIECES = [
 ]
 
 
-@settings(derandomize=True, max_examples=600, deadline=None)
+@settings(derandomize=True, max_examples=600)
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=8).map("".join))
 def test_any_accepted_url_leads_http_clients_to_trusted_host(url: str) -> None:
     try:

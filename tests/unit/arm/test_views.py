@@ -179,7 +179,7 @@ ODD = st.recursive(
 )
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=150)
 @given(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), st.one_of(st.none(), st.text(max_size=8)))
 def test_any_malformed_view_is_readable(document: dict[str, Any], provisioning: str | None) -> None:
     properties = {"provisioningState": provisioning, "instanceView": document}

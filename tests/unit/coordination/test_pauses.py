@@ -62,7 +62,7 @@ def test_pause_without_an_end_says_so() -> None:
 MESSAGES = st.lists(st.tuples(st.booleans(), st.sampled_from((WHOLE, GROUP, KEY, f"{GROUP}-2"))), max_size=6)
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=100)
 @given(MESSAGES, st.randoms(use_true_random=False))
 def test_pause_in_force_follows_from_the_order_of_messages_alone(
     messages: list[tuple[bool, str]], draw: Random

@@ -148,7 +148,7 @@ def test_each_wave_tells_what_it_waits_for_by_an_id_of_its_own() -> None:
     assert event.event_id.endswith(":deferred:w1:window")
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=60)
 @given(
     st.sampled_from(("0 14 * * *", "*/30 * * * *", "15 9-17 * * SAT,SUN", "30 2 * * *")),
     st.sampled_from(("UTC", "Europe/Berlin", "America/New_York")),

@@ -343,7 +343,7 @@ def test_longest_errors_and_most_problems_fit() -> None:
         assert data["status"] in {status.value for status in Status}
 
 
-@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     st.text(st.characters(), max_size=30),
     st.binary(max_size=50),

@@ -249,7 +249,7 @@ def test_dry_run_asks_nobody() -> None:
     assert ended(read_state(new_operation(dry_run=True, gate=EVERY), entries=()))[0] == "NothingToDo"
 
 
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=80)
 @given(
     gate=st.builds(
         Gate,

@@ -368,6 +368,5 @@ TestAnyObservationAtAnyTime.settings = settings(
     derandomize=True,
     max_examples=250,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

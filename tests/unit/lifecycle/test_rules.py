@@ -45,7 +45,7 @@ def test_two_operations_come_back_at_different_times_and_each_at_the_same_one_wh
     assert one == TIMING.back_off(NOW, 3, "a:w0:p1", None)
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=200)
 @given(st.integers(-1, 10_000), st.text(max_size=10), st.one_of(st.none(), st.timedeltas(timedelta(0), timedelta(1))))
 def test_nothing_is_tried_again_before_its_retry_after(failures: int, seed: str, retry_after: timedelta | None) -> None:
     due = TIMING.back_off(NOW, failures, seed, retry_after)

@@ -144,7 +144,7 @@ OPERATION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
 OPERATIONS = st.builds(Operation, **OPERATION_FIELDS)
 
 
-@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=150, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS)
 def test_operation_is_read_as_it_was_written(operation: Operation) -> None:
     read = read_record(write_record(operation))
@@ -296,7 +296,7 @@ def test_invalid_field_is_named(field: str, value: object) -> None:
         read_record(json.dumps(document).encode())
 
 
-@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
         st.sampled_from(sorted(json.loads(write_record(new_operation(number=3, failures=1))))),
@@ -389,7 +389,7 @@ def test_record_that_cannot_fit_raises() -> None:
         write_record(new_operation(waves=(ids,)))
 
 
-@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=150, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS, st.sampled_from([{}, {"lane": "fast", "healthTimeout": {"at": [1, 2]}}]))
 def test_unchanged_operation_is_written_as_it_was_read(operation: Operation, extra: dict[str, Any]) -> None:
     body = write_record(replace(operation, extra=extra))
@@ -398,7 +398,7 @@ def test_unchanged_operation_is_written_as_it_was_read(operation: Operation, ext
     assert write_record(following).rpartition(b'"number"')[0] == body.rpartition(b'"number"')[0]
 
 
-@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=150, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS, OPERATIONS)
 def test_changed_operation_is_written_anew(before: Operation, after: Operation) -> None:
     changes = {field.name: getattr(after, field.name) for field in fields(Operation) if field.name != "number"}

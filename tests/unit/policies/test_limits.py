@@ -73,7 +73,7 @@ def test_limit_counts_in_each_subscription_or_region() -> None:
     assert not may(region, [lease(1, region=None), lease(2, region="westeurope")], 2)
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=9),
     st.integers(1, 3),

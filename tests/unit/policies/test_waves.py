@@ -24,7 +24,7 @@ ROLLOUTS = st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=400)
 @given(INSTANCES, ROLLOUTS)
 def test_every_instance_is_in_exactly_one_wave_and_no_wave_is_empty(
     instances: list[Instance], rollout: Rollout
@@ -34,7 +34,7 @@ def test_every_instance_is_in_exactly_one_wave_and_no_wave_is_empty(
     assert all(waves)
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=400)
 @given(INSTANCES, ROLLOUTS)
 def test_no_wave_is_too_large(instances: list[Instance], rollout: Rollout) -> None:
     total = len(instances)
@@ -46,7 +46,7 @@ def test_no_wave_is_too_large(instances: list[Instance], rollout: Rollout) -> No
                 assert len(wave) <= max(1, total * int(share[:-1]) / 100)
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=400)
 @given(INSTANCES, ROLLOUTS)
 def test_domains_are_never_mixed_and_come_one_after_the_other(instances: list[Instance], rollout: Rollout) -> None:
     if not rollout.by_update_domain:
@@ -62,7 +62,7 @@ def test_domains_are_never_mixed_and_come_one_after_the_other(instances: list[In
     assert None not in order[: len(known)]
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=400)
 @given(INSTANCES, ROLLOUTS)
 def test_the_order_is_stable(instances: list[Instance], rollout: Rollout) -> None:
     waves = split(instances, rollout)
@@ -103,7 +103,7 @@ SETS = st.lists(st.booleans(), min_size=1, max_size=30).map(
 )
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=400)
 @given(SETS, st.integers(1, 10), st.data())
 def test_within_never_exceeds_the_limit_together_with_what_is_down(
     instances: dict[str, Instance], most: int, data: st.DataObject

@@ -78,7 +78,7 @@ SCHEDULES = ("0 22 * * SAT", "30 2 * * *", "*/20 1-3 * * SUN", "5 * * * *", "0 0
 ZONES = (BERLIN, "UTC", "America/New_York", "Australia/Lord_Howe", "Antarctica/Troll", "Asia/Kathmandu")
 
 
-@settings(derandomize=True, max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(SCHEDULES),
     st.sampled_from(ZONES),
@@ -154,7 +154,7 @@ def test_starts_are_the_openings_after_each_time_that_it_was_closed() -> None:
     assert list(always.starts(at("2026-01-26T00:00"))) == [at("2026-01-26T00:00")]
 
 
-@settings(derandomize=True, max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.sampled_from(SCHEDULES), min_size=1, max_size=2),
     st.sampled_from(ZONES),

@@ -337,7 +337,7 @@ def accept_or_refuse(body: bytes) -> None:
         assert moment is None or moment.tzinfo is not None
 
 
-@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(BODIES)
 def test_any_body_is_accepted_or_refused_with_a_reason(body: bytes) -> None:
     accept_or_refuse(body)
@@ -345,13 +345,13 @@ def test_any_body_is_accepted_or_refused_with_a_reason(body: bytes) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@settings(max_examples=100_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100_000, suppress_health_check=list(HealthCheck))
 @given(BODIES)
 def test_any_of_100_000_bodies_is_accepted_or_refused_with_a_reason(body: bytes) -> None:
     accept_or_refuse(body)
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=300)
 @given(st.text(max_size=20))
 def test_no_misspelling_of_instance_ids_becomes_the_whole_scale_set(name: str) -> None:
     body = request_body(instanceIds=..., **{name: ["0"]}) if name not in FIELDS else request_body()
