@@ -23,10 +23,10 @@ class Figures:
     one as are `together` in a batch of a tick. Of Azure: calls a second and at once, as token buckets, for each
     subscription; operations a second of a Service Bus namespace, and how many entries a page of it has."""
 
-    request: float = 0.0166
+    request: float = 0.007
     poll: float = 0.00044
     end: float = 0.0015
-    entry: float = 0.000085
+    entry: float = 0.000013
     together: int = 100
     readings: int = 3
     reads: tuple[float, int] = (25.0, 250)
