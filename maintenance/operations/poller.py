@@ -83,9 +83,10 @@ class Poller:
             # outlast what is left of the lock is not begun: see `units.TAKES`.
             batch=max(self._limits.poll_concurrency // self._limits.poll_receivers, 1),
         )
+        group = asyncio.TaskGroup()
+        self._looks.add(look := partial(self._add_receiver_beside, group, tick))
         try:
-            async with asyncio.TaskGroup() as group:
-                self._looks.add(look := partial(self._add_receiver_beside, group, tick))
+            async with group:
                 self._add_receiver(group, tick)
         except ExceptionGroup as failed:
             # No text: what is unexpected may hold anything.
@@ -256,7 +257,6 @@ class Poller:
         except BusUnavailable as error:
             logger.warning("Message %s is left to its lock: %s", unit.delivery.message_id, error)
         except Exception as error:
-            # No text: what is unexpected may hold anything.
             logger.error(
                 "Message %s failed unexpectedly: %s",
                 unit.delivery.message_id,
