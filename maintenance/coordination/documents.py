@@ -55,7 +55,7 @@ def read_entry(body: bytes, *, number: int, until: datetime, now: datetime) -> E
 
 
 def within(entry: Entry, now: datetime) -> bool:
-    """Whether this app can have put it up for so long."""
+    """Whether this app can have put it for so long."""
     ahead = OPEN_ENDED + FURTHEST if isinstance(entry, Pause | Resume) else FURTHEST
     return now - FURTHEST < entry.until < now + ahead
 

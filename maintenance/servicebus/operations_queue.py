@@ -86,7 +86,7 @@ class OperationsReceiver:
                 expected = self._expected.now()
                 messages = await self._receive_first(most, wait, expected)
                 self._expected.received(messages)
-                if messages and len(messages) < most and not self._expected.has_come(expected):
+                if messages and not self._expected.has_come(expected):
                     messages += await self._receive_more(most - len(messages), expected, alone=len(messages) == 1)
                 self._expected.missed(expected)
                 self._came_last = len(messages)

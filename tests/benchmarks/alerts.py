@@ -19,6 +19,7 @@ from yarl import URL
 
 from maintenance.alerts.messages import REQUEST
 from maintenance.operations.units import Tick
+from maintenance.servicebus.sender import DATA
 from maintenance.worker import Worker
 from tests.benchmarks.comparison import Bound, Cost, Options, Row, alternate, values
 from tests.benchmarks.floor import bare_session
@@ -57,7 +58,7 @@ class Counter:
 
 def _requests_in(messages: Any) -> int:
     if isinstance(messages, ServiceBusMessageBatch):
-        encoded: Any = messages._message[5]
+        encoded: Any = messages._message[DATA]
         return sum(SUBJECT in each for each in encoded)
     return int(isinstance(messages, ServiceBusMessage) and messages.subject == REQUEST)
 

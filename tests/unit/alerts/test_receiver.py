@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -220,13 +220,13 @@ def _respond(document: Any) -> AlertResponse:
 
 
 @given(document=JSON | st.fixed_dictionaries({"schemaId": JSON, "data": JSON}))
-@hypothesis_settings(derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(derandomize=True, max_examples=150)
 def test_any_json_returns_200_or_400(document: Any) -> None:
     assert _respond(document).status in (200, 400)
 
 
 @given(document=_damaged())
-@hypothesis_settings(derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(derandomize=True, max_examples=150)
 def test_any_damaged_payload_returns_a_response(document: Any) -> None:
     response = _respond(document)
     assert response.status in (200, 202, 400)

@@ -337,7 +337,7 @@ def accept_or_refuse(body: bytes) -> None:
         assert moment is None or moment.tzinfo is not None
 
 
-@settings(derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(derandomize=True, max_examples=150)
 @given(BODIES)
 def test_any_body_is_accepted_or_refused_with_a_reason(body: bytes) -> None:
     accept_or_refuse(body)
