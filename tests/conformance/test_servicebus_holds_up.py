@@ -128,7 +128,6 @@ def server(**properties: object) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process from /proc")
 @pytest.mark.parametrize("detection", [False, True], ids=["plain", "duplicate-detection"])
 def test_memory_comes_back_after_a_hundred_thousand_messages(detection: bool) -> None:

@@ -25,7 +25,7 @@ from tests.support.time_travel import START, Journey, journey
 
 # The fixture runs all requests to their end.
 FIXTURE_LIMIT = 5 * LIMIT
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(FIXTURE_LIMIT + LIMIT)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SUBSCRIPTIONS = {name: f"{number:08x}-1111-4111-8111-111111111111" for number, name in enumerate(ERROR_CASES)}
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"

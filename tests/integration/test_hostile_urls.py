@@ -27,7 +27,7 @@ from tests.support.time_travel import START, journey
 
 # The fixture runs all requests to their end.
 FIXTURE_LIMIT = 5 * LIMIT
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(FIXTURE_LIMIT + LIMIT)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COMPUTE = "http://127.0.0.1:{arm}/subscriptions/{subscription}/providers/Microsoft.Compute"
 BELOW = "/subscriptions/{subscription}/providers/Microsoft.Compute/locations/x/operations/1?api-version=1&s=c2lnbmVk"

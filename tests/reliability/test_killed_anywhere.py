@@ -17,7 +17,7 @@ from tests.reliability.story import Story
 from tests.support.running import LIMIT
 
 # Each story takes the worker through real locks and pauses, a minute and more.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
+pytestmark = pytest.mark.long
 
 STORIES = [name for name, value in vars(stories).items() if isinstance(value, Story)]
 DISTURBANCES = {

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from tests.support.samples import NOW
 
 
 class Killed(BaseException):
     """The process dies here."""
+
+
+def pass_over_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handler of the loop's exceptions: a process that died asks none of its tasks how it ended."""
+    match context.get("exception"):
+        case Killed():
+            return
+        case BaseExceptionGroup() as group if group.split(Killed)[1] is None:
+            return
+    loop.default_exception_handler(context)
 
 
 class HandClock:

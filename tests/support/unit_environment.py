@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from maintenance.operations.units import Tick
 from maintenance.requests.handler import RequestHandler
 from maintenance.requests.tags import read_tag_policy
 from maintenance.settings import ServiceBusConnection, Settings
-from tests.support.crash_point import CrashPoint, HandClock, Killed
+from tests.support.crash_point import CrashPoint, HandClock, Killed, pass_over_killed
 from tests.support.fake_arm import FakeArm, all_eligible
 from tests.support.fake_bus import FakeBus, FakeCoordinationQueue, Message, envelope_of
 from tests.support.samples import SUBSCRIPTION, request_body
@@ -104,6 +105,7 @@ class UnitEnvironment:
 
     async def run(self, *, hours: float = 72) -> None:
         """Until both queues are empty, through any death of the process. Fails where that takes too long."""
+        asyncio.get_running_loop().set_exception_handler(pass_over_killed)
         for _ in range(5_000):
             try:
                 await self.deliver()

@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.cli.environment_file import PROJECT
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.long
 
 
 async def test_demo_that_stays_serves_its_page_until_it_is_interrupted() -> None:
