@@ -27,7 +27,7 @@ from tests.benchmarks.services import GROUP, SUBSCRIPTION
 from tests.benchmarks.workload import operation_urls, scale_set, under_way
 from tests.support.completions import Completions
 from tests.support.entities import OPERATIONS, REQUESTS
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 from tests.support.time_travel import Journey, tick
 
 MINUTE = timedelta(minutes=1)

@@ -24,6 +24,7 @@ from pathlib import Path
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from tests.support.entities import REQUESTS
+from tests.support.limit import LIMIT
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operating.md"
@@ -89,7 +90,7 @@ def leave_dead_letter(connection: str) -> None:
         with client.get_queue_sender(REQUESTS) as sender:
             sender.send_messages(ServiceBusMessage(json.dumps(names), message_id="left-behind"))
         with client.get_queue_receiver(REQUESTS) as receiver:
-            (message,) = receiver.receive_messages(max_message_count=1, max_wait_time=30)
+            (message,) = receiver.receive_messages(max_message_count=1, max_wait_time=LIMIT)
             receiver.dead_letter_message(message, reason="MaxDeliveryCountExceeded")
 
 

@@ -26,7 +26,8 @@ from tests.cli.calling import Desk
 from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import REQUESTS, SUBSCRIPTION, TOPIC
 from tests.support.environment import Environment, request
-from tests.support.running import LIMIT, running
+from tests.support.limit import LIMIT
+from tests.support.running import running
 from tests.support.samples import NOW, SCALE_SET
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,8 @@ from sandbox.servicebus import BusEvent, MessageCompleted, ServiceBus
 from tests.cli.calling import Desk, call, piped, text_of
 from tests.support.entities import COORDINATION, OPERATIONS, REQUESTS, TOPIC
 from tests.support.environment import Environment, request
-from tests.support.running import LIMIT, Running
+from tests.support.limit import LIMIT
+from tests.support.running import Running
 from tests.support.samples import new_operation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

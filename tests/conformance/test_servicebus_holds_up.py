@@ -16,6 +16,7 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
 from sandbox.servicebus import BusEvent, LockLost, MessageAbandoned, MessageCompleted, ServiceBus, Topology
+from tests.support.limit import LIMIT
 
 MESSAGES = 4_000
 RECEIVERS = 5
@@ -43,7 +44,7 @@ async def complete(connection_string: str, count: int) -> None:
     async with client, client.get_queue_receiver("hold-up", socket_timeout=0.01, prefetch_count=500) as receiver:
         done = 0
         while done < count:
-            for message in await receiver.receive_messages(max_message_count=500, max_wait_time=10):
+            for message in await receiver.receive_messages(max_message_count=500, max_wait_time=LIMIT):
                 await receiver.complete_message(message)
                 done += 1
 

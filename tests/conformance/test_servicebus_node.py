@@ -10,6 +10,7 @@ import pytest
 
 from sandbox.servicebus import ServiceBus
 from tests.conformance.namespace import service_bus
+from tests.support.limit import LIMIT
 from tests.support.node_packages import installed
 
 SOURCE = Path(__file__).parent / "node"
@@ -31,7 +32,7 @@ def bus() -> Iterator[ServiceBus]:
 
 def test_what_another_sdk_finds(bus: ServiceBus, script: Path) -> None:
     run = subprocess.run(
-        ["node", script, bus.connection_string], capture_output=True, text=True, timeout=60, check=False
+        ["node", script, bus.connection_string], capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == {

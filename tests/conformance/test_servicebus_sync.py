@@ -22,6 +22,7 @@ from azure.servicebus.exceptions import (
 
 from sandbox.servicebus import EntityCounts, HandMovedClock, ServiceBus
 from tests.conformance.namespace import QUICK, hand_moved_clock, service_bus, sync_client
+from tests.support.limit import LIMIT
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def receiver(bus: ServiceBus, shared_receiver: ServiceBusReceiver) -> ServiceBus
 
 def one(receiver: ServiceBusReceiver) -> ServiceBusReceivedMessage:
     """The next message, which there is."""
-    (message,) = receiver.receive_messages(max_message_count=1, max_wait_time=10)
+    (message,) = receiver.receive_messages(max_message_count=1, max_wait_time=LIMIT)
     return message
 
 
@@ -87,9 +88,11 @@ def test_single_list_and_batch(bus: ServiceBus, client: ServiceBusClient, sender
     batch.add_message(ServiceBusMessage("3"))
     sender.send_messages(batch)
     delete = ServiceBusReceiveMode.RECEIVE_AND_DELETE
-    with client.get_queue_receiver("q", receive_mode=delete, prefetch_count=10, max_wait_time=0.5, **QUICK) as receiver:
-        assert [body(message) for message in receiver] == [b"0", b"1", b"2", b"3"]
+    with client.get_queue_receiver("q", receive_mode=delete, prefetch_count=10, **QUICK) as receiver:
+        assert [body(next(receiver)) for _ in range(4)] == [b"0", b"1", b"2", b"3"]
     assert bus.counts("q").empty
+    with client.get_queue_receiver("q", max_wait_time=0.2, **QUICK) as receiver:
+        assert list(receiver) == []
 
 
 def test_every_way_to_settle(bus: ServiceBus, sender: ServiceBusSender, receiver: ServiceBusReceiver) -> None:
@@ -130,7 +133,7 @@ def test_scheduling_and_peeking(
     kept, cancelled = sender.schedule_messages([ServiceBusMessage("kept"), ServiceBusMessage("cancelled")], due)
     sender.cancel_scheduled_messages(cancelled)
     with pytest.raises(MessageNotFoundError):
-        sender.cancel_scheduled_messages(cancelled, timeout=1)
+        sender.cancel_scheduled_messages(cancelled, timeout=LIMIT)
     (peeked,) = receiver.peek_messages(sequence_number=kept)
     assert (body(peeked), peeked.sequence_number, peeked.state.name) == (b"kept", kept, "SCHEDULED")
     clock.advance(timedelta(minutes=1))

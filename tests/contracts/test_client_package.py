@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.limit import LIMIT
+
 CLIENT = Path(__file__).parents[2] / "maintenance_client"
 BUILD = "import setuptools; setuptools.setup()"
 
@@ -20,7 +22,7 @@ def test_package_of_the_client_has_its_modules_its_types_and_one_need(tmp_path: 
     source = shutil.copytree(CLIENT, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
     built = tmp_path / "built"
     command = [sys.executable, "-c", BUILD, "--quiet", "build", "--build-lib", str(built), "egg_info"]
-    run = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     modules = {path.name for path in CLIENT.glob("*.py")} | {"py.typed"}
     assert {path.name for path in (built / "maintenance_client").iterdir()} == modules

@@ -29,8 +29,9 @@ from sandbox.resource_manager import InstanceSeed, ScaleSetSeed
 from tests.support.contract import named
 from tests.support.entities import SUBSCRIPTION
 from tests.support.environment import request
+from tests.support.limit import LIMIT
 from tests.support.node_packages import installed
-from tests.support.running import LIMIT, Running
+from tests.support.running import Running
 
 ROOT = Path(__file__).parents[2]
 WEB = ScaleSet("11111111-1111-4111-8111-111111111111", "shop", "web")
@@ -258,7 +259,7 @@ def test_curl_example_posts_a_valid_request_with_its_message_id() -> None:
         thread.start()
         environment = {"PATH": os.environ["PATH"], "SERVICEBUS_URL": f"http://127.0.0.1:{server.server_port}"}
         command = ["sh", str(ROOT / "examples" / "curl" / "send.sh"), WEB.subscription_id, "shop", "web", "r-1", "0"]
-        subprocess.run(command, env={**environment, "SERVICEBUS_TOKEN": "made-up"}, timeout=60, check=True)
+        subprocess.run(command, env={**environment, "SERVICEBUS_TOKEN": "made-up"}, timeout=LIMIT, check=True)
         thread.join()
     ((path, headers, body),) = calls
     assert path == "/maintenance-requests/messages"

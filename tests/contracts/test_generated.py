@@ -20,6 +20,7 @@ from contracts.identity import ROOT
 from contracts.yaml_text import yaml_text
 from maintenance.domain.operation import Result, Status
 from tests.support.contract import check_event, schemas
+from tests.support.limit import LIMIT
 from tests.support.node_packages import installed
 
 META_SCHEMA = Path(__file__).parent / "asyncapi-3.0.0.json"
@@ -85,7 +86,7 @@ def test_asyncapi_document_is_what_asyncapis_own_parser_accepts() -> None:
     directory = installed("asyncapi-parser", "@asyncapi/parser@3.6.6")
     script = shutil.copy(Path(__file__).parent / "validate.mjs", directory)
     command = ["node", script, str(ROOT / "asyncapi.yaml")]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert run.returncode == 0, run.stderr
     channels = [["maintenance-requests", 5], ["maintenance-events", len(EVENTS)]]
     assert json.loads(run.stdout) == {"problems": [], "channels": channels}

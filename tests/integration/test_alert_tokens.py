@@ -19,7 +19,7 @@ from tests.conformance.namespace import close_forgotten
 from tests.support.alert_payloads import health
 from tests.support.entities import OPERATIONS
 from tests.support.environment import Environment, environment
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 from tests.support.token_issuer import AUDIENCE, OTHER, TENANT, TokenIssuer, token_issuer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -26,8 +26,9 @@ from tests.support.alert_payloads import ALERTED, TESTS, health, payload, scale_
 from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import TOPOLOGY
 from tests.support.environment import DURATION, Environment
+from tests.support.limit import LIMIT
 from tests.support.received import Event
-from tests.support.running import LIMIT, Running, running
+from tests.support.running import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -19,8 +19,8 @@ from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import AiohttpTransport, Headers
 from sandbox.resource_manager import ArmEvent, Call, CallReceived, Fault, InstanceSeed, ResourceManager, ScaleSetSeed
 from tests.integration.arm_errors import ERROR_CASES
+from tests.support.limit import LIMIT
 from tests.support.received import Event
-from tests.support.running import LIMIT
 from tests.support.time_travel import START, Journey, journey
 
 # The fixture runs all requests to their end.

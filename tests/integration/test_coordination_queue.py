@@ -22,7 +22,7 @@ from maintenance.servicebus.connection import connect
 from maintenance.servicebus.coordination_queue import CoordinationQueue, Shown
 from sandbox.servicebus import ServiceBus, Topology
 from tests.support.entities import COORDINATION, TOPOLOGY
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 
 # What the SDK gives a link of management answers.
 CREDIT = 10_000

@@ -21,8 +21,9 @@ from maintenance.domain.operation import Call, Operation, Phase
 from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import write_record
 from sandbox.resource_manager import Fault, InstanceSeed, ScaleSetSeed
+from tests.support.limit import LIMIT
 from tests.support.received import Event
-from tests.support.running import LIMIT, Running
+from tests.support.running import Running
 from tests.support.time_travel import START, journey
 
 # The fixture runs all requests to their end.
@@ -99,7 +100,7 @@ class Listener:
         finally:
             self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-            self._thread.join(60)
+            self._thread.join(LIMIT)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from maintenance.domain.messages import Envelope
 from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
 from tests.support.environment import Environment, environment, request
+from tests.support.limit import LIMIT
 from tests.support.secret_scanner import DEAD, SECRET_SCANNER, SecretScanner
 from tests.support.telemetry import Recorded, global_telemetry, scan_metrics
 
@@ -92,7 +93,7 @@ async def test_secret_in_message_is_found(azure: Environment, scanner: SecretSca
             assert leaks(), kind
             azure.bus.clear()
             await records.send_messages(ServiceBusMessage(f'{{"url": "{secret}"}}'))
-            (message,) = await receiver.receive_messages(max_wait_time=5)
+            (message,) = await receiver.receive_messages(max_wait_time=LIMIT)
             # A record has to hold the URL that is polled, and a dead letter retains its body.
             assert bool(leaks()) == (kind != "signature"), kind
             await receiver.dead_letter_message(message, reason="Why", error_description=f"because of {secret}")

@@ -18,6 +18,7 @@ from maintenance.domain.resources import ScaleSet
 from maintenance.operations.records import to_record
 from sandbox.servicebus import NOT_FOUND
 from tests.support.entities import OPERATIONS, REQUESTS
+from tests.support.limit import LIMIT
 from tests.support.story import Story, subscriptions
 from tests.support.time_travel import Journey, journey
 
@@ -69,7 +70,7 @@ async def dead_letter(story: Story, queue: str, message_id: str) -> None:
     """Have Service Bus give a message up: its lock runs out time after time."""
     job = story.azure.job
     async with job.client.get_queue_receiver(queue, socket_timeout=0.01) as receiver:
-        for each in await receiver.receive_messages(max_message_count=20, max_wait_time=5):
+        for each in await receiver.receive_messages(max_message_count=20, max_wait_time=LIMIT):
             if each.message_id == message_id:
                 await receiver.dead_letter_message(each, reason="MaxDeliveryCountExceeded")
                 return

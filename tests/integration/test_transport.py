@@ -14,8 +14,8 @@ from maintenance.arm.client import ArmClient
 from maintenance.arm.responses import ArmResponse
 from maintenance.arm.transport import MAX_BODY, AiohttpTransport, BodyTooLargeError
 from maintenance.version import VERSION
+from tests.support.limit import LIMIT
 from tests.support.loopback_server import listening
-from tests.support.running import LIMIT
 
 TARGET = "/operations/1?p=a%2Fb%2fc&t=63%41&c=MII/x+==&s=a_b-~%7E&h=%C3%BC"
 RESPONSE = b"HTTP/1.1 200 OK\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.contract import check_event
+from tests.support.limit import LIMIT
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -125,7 +126,7 @@ async def test_getting_started_does_what_it_says(tmp_path: Path) -> None:
     # Where the page has the defaults, a test has files and ports of its own.
     options = f"--servicebus-port 0 --arm-port 0 --http-port 0 --duration 1 --env-file {shlex.quote(str(file))}"
     command = shlex.split(f"{start.strip().replace('.venv/bin/python', PYTHON)} {options}")
-    async with asyncio.timeout(110):
+    async with asyncio.timeout(LIMIT):
         up = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, cwd=ROOT)
         assert up.stderr is not None
         lines: list[str] = []

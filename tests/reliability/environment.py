@@ -28,7 +28,7 @@ from tests.reliability.story import Story
 from tests.support.contract_watch import CONTRACT_WATCH
 from tests.support.entities import OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC, TOPOLOGY, remains
 from tests.support.environment import QUICK
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 
 GROUP = "shop"
 SCALE_SET = "web"

@@ -14,7 +14,7 @@ from tests.reliability import stories
 from tests.reliability.environment import environment
 from tests.reliability.killing import Circumstances, kill_after_every_step, run_undisturbed
 from tests.reliability.story import Story
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 
 # Each story takes the worker through real locks and pauses, a minute and more.
 pytestmark = pytest.mark.long

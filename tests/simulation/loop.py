@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import heapq
+import math
 import random
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
@@ -176,6 +177,20 @@ class Loop(asyncio.BaseEventLoop):
         self._due.clear()
         self._soon.clear()
         self.close()
+
+
+def result_of(coroutine: Coroutine[Any, Any, T], loop: Loop | None = None) -> T:
+    """The result of a coroutine whose waits take no time: it must come to an end by itself."""
+    if loop is None:
+        loop = Loop(random.Random(0), shuffled=False)
+    task = loop.create_task(coroutine)
+    loop.run(until=math.inf, most_steps=1_000_000)
+    unexpected = tuple(loop.unexpected)
+    ended, result = task.done(), task.result() if task.done() else None
+    loop.unwind()
+    assert ended, "it waits for what never comes"
+    assert not unexpected
+    return result  # type: ignore[return-value] # checked above
 
 
 def belonging_to(life: Life) -> Context:

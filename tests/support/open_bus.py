@@ -12,7 +12,7 @@ from maintenance.servicebus.connection import connect
 from sandbox.servicebus import ServiceBus
 from tests.conformance.namespace import close_forgotten
 from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 
 
 @asynccontextmanager

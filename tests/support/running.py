@@ -27,12 +27,10 @@ from sandbox.functions_host import FunctionsHost
 from tests.support.contract import check_sent
 from tests.support.entities import COORDINATION, OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC
 from tests.support.environment import Environment
+from tests.support.limit import LIMIT
 from tests.support.received import Event
 from tests.support.secret_scanner import SECRET_SCANNER
 from tests.support.telemetry import global_telemetry, scan_metrics
-
-# Seconds. Tests wait for events; the limit only ends a test that would wait for ever.
-LIMIT = 100.0
 
 
 class Running:

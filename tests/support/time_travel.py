@@ -19,8 +19,9 @@ from sandbox.resource_manager import Call
 from sandbox.servicebus import HandMovedClock, PeekedMessage
 from tests.support.entities import OPERATIONS, REQUESTS, TOPOLOGY
 from tests.support.environment import Environment, environment
+from tests.support.limit import LIMIT
 from tests.support.received import Event
-from tests.support.running import LIMIT, Running, running
+from tests.support.running import Running, running
 
 # The SDK compares locks with the machine's time, so this time has to be ahead of it.
 START = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)

@@ -10,7 +10,7 @@ from sandbox.latency import Latency
 from sandbox.servicebus import ServiceBus, Topology
 from tests.conformance.namespace import connections_to
 from tests.support.entities import OPERATIONS, REQUESTS, TOPIC, TOPOLOGY
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 
 
 async def test_bus_closed_while_its_links_open_leaves_no_connection() -> None:

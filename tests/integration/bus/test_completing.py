@@ -21,8 +21,8 @@ from maintenance.servicebus.operations_queue import LEAST_WITHIN, MOST_WITHIN, O
 from sandbox.servicebus import ServiceBus
 from tests.support.completions import Completions
 from tests.support.entities import OPERATIONS
+from tests.support.limit import LIMIT
 from tests.support.open_bus import opened, record
-from tests.support.running import LIMIT
 
 # The SDK does not close the sockets of connections that the other side has reset.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

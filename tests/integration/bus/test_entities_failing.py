@@ -10,7 +10,7 @@ from maintenance.operations.records import read_record
 from sandbox.servicebus import NOT_FOUND
 from tests.support.bus_faults import MINUTE, begun, check, on_call, seed
 from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 from tests.support.time_travel import Journey, tick
 
 pytestmark = [

@@ -27,7 +27,7 @@ from sandbox.resource_manager import ResourceManager, seed_example
 from sandbox.servicebus import ServiceBus, Topology
 from tests.support.entities import ENTITIES, OPERATIONS, TOPOLOGY
 from tests.support.environment import QUICK, request
-from tests.support.running import LIMIT
+from tests.support.limit import LIMIT
 
 HOST = "shop-maintenance.servicebus.windows.net"
 AUDIENCE = "https://servicebus.azure.net"

@@ -21,17 +21,17 @@ from sandbox.latency import Latency
 from sandbox.servicebus import NOT_FOUND, ServiceBus, Topology
 from tests.conformance.namespace import connections_to
 from tests.support.entities import COORDINATION, OPERATIONS, TOPIC, TOPOLOGY
+from tests.support.limit import LIMIT
 from tests.support.open_bus import opened, record
-from tests.support.running import LIMIT
 
 # The SDK does not close the sockets of connections that the other side has reset.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-async def receive(bus: Bus) -> list[str]:
-    """What a tick would receive, completed."""
+async def receive(bus: Bus, *, wait: float = LIMIT) -> list[str]:
+    """What a tick would receive, completed. `wait`: short where nothing comes."""
     async with bus.operations() as deliveries:
-        batch = await deliveries.receive(10, wait=0.2)
+        batch = await deliveries.receive(10, wait=wait)
         await deliveries.complete_all(batch)
         return [each.message_id for each in batch]
 
@@ -42,10 +42,10 @@ async def test_receiver_whose_link_died_while_idle_is_replaced_and_the_log_says_
     async with opened(service) as bus:
         await bus.send([record(0)])
         assert await receive(bus) == [record(0).message_id]
-        assert await receive(bus) == []
+        assert await receive(bus, wait=0.2) == []
         assert service.faults.stop_responding(OPERATIONS, role="receiver") == 1
         await bus.send([record(1)])
-        assert await receive(bus) == []
+        assert await receive(bus, wait=0.2) == []
         assert await receive(bus) == [record(1).message_id]
     assert "its link had stopped responding" in caplog.text
     assert OPERATIONS in caplog.text
@@ -57,7 +57,7 @@ async def test_living_receiver_is_kept_while_it_is_trusted(
     caplog.set_level(logging.INFO)
     async with opened(service) as bus:
         for _ in range(5):
-            assert await receive(bus) == []
+            assert await receive(bus, wait=0.2) == []
         await bus.send([record(0)])
         assert await receive(bus) == [record(0).message_id]
     assert "opened anew" not in caplog.text
@@ -89,7 +89,7 @@ async def test_message_that_is_on_its_way_to_a_receiver_when_it_rests_is_given_t
                     await asyncio.sleep(0.001)
             await sending
             async with another.operations() as deliveries:
-                assert [each.message_id for each in await deliveries.receive(1, wait=1)] == [record(1).message_id]
+                assert [each.message_id for each in await deliveries.receive(1, wait=LIMIT)] == [record(1).message_id]
 
 
 async def test_first_request_opens_all_its_links_at_once(service: ServiceBus) -> None:
@@ -126,7 +126,7 @@ async def test_certificate_authorities_are_read_once_for_all_links(
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
     trusted.cache_clear()
     async with opened(service) as bus:
-        assert await receive(bus) == []
+        assert await receive(bus, wait=0.2) == []
         await bus.send([record(0)])
         assert len(connections_to(service)) > 2
     assert len(read) == 1, read

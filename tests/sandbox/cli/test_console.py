@@ -14,6 +14,7 @@ from rich.console import Console
 
 from sandbox.cli.demo.console import DemoConsole
 from sandbox.resource_manager import Call, CallReceived, InstanceChanged, InstanceSeed, ScaleSetSeed, State
+from tests.support.limit import LIMIT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
@@ -118,7 +119,7 @@ def test_request_of_an_alert_is_named_after_its_scale_set() -> None:
 
 
 async def test_interrupted_demo_says_so_and_leaves_no_traceback() -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sandbox", "demo"), stdout=PIPE, stderr=PIPE
         )

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from sandbox.cli.environment_file import PROJECT
+from tests.support.limit import LIMIT
 
 pytestmark = pytest.mark.long
 
@@ -27,7 +28,7 @@ async def test_demo_that_stays_serves_its_page_until_it_is_interrupted() -> None
             assert line, (shown, await process.communicate())
             shown.append(line)
         (address,) = re.findall(r"Everything stays up. Page: (http://127\.0\.0\.1:\d+/)", "".join(shown))
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=LIMIT) as http:
             assert "<title>" in (await http.get(address)).text
             (trace_id,) = set(re.findall(r"Trace ([0-9a-f]{32})", "".join(shown)))
             trace = (await http.get(f"{address}traces/{trace_id}")).json()

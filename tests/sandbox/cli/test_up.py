@@ -14,6 +14,8 @@ from azure.identity.aio import ManagedIdentityCredential
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 
+from tests.support.limit import LIMIT
+
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 ANY_PORTS = ("--servicebus-port", "0", "--arm-port", "0")
 
@@ -25,7 +27,7 @@ async def up(*arguments: str) -> Process:
 
 
 async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await up("--json", *ANY_PORTS)
         assert process.stdout is not None
         printed = json.loads(await process.stdout.readline())
@@ -46,7 +48,7 @@ async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypa
                 group.create_task(send(client.get_queue_sender(environment["REQUESTS_QUEUE"])))
                 group.create_task(send(client.get_queue_sender(environment["OPERATIONS_QUEUE"])))
                 async with client.get_subscription_receiver(environment["EVENTS_TOPIC"], "all-events") as receiver:
-                    (event,) = await receiver.receive_messages(1, max_wait_time=20)
+                    (event,) = await receiver.receive_messages(1, max_wait_time=LIMIT)
                     assert str(event) == "sent"
                     await receiver.complete_message(event)
 
@@ -58,7 +60,7 @@ async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypa
             f"{printed['arm']}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/virtualMachineScaleSets"
             "?api-version=2024-07-01"
         )
-        async with httpx.AsyncClient(timeout=20) as http:
+        async with httpx.AsyncClient(timeout=LIMIT) as http:
             assert (await http.get(url)).status_code == 401
             response = await http.get(url, headers={"Authorization": f"Bearer {token}"})
         assert {each["name"] for each in response.json()["value"]} >= {"web", "api"}
@@ -70,7 +72,7 @@ async def test_json_mode_serves_the_public_sdks_until_it_is_interrupted(monkeypa
 
 async def test_plain_mode_leaves_a_file_that_shells_read(tmp_path: Path) -> None:
     file = tmp_path / "with a space" / "sandbox.env"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await up(*ANY_PORTS, "--env-file", str(file))
         assert process.stdout is not None
         lines = []
@@ -96,13 +98,13 @@ async def test_plain_mode_leaves_a_file_that_shells_read(tmp_path: Path) -> None
 async def test_traces_are_taken_where_they_are_asked_for_and_drawn_when_their_run_ends() -> None:
     span = {"traceId": "a" * 32, "spanId": "b" * 16, "name": "maintenance web", "endTimeUnixNano": "2000000000"}
     body = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await up("--json", "--otlp", "0", *ANY_PORTS)
         assert process.stdout is not None
         printed = json.loads(await process.stdout.readline())
         endpoint = printed["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
         assert endpoint == printed["otlp"]
-        async with httpx.AsyncClient(timeout=20) as http:
+        async with httpx.AsyncClient(timeout=LIMIT) as http:
             assert (await http.post(f"{endpoint}/v1/traces", json=body)).status_code == 200
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
@@ -112,7 +114,7 @@ async def test_traces_are_taken_where_they_are_asked_for_and_drawn_when_their_ru
 
 async def test_worker_in_the_same_terminal_is_killed_and_started_on_the_page_and_ends_with_it(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.env"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await up(
             *("--worker", "--http-port", "0", "--json", "--page-port", "0", "--env-file", str(file)), *ANY_PORTS
         )
@@ -120,7 +122,7 @@ async def test_worker_in_the_same_terminal_is_killed_and_started_on_the_page_and
         assert process.stderr is not None
         address, token = json.loads(await process.stdout.readline())["page"].split("#")
         await _serves_http(process.stderr)
-        async with httpx.AsyncClient(base_url=address, headers={"X-Sandbox-Token": token}, timeout=20) as page:
+        async with httpx.AsyncClient(base_url=address, headers={"X-Sandbox-Token": token}, timeout=LIMIT) as page:
             for command in ("kill-worker", "start-worker"):
                 response = await page.post("/do", json={"do": command})
                 assert response.status_code == 200, response.text
@@ -143,7 +145,7 @@ async def test_worker_that_cannot_start_ends_it_with_the_workers_exit_code(tmp_p
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT):
             file = str(tmp_path / "sandbox.env")
             process = await up("--worker", "--http-port", port, "--no-page", "--env-file", file, *ANY_PORTS)
             out, err = await process.communicate()
@@ -154,7 +156,7 @@ async def test_worker_that_cannot_start_ends_it_with_the_workers_exit_code(tmp_p
 
 async def test_page_is_where_it_was_asked_for_and_a_request_is_sent_from_a_shell(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.env"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await up(*ANY_PORTS, "--page-port", "0", "--env-file", str(file))
         assert process.stdout is not None
         lines = []
@@ -169,7 +171,7 @@ async def test_page_is_where_it_was_asked_for_and_a_request_is_sent_from_a_shell
         )
         out, _ = await send.communicate(b'{"a": 1}')
         assert (send.returncode, out.decode()) == (0, "Sent to maintenance-requests: 8 bytes\n")
-        async with httpx.AsyncClient(base_url=address.partition("#")[0], timeout=20) as page:
+        async with httpx.AsyncClient(base_url=address.partition("#")[0], timeout=LIMIT) as page:
             listed = (await page.get("/messages", params={"entity": "maintenance-requests"})).json()
             schema = (await page.get("/documents/maintenance-request")).json()
         assert [each["id"] for each in listed["messages"]] == ["mine"]
@@ -193,7 +195,7 @@ async def test_send_without_a_sandbox_says_how_to_start_one(tmp_path: Path) -> N
 async def test_local_settings_of_core_tools_are_written_but_never_over_others(tmp_path: Path) -> None:
     ours, others = tmp_path / "ours.json", tmp_path / "others.json"
     others.write_text('{"Values": {"ServiceBusConnection__fullyQualifiedNamespace": "ours.servicebus.windows.net"}}')
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await up("--json", *ANY_PORTS, "--local-settings", str(ours))
         assert process.stdout is not None
         environment = json.loads(await process.stdout.readline())["environment"]
@@ -214,7 +216,7 @@ async def test_a_port_that_is_taken_is_named(option: str) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT):
             process = await up("--json", *ANY_PORTS, option, port)
             out, err = await process.communicate()
     assert (process.returncode, out) == (2, b"")
@@ -226,7 +228,7 @@ async def test_a_topology_of_ones_own(tmp_path: Path) -> None:
     entities = {"Queues": [{"Name": "mine", "Properties": {"LockDuration": "PT2S"}}], "Topics": []}
     file = tmp_path / "topology.json"
     file.write_text(json.dumps({"UserConfig": {"Namespaces": [{"Name": "ns", **entities}]}}))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await up("--json", *ANY_PORTS, "--topology", str(file))
         assert process.stdout is not None
         printed = json.loads(await process.stdout.readline())
@@ -240,7 +242,7 @@ async def test_a_topology_of_ones_own(tmp_path: Path) -> None:
 
 
 async def test_a_topology_that_can_not_be_used(tmp_path: Path) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         process = await up(*ANY_PORTS, "--topology", str(tmp_path / "none.json"), "--env-file", str(tmp_path / "x"))
         out, err = await process.communicate()
     assert (process.returncode, out) == (2, b"")

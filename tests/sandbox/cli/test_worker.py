@@ -17,6 +17,7 @@ from azure.servicebus.aio import ServiceBusClient
 
 from sandbox.servicebus import ServiceBus, Topology
 from sandbox.servicebus.topology.topology import QueueDescription, QueueSettings
+from tests.support.limit import LIMIT
 
 APP = """
     import asyncio
@@ -63,7 +64,7 @@ async def worker(folder: Path, **settings: str) -> AsyncIterator[Process]:
         env={"PATH": os.environ["PATH"], **settings},
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT):
             yield process
     finally:
         if process.returncode is None:

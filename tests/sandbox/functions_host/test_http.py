@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from sandbox.functions_host import FunctionsHost
+from tests.support.limit import LIMIT
 
 KEY = "the-key-of-the-test"
 
@@ -51,7 +52,7 @@ async def serving(host_json: dict[str, object] | None = None) -> AsyncIterator[h
     host = FunctionsHost(make_app(), environment={}, host_json=host_json, function_key=KEY)
     async with host:
         assert host.http_endpoint is not None
-        async with httpx.AsyncClient(base_url=host.http_endpoint, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=host.http_endpoint, timeout=LIMIT) as client:
             yield client
     assert host.http_endpoint is None
 

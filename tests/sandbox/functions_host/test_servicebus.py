@@ -24,6 +24,7 @@ from sandbox.servicebus.topology.topology import (
     TopicDescription,
 )
 from tests.conformance.namespace import close_forgotten
+from tests.support.limit import LIMIT
 
 QUEUE = "work"
 SETTINGS = QueueSettings(lock_duration=30_000, max_delivery_count=3)
@@ -78,7 +79,7 @@ async def hosting(
     Senders and the host take a second each to close: here they do so at the same time.
     """
     host = FunctionsHost(app, environment={"Bus": bus.connection_string}, host_json=host_json)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group, host:
+    async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group, host:
 
         def send(*bodies: str | bytes, to: str = QUEUE) -> None:
             group.create_task(deliver(bus, *bodies, to=to))
@@ -197,7 +198,7 @@ async def test_as_many_run_at_once_as_host_json_says_and_no_more(
 
 async def test_plain_functions_run_in_threads_beside_the_loop(bus: ServiceBus) -> None:
     # All four must be there at once, which they can't be on one thread.
-    meeting = threading.Barrier(4, timeout=20)
+    meeting = threading.Barrier(4, timeout=LIMIT)
     met: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 

@@ -10,6 +10,7 @@ import azure.functions as func
 import pytest
 
 from sandbox.functions_host import FunctionsHost
+from tests.support.limit import LIMIT
 
 START = datetime(2024, 5, 1, 10, 0, 0, tzinfo=UTC)
 
@@ -37,7 +38,7 @@ class HandClock:
 
     async def due(self) -> float:
         """In how many seconds from the start the timer that goes to sleep next, or did, is due."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT):
             return (await self.asleep.get() - START).total_seconds()
 
 
@@ -67,7 +68,7 @@ class Ticks:
 
     async def past_due(self) -> bool:
         """Waits for the next run to begin and says whether it was told that it is past due."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT):
             return await self.began.get()
 
 

@@ -16,6 +16,7 @@ from sandbox.page.access import TOKEN_HEADER
 from sandbox.resource_manager import EXAMPLE_SUBSCRIPTION_ID, ResourceManager, seed_example
 from sandbox.servicebus import HandMovedClock, ServiceBus, Topology
 from tests.support.entities import TOPIC, TOPOLOGY
+from tests.support.limit import LIMIT
 
 WEB = f"{EXAMPLE_SUBSCRIPTION_ID}/shop/web"
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -64,10 +65,10 @@ class Services:
     def perform(self, **command: Any) -> httpx.Response:
         """POST a command, with the token."""
         headers = {TOKEN_HEADER: self.token}
-        return httpx.post(f"{self.url}/do", json=command, headers=headers, timeout=30, trust_env=False)
+        return httpx.post(f"{self.url}/do", json=command, headers=headers, timeout=LIMIT, trust_env=False)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", headers=headers, timeout=30, trust_env=False)
+        return httpx.get(f"{self.url}{path}", headers=headers, timeout=LIMIT, trust_env=False)
 
     def call_arm(
         self, path: str = "", method: str = "GET", bearer: str = "made-up-token-of-a-test", body: str = ""
@@ -77,7 +78,7 @@ class Services:
         url += f"/Microsoft.Compute/virtualMachineScaleSets/web{path}?api-version=2024-07-01"
         headers = {"Authorization": f"Bearer {bearer}"}
         try:
-            return httpx.request(method, url, content=body, headers=headers, timeout=30, trust_env=False).status_code
+            return httpx.request(method, url, content=body, headers=headers, timeout=LIMIT, trust_env=False).status_code
         except httpx.HTTPError:
             return None
 
@@ -125,7 +126,7 @@ def watch(url: str, until: Callable[[Seen], object], seen: Seen | None = None, *
     """Read the stream until the page knows what is waited for. `after`: the number to go on from."""
     seen = seen or Seen()
     headers = {"Last-Event-ID": after} if after else {}
-    with httpx.stream("GET", f"{url}/stream", headers=headers, timeout=30, trust_env=False) as response:
+    with httpx.stream("GET", f"{url}/stream", headers=headers, timeout=LIMIT, trust_env=False) as response:
         assert response.status_code == 200, response.read()
         event = ""
         for line in response.iter_lines():

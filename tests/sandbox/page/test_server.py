@@ -18,6 +18,7 @@ from sandbox.page.access import HEADERS
 from sandbox.resource_manager import EXAMPLE_SUBSCRIPTION_ID, InstanceSeed, ScaleSetSeed
 from tests.sandbox.page.samples import HOSTILE, WEB, Seen, Services, services, watch
 from tests.support.entities import COORDINATION, OPERATIONS, REQUESTS, TOPIC
+from tests.support.limit import LIMIT
 
 EVENTS = f"{TOPIC}/Subscriptions/all-events"
 AUDIT = f"{TOPIC}/Subscriptions/maintenance-audit"
@@ -305,9 +306,9 @@ def test_page_that_is_closed_while_windows_look_ends_at_once() -> None:
 
         window = threading.Thread(target=look)
         window.start()
-        assert looks.wait(20)
+        assert looks.wait(LIMIT)
         sandbox.page.close()
-        assert ended.wait(20)
+        assert ended.wait(LIMIT)
         window.join()
         assert sandbox.page.watchers == 0
 

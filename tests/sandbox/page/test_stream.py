@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sandbox.page.stream import Stream, changes
+from tests.support.limit import LIMIT
 
 
 class Counter:
@@ -100,7 +101,7 @@ def test_number_that_is_yet_to_come_gets_a_snapshot() -> None:
 async def test_watcher_is_sent_each_change_once() -> None:
     source = Counter()
     stream = Stream(source, interval=0)
-    async with running(stream), asyncio.timeout(10):
+    async with running(stream), asyncio.timeout(LIMIT):
         number, _ = stream.enter("")
         seen: list[int] = []
         while len(seen) < 3:

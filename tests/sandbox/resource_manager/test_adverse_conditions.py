@@ -20,6 +20,7 @@ from tests.sandbox.resource_manager.samples import (
     instance,
     scale_set,
 )
+from tests.support.limit import LIMIT
 
 WEB = (SUBSCRIPTION, GROUP, "web")
 SET = f"{COMPUTE}/virtualMachineScaleSets/web"
@@ -39,7 +40,7 @@ class Azure:
 
     def __enter__(self) -> Azure:
         self.arm.start()
-        self.http = httpx.Client(base_url=self.arm.endpoint, headers={"Authorization": "Bearer x"}, timeout=10)
+        self.http = httpx.Client(base_url=self.arm.endpoint, headers={"Authorization": "Bearer x"}, timeout=LIMIT)
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -26,6 +26,7 @@ from sandbox.servicebus.amqp.performatives import (
     performative,
 )
 from sandbox.servicebus.broker.messages import APPLICATION_PROPERTIES, DATA, HEADER, PROPERTIES, section
+from tests.support.limit import LIMIT
 
 TOPOLOGY = Topology.parse({"UserConfig": {"Namespaces": [{"Name": "test", "Queues": [{"Name": "q"}]}]}})
 
@@ -40,7 +41,7 @@ class Stranger:
     """A client of bytes."""
 
     def __init__(self, bus: ServiceBus) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", bus.port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", bus.port), timeout=LIMIT)
         self._received = b""
 
     def __enter__(self) -> "Stranger":

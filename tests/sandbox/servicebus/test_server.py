@@ -20,6 +20,7 @@ from sandbox.servicebus import (
 from sandbox.servicebus.amqp.codec import Long
 from sandbox.servicebus.service.service import Service
 from tests.sandbox.servicebus.samples import message
+from tests.support.limit import LIMIT
 
 TOPOLOGY = Topology.parse(
     {
@@ -187,14 +188,14 @@ def test_nothing_is_left_of_a_server_that_was_closed() -> None:
     for _ in range(20):  # so that the connection is caught in every stage of its beginning
         bus = ServiceBus(TOPOLOGY).start()
         port = bus.port
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as client:
             bus.close()
             bus.close()
             with suppress(ConnectionResetError):
                 assert client.recv(10) == b""
     assert threading.active_count() == before
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
+        socket.create_connection(("127.0.0.1", port), timeout=LIMIT)
     with pytest.raises(RuntimeError, match="not been started"):
         bus.counts("q")
 

@@ -25,6 +25,7 @@ from maintenance.domain.redaction import (
     redact_by_all_rules,
     traceback_of,
 )
+from tests.support.limit import LIMIT
 from tests.support.samples import OPERATION_URL
 
 JWT = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJodHRwczovL21hbmFnZW1lbnQifQ.c2lnbmF0dXJlLXNpZw"
@@ -303,7 +304,7 @@ for each in loggers:
 assert shown == ["a\\\\nb c\\\\nd"] * len(loggers), shown
 assert sum(type(each).__name__ == "_Gate" for each in logging.getLogger("maintenance").handlers) == 1
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=LIMIT)
 
 
 SECRET_TEXTS = [

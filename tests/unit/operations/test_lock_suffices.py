@@ -29,7 +29,7 @@ from maintenance.operations.poller import HELD_FOR
 from maintenance.operations.units import TAKES
 from maintenance.servicebus.operations_queue import OperationsReceiver
 from maintenance.servicebus.sender import Sender
-from tests.simulation.loop import Loop
+from tests.simulation.loop import Loop, result_of
 from tests.support.fake_bus import FakeDeliveries
 from tests.support.machine import posting, tracking
 from tests.support.samples import NOW, SCALE_SET, SUBSCRIPTION
@@ -108,17 +108,16 @@ def a_tick_of(
             each.handle.locked_until -= timedelta(seconds=held)
         return [replace(each, locked_ago=held) for each in taken]
 
+    async def timed() -> float:
+        await environment.tick()
+        return loop.time()
+
     put(environment, *of_many_runs(operation, of_one_set=of_one_set))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FakeDeliveries, "receive", receive_once)
-        ticking, ended_at = loop.create_task(environment.tick()), list[float]()
-        ticking.add_done_callback(lambda _: ended_at.append(loop.time()))
-        loop.run(until=3_600, most_steps=1_000_000)
-    assert ticking.done()
-    assert not loop.unexpected
-    loop.unwind()
+        ended_at = result_of(timed(), loop)
     left = [each.message_id for each in environment.bus.operations_queue.messages if each.message_id.endswith(":s0")]
-    return left, ended_at[0]
+    return left, ended_at
 
 
 def waiting() -> Operation:

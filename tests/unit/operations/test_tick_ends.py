@@ -16,7 +16,9 @@ from maintenance.domain.observations import Reading, Running
 from maintenance.domain.operation import Call, Owed
 from maintenance.domain.resources import ScaleSet, Scope
 from maintenance.operations.poller import HELD_FOR, Poller
+from tests.simulation.loop import result_of
 from tests.support.fake_bus import FakeDeliveries
+from tests.support.limit import LIMIT
 from tests.support.samples import NOW, OTHER_SUBSCRIPTION, SUBSCRIPTION
 from tests.support.unit_environment import UnitEnvironment
 from tests.unit.operations.test_poller import ended, put, queued, run_id, running
@@ -63,19 +65,19 @@ def test_batch_is_cut_off_before_its_lock_and_function_timeout() -> None:
     assert environment.settings.tick_budget.total_seconds() + HELD_FOR < 600 - 60
 
 
-async def test_tick_whose_subscription_never_responds_ends_and_leaves_the_message_to_its_lock(
+def test_tick_whose_subscription_never_responds_ends_and_leaves_the_message_to_its_lock(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     environment = UnitEnvironment(allowed_scopes=BOTH)
     HangingArm(environment, SUBSCRIPTION)
     put(environment, running(1), running(2, OTHER_SUBSCRIPTION))
-    tick = await poller(environment, held_for=0.2).tick()
+    tick = result_of(poller(environment).tick())
     assert (tick.taken, tick.persisted, tick.failed) == (2, 1, 1)
     assert set(queued(environment)) == {f"{run_id(1)}:s0", f"{run_id(2)}:s1"}
-    assert f"Messages cut off after 0 s, before their lock is lost: {run_id(1)}:s0" in caplog.text
+    assert f"Messages cut off after 270 s, before their lock is lost: {run_id(1)}:s0" in caplog.text
 
 
-async def test_message_whose_completion_never_ends_is_named_and_counts_as_left_to_its_lock(
+def test_message_whose_completion_never_ends_is_named_and_counts_as_left_to_its_lock(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = UnitEnvironment()
@@ -85,9 +87,9 @@ async def test_message_whose_completion_never_ends_is_named_and_counts_as_left_t
 
     monkeypatch.setattr(FakeDeliveries, "complete_all", never)
     put(environment, running(1))
-    tick = await poller(environment, held_for=0.2).tick()
+    tick = result_of(poller(environment).tick())
     assert (tick.taken, tick.persisted, tick.failed) == (1, 1, 1)
-    assert f"Messages cut off after 0 s, before their lock is lost: {run_id(1)}:s0" in caplog.text
+    assert f"Messages cut off after 270 s, before their lock is lost: {run_id(1)}:s0" in caplog.text
 
 
 async def test_subscription_that_does_not_respond_holds_up_no_other() -> None:
@@ -98,7 +100,7 @@ async def test_subscription_that_does_not_respond_holds_up_no_other() -> None:
     await arm.waiting.wait()
     # Falls due while the batch of the first is still held.
     put(environment, running(2, OTHER_SUBSCRIPTION))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         while f"{run_id(2)}:s1" not in queued(environment):  # noqa: ASYNC110 - nobody tells when a message is sent
             await asyncio.sleep(0)
     assert f"{run_id(1)}:s0" in queued(environment)
@@ -126,7 +128,7 @@ async def test_topic_that_does_not_respond_holds_up_no_run_that_owes_nothing() -
     bus = HangingTopic(environment)
     put(environment, running(1, owed=(Owed("accepted", NOW),)), running(2))
     tick = asyncio.create_task(poller(environment, bus).tick())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         while f"{run_id(2)}:s1" not in queued(environment):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
     assert f"{run_id(1)}:s0" in queued(environment)
@@ -198,7 +200,7 @@ class SilentReceiver(BrokenReceiver):
 
 async def test_handler_waits_for_no_tick_without_end() -> None:
     environment = UnitEnvironment()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await poller(environment, SilentReceiver(environment), held_for=0.0).work_off()
 
 

@@ -7,6 +7,7 @@ import asyncio
 from maintenance.domain.messages import Delivery, Record
 from maintenance.operations.poller import Poller
 from maintenance.operations.units import Tick
+from tests.support.limit import LIMIT
 from tests.support.samples import NOW
 from tests.support.unit_environment import UnitEnvironment
 from tests.unit.operations.test_poller import put, queued, run_id, running
@@ -53,7 +54,7 @@ class Busy:
 async def test_handlers_leave_at_once_where_one_stays_and_what_they_sent_is_dealt_with() -> None:
     busy = Busy(batch=10)
     await busy.send_one()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         stays = asyncio.create_task(busy.poller.work_off())
         await busy.begun()
         for number in range(20):
@@ -69,7 +70,7 @@ async def test_record_of_a_handler_that_comes_later_does_not_wait_for_what_is_un
     busy = Busy(batch=10, receivers=2)
     busy.free.clear()
     await busy.send_one()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         stays = asyncio.create_task(busy.poller.work_off())
         await busy.begun()
         put(busy.environment, running(1))
@@ -85,7 +86,7 @@ async def test_record_of_a_handler_that_comes_later_does_not_wait_for_what_is_un
 async def test_one_handler_stays_as_long_as_anything_is_due_and_then_the_next_does() -> None:
     busy = Busy(batch=10)
     await busy.send_one()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         first = asyncio.create_task(busy.poller.work_off())
         await asyncio.sleep(0)
         first.cancel()
@@ -115,7 +116,7 @@ async def test_handler_stays_for_what_another_began_at_the_moment_its_own_tick_e
         return result
 
     poller.tick = watched  # type: ignore[method-assign] # another handler comes when it ends
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await poller.work_off()
         assert ended == 2
         await asyncio.wait(others)
@@ -129,7 +130,7 @@ async def test_handler_that_comes_after_a_tick_that_failed_begins_anew() -> None
         raise KeyError("a secret")
 
     busy.environment.bus.operations = fail  # type: ignore[assignment, method-assign] # a tick that fails
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         stays = asyncio.create_task(busy.poller.work_off())
         others = [asyncio.create_task(busy.poller.work_off()) for _ in range(3)]
         await asyncio.wait([stays, *others])
