@@ -63,6 +63,7 @@ class Bus:
         )
         self._expected = Expected()
         self._idle: list[OperationsReceiver] = []
+        self._closed = False
         self._opening: asyncio.Task[OperationsReceiver] | None = None
         self._opening_links: tuple[asyncio.Task[None], ...] = ()
 
@@ -88,17 +89,17 @@ class Bus:
     @asynccontextmanager
     async def operations(self) -> AsyncIterator[OperationsReceiver]:
         """A receiver of the operations queue for the length of a block. It stays open for the next one, unless the
-        block failed."""
+        block failed or the bus was closed meanwhile."""
         receiver = await self._idle_or_new()
+        rests = False
         try:
             yield receiver
-        except BaseException:
-            await receiver.close()
-            raise
-        if await receiver.rest():
-            self._idle.append(receiver)
-        else:
-            await receiver.close()
+            rests = await receiver.rest()
+        finally:
+            if rests and not self._closed:
+                self._idle.append(receiver)
+            else:
+                await receiver.close()
 
     @asynccontextmanager
     async def dead_requests(self) -> AsyncIterator[OperationsReceiver]:
@@ -179,6 +180,7 @@ class Bus:
         )
 
     async def close(self) -> None:
+        self._closed = True
         # Not canceled: the SDK forgets the connection of a link that is cut off while it opens.
         if self._opening_links:
             await asyncio.wait(self._opening_links)

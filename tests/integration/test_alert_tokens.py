@@ -65,7 +65,7 @@ async def app() -> AsyncIterator[App]:
             )
             async with host, httpx.AsyncClient(base_url=host.http_endpoint or "", timeout=LIMIT) as http:
                 yield App(services, http, issuer)
-                await worker().close()
+            await worker().close()
         worker.cache_clear()
         await close_forgotten(services.bus)
 

@@ -90,10 +90,12 @@ async def shared_app() -> AsyncIterator[App]:
             load_app(PROJECT), environment=settings, host_json=read_host_json(PROJECT), function_key=KEY
         )
         client = ServiceBusClient.from_connection_string(services.bus.connection_string)
-        async with client, host, httpx.AsyncClient(base_url=host.http_endpoint or "", timeout=LIMIT) as http:
+        async with client:
             job = Running(services, worker(), client)
-            await job.open()
-            yield App(job, http, host.http_endpoint or "")
+            async with host, httpx.AsyncClient(base_url=host.http_endpoint or "", timeout=LIMIT) as http:
+                await job.open()
+                yield App(job, http, host.http_endpoint or "")
+            # Once no function runs any more, as in `running`.
             await job.close()
         worker.cache_clear()
 

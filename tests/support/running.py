@@ -159,11 +159,13 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
             environment.handling -= 1
 
     with _settlements_watched(environment):
-        async with client, FunctionsHost(app, environment=environment.app_settings()):
-            await job.open()
+        async with client:
             try:
-                yield job
+                async with FunctionsHost(app, environment=environment.app_settings()):
+                    await job.open()
+                    yield job
             finally:
+                # Once no function runs any more: it would open links again, which nobody closes.
                 await job.close()
                 scan_metrics(metrics)
 
