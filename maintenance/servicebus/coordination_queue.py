@@ -130,6 +130,7 @@ class CoordinationQueue:
         self._puts = Together(self._put, self._lock, kind=lambda each: each[1])
         self._cancels = Together(self._cancel, self._lock)
         self._next_reading: asyncio.Task[EntriesRead] | None = None
+        self._readings: set[asyncio.Task[EntriesRead]] = set()
         self._shown = ShownBefore()
 
     async def open(self) -> None:
@@ -150,6 +151,8 @@ class CoordinationQueue:
         """
         if self._next_reading is None:
             self._next_reading = asyncio.create_task(self._read_in_turn())
+            self._readings.add(self._next_reading)
+            self._next_reading.add_done_callback(self._readings.discard)
         return await asyncio.shield(self._next_reading)
 
     async def put(self, entry: Entry) -> None:
@@ -240,4 +243,7 @@ class CoordinationQueue:
                 group.create_task(close_quietly(resource))
 
     async def close(self) -> None:
+        # Those whose askers were cut off go on: they would open the links again.
+        if self._readings:
+            await asyncio.wait(self._readings)
         await self._link.drop()

@@ -1,9 +1,8 @@
 """The namespace that the tests of the Service Bus use, and clients to it as impatient as tests want them."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -103,22 +102,3 @@ async def opened(*handlers: Any) -> AsyncIterator[None]:
         yield
     finally:
         await asyncio.gather(*(handler.__aexit__() for handler in handlers))
-
-
-def connections_to(bus: ServiceBus) -> list[asyncio.Transport]:
-    """The connections of this process to it that nobody closed."""
-    found = []
-    for each in gc.get_objects():
-        # One that is being made in the Service Bus's thread lacks its attributes still.
-        if isinstance(each, asyncio.Transport):
-            with suppress(AttributeError):
-                if not each.is_closing() and (each.get_extra_info("peername") or (None, None))[1] == bus.port:
-                    found.append(each)
-    return found
-
-
-async def close_forgotten(bus: ServiceBus) -> None:
-    """Close what the SDK forgets: the connection of a link it has lost. Python would warn of the open socket."""
-    for connection in connections_to(bus):
-        connection.abort()
-    await asyncio.sleep(0)  # the loop closes the sockets on its next turn

@@ -26,7 +26,8 @@ from azure.servicebus.exceptions import (
 
 from sandbox.servicebus import EntityCounts, HandMovedClock, ServiceBus
 from sandbox.servicebus.faults import NOT_FOUND
-from tests.conformance.namespace import QUICK, async_client, close_forgotten, hand_moved_clock, in_, opened, service_bus
+from tests.conformance.namespace import QUICK, async_client, hand_moved_clock, in_, opened, service_bus
+from tests.support.connections import close_forgotten
 from tests.support.limit import LIMIT
 
 # Opening and closing a link takes the SDK half a second each, so the links are shared by the tests of this module.

@@ -10,8 +10,8 @@ import pytest
 
 from maintenance.settings import read_settings
 from maintenance.worker import ALERT_LIMIT, Worker
-from tests.conformance.namespace import close_forgotten
 from tests.support.alert_payloads import health
+from tests.support.connections import close_forgotten
 from tests.support.entities import OPERATIONS
 from tests.support.environment import environment
 

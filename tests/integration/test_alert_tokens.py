@@ -15,8 +15,8 @@ import pytest_asyncio
 
 from maintenance.worker import worker
 from sandbox.functions_host import FunctionsHost, load_app, read_host_json
-from tests.conformance.namespace import close_forgotten
 from tests.support.alert_payloads import health
+from tests.support.connections import close_forgotten
 from tests.support.entities import OPERATIONS
 from tests.support.environment import Environment, environment
 from tests.support.limit import LIMIT

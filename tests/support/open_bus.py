@@ -10,7 +10,7 @@ from maintenance.domain.messages import Record
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import connect
 from sandbox.servicebus import ServiceBus
-from tests.conformance.namespace import close_forgotten
+from tests.support.connections import close_forgotten
 from tests.support.entities import OPERATIONS, REQUESTS, TOPIC
 from tests.support.limit import LIMIT
 

@@ -24,6 +24,7 @@ from maintenance.servicebus.coordination_queue import CoordinationQueue
 from maintenance.settings import read_settings
 from maintenance.worker import Worker
 from sandbox.functions_host import FunctionsHost
+from tests.support.connections import close_forgotten
 from tests.support.contract import check_sent
 from tests.support.entities import COORDINATION, OPERATIONS, REQUESTS, SUBSCRIPTION, TOPIC
 from tests.support.environment import Environment
@@ -168,6 +169,7 @@ async def running(environment: Environment, **settings: str) -> AsyncIterator[Ru
                 # Once no function runs any more: it would open links again, which nobody closes.
                 await job.close()
                 scan_metrics(metrics)
+        await close_forgotten(environment.bus)
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 
 from maintenance.servicebus.bus import Bus
 from maintenance.servicebus.connection import connect
+from maintenance.servicebus.coordination_queue import CoordinationQueue
 from sandbox.latency import Latency
 from sandbox.servicebus import ServiceBus, Topology
-from tests.conformance.namespace import connections_to
-from tests.support.entities import OPERATIONS, REQUESTS, TOPIC, TOPOLOGY
+from tests.support.connections import connections_to
+from tests.support.entities import COORDINATION, OPERATIONS, REQUESTS, TOPIC, TOPOLOGY
 from tests.support.limit import LIMIT
+from tests.support.samples import NOW
 
 
 @asynccontextmanager
@@ -61,4 +63,22 @@ async def test_receiver_cut_off_while_it_comes_to_rest_leaves_no_connection() ->
             await asyncio.wait([using])
             assert using.cancelled()
             await bus.close()
+            assert connections_to(far) == []
+
+
+async def test_reading_whose_asker_was_cut_off_leaves_no_connection() -> None:
+    with ServiceBus(Topology.read(TOPOLOGY), latency=Latency(0.1)) as far:
+        async with connect(connection_string=far.connection_string) as client:
+            queue = CoordinationQueue(client, COORDINATION, now=lambda: NOW)
+            asking = [asyncio.create_task(queue.read())]
+            async with asyncio.timeout(LIMIT):
+                while not connections_to(far):  # noqa: ASYNC110 - nothing tells of a connection
+                    await asyncio.sleep(0)
+            # Waits for its turn.
+            asking.append(asyncio.create_task(queue.read()))
+            await asyncio.sleep(0)
+            for each in asking:
+                each.cancel()
+            await asyncio.wait(asking)
+            await queue.close()
             assert connections_to(far) == []

@@ -19,7 +19,7 @@ from maintenance.servicebus.operations_queue import TRUSTED_FOR, OperationsRecei
 from maintenance.servicebus.sender import Sender
 from sandbox.latency import Latency
 from sandbox.servicebus import NOT_FOUND, ServiceBus, Topology
-from tests.conformance.namespace import connections_to
+from tests.support.connections import connections_to
 from tests.support.entities import COORDINATION, OPERATIONS, TOPIC, TOPOLOGY
 from tests.support.limit import LIMIT
 from tests.support.open_bus import opened, record

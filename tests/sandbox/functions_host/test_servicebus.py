@@ -23,7 +23,7 @@ from sandbox.servicebus.topology.topology import (
     SubscriptionDescription,
     TopicDescription,
 )
-from tests.conformance.namespace import close_forgotten
+from tests.support.connections import close_forgotten
 from tests.support.limit import LIMIT
 
 QUEUE = "work"
