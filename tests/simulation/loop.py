@@ -184,13 +184,13 @@ def result_of(coroutine: Coroutine[Any, Any, T], loop: Loop | None = None) -> T:
     if loop is None:
         loop = Loop(random.Random(0), shuffled=False)
     task = loop.create_task(coroutine)
-    loop.run(until=math.inf, most_steps=1_000_000)
-    unexpected = tuple(loop.unexpected)
-    ended, result = task.done(), task.result() if task.done() else None
-    loop.unwind()
-    assert ended, "it waits for what never comes"
-    assert not unexpected
-    return result  # type: ignore[return-value] # checked above
+    try:
+        loop.run(until=math.inf, most_steps=1_000_000)
+        assert task.done(), "it waits for what never comes"
+        assert not loop.unexpected
+        return task.result()
+    finally:
+        loop.unwind()
 
 
 def belonging_to(life: Life) -> Context:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-# Turns of the loop from a client's connecting until `connected` is called: 3 on Python 3.11 to 3.13.
+# Turns of the loop from a client's connecting until `connected` is called: 3 on Python 3.11 and 3.12.
 ACCEPTING = 5
 
 
