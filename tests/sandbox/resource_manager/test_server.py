@@ -61,6 +61,12 @@ def begun(arm: ResourceManager) -> list[int]:
     return [each.maintenance_count for each in arm.instances(SUBSCRIPTION, GROUP, "web")]
 
 
+def wait_for_post(arm: ResourceManager) -> None:
+    """Until a POST is in the list of calls. Observers are told of a call only once it has its response."""
+    while not arm.calls.matching("POST"):
+        time.sleep(0.001)
+
+
 # Tokens
 
 
@@ -156,9 +162,7 @@ def test_a_delayed_call_is_in_the_list_and_holds_up_no_other(
     arm.faults.add(fault)
     with pytest.raises(httpx.ReadTimeout):
         http.post(POST, timeout=httpx.Timeout(LIMIT, read=0.2))
-    # A busy machine may take longer to receive it.
-    while not arm.calls.matching("POST"):
-        time.sleep(0.001)
+    wait_for_post(arm)
     assert [(call.method, call.status) for call in arm.calls] == [("POST", None)]
     assert http.get(GET).status_code == 200
     assert begun(arm) == expected
@@ -307,8 +311,7 @@ def test_closing_drops_connections_at_once(arm: ResourceManager, http: httpx.Cli
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    while not arm.calls.matching("POST"):
-        time.sleep(0.001)
+    wait_for_post(arm)
     arm.close()
     waiting.join()  # the fault would have kept it for five minutes
 

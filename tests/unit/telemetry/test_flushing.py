@@ -18,18 +18,18 @@ async def test_flush_returns_once_all_is_exported() -> None:
 
 
 async def test_backend_that_does_not_respond_is_waited_for_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
-    released, began, begun, time = threading.Event(), threading.Event(), [0], [0.0]
+    released, hanging, begun, time = threading.Event(), threading.Event(), [0], [0.0]
 
     def hang() -> None:
         begun[0] += 1
-        began.set()
+        hanging.set()
         released.wait()
 
     flusher = Flusher([hang], limit=0.01, quiet_for=60.0, monotonic=lambda: time[0])
     await flusher.flush()
     await flusher.flush()
     # Its thread may begin only after the flush has given it up.
-    assert began.wait(LIMIT)
+    assert hanging.wait(LIMIT)
     assert begun == [1]
     assert "its backend does not respond" in caplog.text
     released.set()
